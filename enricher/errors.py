@@ -1,0 +1,88 @@
+"""The exceptions of enricher: one small tree, so that a caller decides by kind and never by message.
+
+EnricherError                  base; `hint` says what the reader can do about it
+├── ConfigError                the configuration is wrong: exit 78, every fault reported at once
+├── UsageError                 the command line is wrong: exit 64
+├── LockedError                another process holds the state directory: exit 73
+├── StoreError                 the store cannot be read or written
+│   └── StoreVersionError      the store was written by a newer version
+├── ProviderError              what the batch provider answered, mapped at the edge
+│   ├── TransientProviderError try again later (timeouts, 408, 409, 429, 5xx, connection)
+│   ├── UnclearProviderError   the request may have been carried out: look before trying again
+│   ├── PermanentProviderError the same request will fail again (4xx)
+│   ├── NotFoundProviderError  the thing asked for is not there (404)
+│   └── AuthProviderError      the key is refused (401, 403): wait for the operator, lose nothing
+├── SinkError                  a sink did not take a part; try again
+└── ModelError                 the embedded model cannot be fetched or started
+"""
+
+from __future__ import annotations
+
+
+class EnricherError(Exception):
+    """Base of every error that enricher raises on purpose."""
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+        self.hint = hint
+
+
+class ConfigError(EnricherError):
+    """The configuration is wrong."""
+
+    def __init__(self, faults: list[str], *, hint: str = "") -> None:
+        super().__init__("\n".join(faults), hint=hint)
+        self.faults = faults
+
+
+class UsageError(EnricherError):
+    """The command line is wrong."""
+
+
+class LockedError(EnricherError):
+    """Another process holds the state directory."""
+
+
+class StoreError(EnricherError):
+    """The store cannot be read or written."""
+
+
+class StoreVersionError(StoreError):
+    """The store was written by a newer version of enricher."""
+
+
+class ProviderError(EnricherError):
+    """The batch provider answered with an error."""
+
+    def __init__(self, message: str = "", *, hint: str = "", code: str = "", retry_after_seconds: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TransientProviderError(ProviderError):
+    """The batch provider could not answer now; the same request may succeed later."""
+
+
+class UnclearProviderError(ProviderError):
+    """The batch provider gave no clear answer: the request may have been carried out."""
+
+
+class PermanentProviderError(ProviderError):
+    """The batch provider refused the request and will refuse it again."""
+
+
+class NotFoundProviderError(ProviderError):
+    """The batch provider does not know the thing asked for."""
+
+
+class AuthProviderError(ProviderError):
+    """The batch provider refused the key."""
+
+
+class SinkError(EnricherError):
+    """A sink did not take a part."""
+
+
+class ModelError(EnricherError):
+    """The embedded model cannot be fetched or started."""
