@@ -54,7 +54,9 @@ class StoreVersionError(StoreError):
 class ProviderError(EnricherError):
     """The batch provider answered with an error."""
 
-    def __init__(self, message: str = "", *, hint: str = "", code: str = "", retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self, message: str = "", *, hint: str = "", code: str = "", retry_after_seconds: float | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.code = code
         self.retry_after_seconds = retry_after_seconds
