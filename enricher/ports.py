@@ -114,8 +114,8 @@ class Source(Protocol):
     async def read(self, now: float, *, flush: bool) -> Sequence[Chunk]:
         """Up to 4 MiB of whole lines from one or more files, fairly; empty when nothing is worth a commit yet.
 
-        Reads of less than 256 KiB wait in their file for up to 10 s unless `flush`. At most one chunk per file. The
-        source does not move on by itself: the next read starts after what `accept` was told, or again at the same place.
+        Reads of less than 256 KiB wait in their file for up to 10 s unless `flush`. At most one chunk per file. A
+        read moves nothing: the next one starts after what was `committed`, or again at the same place.
         """
 
     def accept(
@@ -192,7 +192,7 @@ class Store(Protocol):
     async def commit_block(self, block: Block, now: float) -> BlockReceipt:
         """Positions, lines, merges and books of a block, all or nothing.
 
-        Each window's events go to its open pane; where pane 0 is closed, to the open late pane, which is made if need be.
+        Each window's events go to its open pane; where pane 0 is closed, to the open late pane, made if need be.
         """
 
     # -- plan
@@ -210,7 +210,7 @@ class Store(Protocol):
     async def samples(
         self, kind_shapes: Mapping[str, Sequence[int]], panes: Sequence[tuple[int, int]], per_kind: int
     ) -> dict[str, list[bytes]]:
-        """Up to `per_kind` events (raw bytes, all lines) of each signature, from the spool; fewer where there are fewer."""
+        """Up to `per_kind` events (raw bytes, all lines) of each signature, from the spool."""
 
     async def commit_plan(
         self,
@@ -287,7 +287,7 @@ class Store(Protocol):
         """Segments with events of the pane, in the order (path, generation, offset)."""
 
     async def delivered(
-        self, sink: str, part: Part, *, sha256: str, bytes: int, events: int, lines: int, filtered: int, now: float
+        self, sink: str, part: Part, *, sha256: str, size_bytes: int, events: int, lines: int, filtered: int, now: float
     ) -> None:
         """A sink has taken a part for good."""
 
