@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
     from pathlib import Path
 
-    from enricher.core.merge import Merge
-    from enricher.core.skeleton import Shape
-
     from enricher.core.block import Block, FileState, Pane, SpooledSegment
     from enricher.core.ledger import (
         BatchState,
@@ -29,6 +26,8 @@ if TYPE_CHECKING:
         Part,
         RequestResult,
     )
+    from enricher.core.merge import Merge
+    from enricher.core.skeleton import Shape
 
 
 class Clock(Protocol):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
     from enricher.core.merge import Merge
 
 MAX_BLOCK_BYTES: Final = 4 * 1024 * 1024
