@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.registry import Collector
 
 from enricher import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from typing import TextIO
+
+    from prometheus_client import Metric
 
     from enricher.core.ledger import LedgerBatch
     from enricher.ports import SkippedFile, SourceProgress, StoreSummary
@@ -70,6 +73,20 @@ def _escape_controls(_logger: object, _name: str, event: Any) -> Any:  # noqa: A
     }
 
 
+class _Unnamed(Collector):
+    """A metric that the registry does not check the name of.
+
+    `enricher_batch_jobs` (a gauge) and `enricher_batch_jobs_total` (a counter) are one name to the registry, which
+    thinks in OpenMetrics; in the text format that is served they are two.
+    """
+
+    def __init__(self, metric: Gauge) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metric.collect()
+
+
 class Metrics:
     """The metrics, on a registry of their own so that two of them never meet in one process."""
 
@@ -116,7 +133,10 @@ class Metrics:
         self.signature_hits = counter("signature_hits_total", "Events of a shape met before")
         self.signature_misses = counter("signature_misses_total", "Shapes met for the first time")
         # batch mode
-        self.batch_jobs = gauge("batch_jobs", "Batches not done, by state", "state", BATCH_STATES)
+        self.batch_jobs = Gauge("enricher_batch_jobs", "Batches not done, by state", ["state"], registry=None)
+        for state in BATCH_STATES:
+            self.batch_jobs.labels(state)
+        registry.register(_Unnamed(self.batch_jobs))
         self.batch_jobs_total = counter("batch_jobs_total", "Batches done, by outcome", "outcome", BATCH_OUTCOMES)
         self.oldest_batch = gauge("batch_oldest_open_timestamp_seconds", "Creation time of the oldest open batch")
         self.requests = counter("requests_total", "Requests by what became of them", "outcome", REQUEST_OUTCOMES)
