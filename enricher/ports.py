@@ -226,6 +226,9 @@ class Store(Protocol):
         A request id that is there already (state `again`) is taken into its new batch. Returns the batches with ids.
         """
 
+    async def next_part(self, window: int) -> int:
+        """Number of the next batch file of a window: how many it has."""
+
     async def requests_again(self) -> list[LedgerRequest]:
         """Requests to be sent again unchanged, bodies included."""
 

@@ -1,0 +1,173 @@
+"""The life cycle of a batch, decided purely: (batch, what was seen, now) -> what to do next.
+
+    planned -> uploading -> creating -> open -> done
+                   |            |        +-> cancelling -> done
+                   |            +-> creating (token queue full: same file again)
+                   +-> uploading (unclear: look for the file first)
+
+The invariant: nothing is created a second time before it was looked for twice, since creating is not idempotent; and
+every request of a batch that ends goes to exactly one of answered, again, split, failed. Never here: I/O, sleeping.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from enricher.core.ledger import BatchState, LedgerBatch, RequestState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TERMINAL: Final = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
+"""Provider states after which nothing changes; an unknown word is not one of them."""
+
+TOKEN_LIMIT_CODES: Final = frozenset({"token_limit_exceeded"})
+CONFIGURATION_CODES: Final = frozenset(
+    {"model_not_found", "invalid_model", "unsupported_model", "endpoint_not_supported"}
+)
+"""Errors that stay until an operator changes the configuration: wait and say so, lose nothing."""
+
+LOOKS_BEFORE_CREATE: Final = 2
+"""How often the provider's list is searched after an unclear create before creating again."""
+
+LOOK_MARGIN_SECONDS: Final = 120.0
+"""Batches this much older than our intent are still looked at: clocks differ."""
+
+FILE_PATIENCE_SECONDS: Final = 300.0
+"""How long a file that was uploaded but is not found yet is waited for before it is uploaded again."""
+
+OVERDUE_SECONDS: Final = 3600.0
+"""How far beyond the provider's own deadline a batch may run before we cancel it."""
+
+CANCEL_PATIENCE_SECONDS: Final = 3600.0
+"""How long a cancelled batch may take to become terminal before it is collected as it is."""
+
+MAX_BACKOFF_SECONDS: Final = 600.0
+MAX_COUNTED_TRIES: Final = 3
+"""Sendings of a request that may fail for a reason that counts: the first, and two more."""
+
+MAX_ATTEMPTS: Final = 20
+"""Sendings of a request in all, uncounted ones too: a bound for a provider that loses every line."""
+
+_LIMIT_IN_TEXT: Final = re.compile(r"Limit:\s*([0-9][0-9,_.]*)")
+
+
+class Step(StrEnum):
+    """What to do with a batch next."""
+
+    RESERVE = "reserve"  # check budget and token queue, then upload
+    FIND_UPLOAD = "find_upload"  # an upload may have happened: look for it
+    UPLOAD = "upload"
+    FIND_BATCH = "find_batch"  # a create may have happened: look for it
+    CREATE = "create"
+    POLL = "poll"
+    CANCEL = "cancel"
+    COLLECT = "collect"
+    WAIT = "wait"
+
+
+def next_step(batch: LedgerBatch, now: float) -> Step:
+    """What a batch needs now, as far as the ledger alone tells."""
+    if now < batch.next_at:
+        return Step.WAIT
+    match batch.state:
+        case BatchState.PLANNED:
+            return Step.RESERVE
+        case BatchState.UPLOADING:
+            # An intent without a file id means that an upload was begun and its end was never seen.
+            return Step.UPLOAD if batch.intent_at is None else Step.FIND_UPLOAD
+        case BatchState.CREATING:
+            return Step.CREATE if batch.intent_at is None or batch.looks >= LOOKS_BEFORE_CREATE else Step.FIND_BATCH
+        case BatchState.OPEN | BatchState.CANCELLING:
+            return Step.POLL
+        case BatchState.DONE:
+            return Step.WAIT
+
+
+def after_poll(batch: LedgerBatch, status: str, now: float) -> Step:
+    """What a poll of an open or cancelling batch calls for: collect, cancel, or wait for the next poll."""
+    if status in TERMINAL:
+        return Step.COLLECT
+    if batch.state is BatchState.CANCELLING:
+        given_up = batch.intent_at is not None and now >= batch.intent_at + CANCEL_PATIENCE_SECONDS
+        return Step.COLLECT if given_up else Step.WAIT
+    if batch.expires_at is not None and now >= batch.expires_at + OVERDUE_SECONDS:
+        return Step.CANCEL
+    return Step.WAIT
+
+
+def backoff_seconds(failures: int, *, first: float, jitter: float) -> float:
+    """Wait after the nth failure in a row: doubling from `first` to 10 minutes, with jitter in [0, 1) of the half."""
+    full = min(MAX_BACKOFF_SECONDS, first * 2.0 ** min(failures, 20))
+    return full * (0.5 + jitter / 2)
+
+
+def held_back(batch: LedgerBatch, error: str, *, until: float) -> LedgerBatch:
+    """The batch after a call that failed for now: same state, touched again at `until`."""
+    return replace(batch, failures=batch.failures + 1, next_at=until, error=error)
+
+
+def queue_was_full(batch: LedgerBatch, error: str, *, until: float) -> LedgerBatch:
+    """The batch after the provider's token queue was full: created again from the same file, no attempt used up."""
+    return replace(
+        batch,
+        state=BatchState.CREATING,
+        batch_id=None,
+        status=None,
+        intent_at=None,
+        looks=0,
+        created_at=None,
+        expires_at=None,
+        failures=batch.failures + 1,
+        next_at=until,
+        error=error,
+    )
+
+
+def token_limit_in(message: str) -> int | None:
+    """The queue limit that a token_limit_exceeded message names ("... Limit: 2,000,000 enqueued tokens.")."""
+    found = _LIMIT_IN_TEXT.search(message)
+    digits = re.sub(r"[^0-9]", "", found.group(1)) if found else ""
+    return int(digits) if digits else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What becomes of a request after a sending."""
+
+    state: RequestState
+    counts: bool
+    status: str | None
+    """For FAILED: the status that its signatures get (invalid, refused, error)."""
+
+
+def fate_of_unanswered(*, packed: bool, again: bool, counts: bool, tries: int, attempt: int) -> Fate:
+    """A request with no usable response line.
+
+    `again`: the error is one that may pass (5xx, expired, cancelled, lost line); `counts`: it uses up a try.
+    """
+    if again:
+        used_up = (counts and tries + 1 >= MAX_COUNTED_TRIES) or attempt >= MAX_ATTEMPTS
+        if not used_up:
+            return Fate(state=RequestState.AGAIN, counts=counts, status=None)
+    elif packed:
+        # One bad signature may have sunk the others: ask each alone.
+        return Fate(state=RequestState.SPLIT, counts=True, status=None)
+    return Fate(state=RequestState.FAILED, counts=True, status="error")
+
+
+def fate_of_answered(statuses: Sequence[str], *, tries: int) -> Fate:
+    """A request with a response: `statuses` of its signatures, each ok, invalid, incomplete or refused."""
+    bad = [status for status in statuses if status != "ok"]
+    if not bad:
+        return Fate(state=RequestState.ANSWERED, counts=False, status=None)
+    if len(statuses) > 1:
+        return Fate(state=RequestState.SPLIT, counts=True, status=None)
+    if bad[0] == "refused":
+        return Fate(state=RequestState.FAILED, counts=True, status="refused")
+    if tries + 1 < MAX_COUNTED_TRIES:
+        return Fate(state=RequestState.AGAIN, counts=True, status=None)
+    return Fate(state=RequestState.FAILED, counts=True, status="invalid")

@@ -1,0 +1,229 @@
+"""BatchClient on the openai package: the only file that imports it.
+
+The six steps of batch mode: the JSONL is serialised by `core.batch`; here it is uploaded, the batch is created and
+polled, its output and error files are downloaded; `core.answer` post-processes them.
+
+Nothing is retried inside. The SDK would post a create up to three times after a timeout, and a create is not
+idempotent: a slow answer would be paid two or three times. Every error leaves as one of `errors.ProviderError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+import aiofiles
+import aiofiles.os
+import openai
+
+from enricher.core.job import LOOK_MARGIN_SECONDS
+from enricher.errors import (
+    AuthProviderError,
+    NotFoundProviderError,
+    PermanentProviderError,
+    ProviderError,
+    TransientProviderError,
+    UnclearProviderError,
+)
+from enricher.ports import ProviderBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from openai.types import Batch
+
+    from enricher.telemetry import Telemetry
+
+_LIST_PAGE: Final = 100
+_MAX_LISTED: Final = 2_000  # as many as may be created in an hour
+_CHUNK_BYTES: Final = 1 << 20
+_CALL_TIMEOUT_SECONDS: Final = 60.0
+
+
+class OpenAIBatchClient:
+    """The Batch API of OpenAI and of those who speak it. Implements `ports.BatchClient`."""
+
+    def __init__(self, *, base_url: str, api_key: str, timeout_seconds: float, telemetry: Telemetry) -> None:
+        self._host = base_url
+        self._client = openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=timeout_seconds, max_retries=0)
+        self._telemetry = telemetry
+
+    async def upload(self, path: Path, name: str) -> str:
+        """Upload an input file, streamed from disk."""
+        with self._mapped("upload", unclear=True), path.open("rb") as handle:
+            made = await self._client.files.create(file=(name, handle, "application/jsonl"), purpose="batch")
+            return made.id
+
+    async def find_upload(self, name: str) -> str | None:
+        """Newest file of ours with this name."""
+        with self._mapped("list"):
+            seen = 0
+            async for file in self._client.files.list(purpose="batch", order="desc", limit=_LIST_PAGE):
+                if file.filename == name:
+                    return str(file.id)
+                seen += 1
+                if seen >= _MAX_LISTED:
+                    break
+        return None
+
+    async def file_ready(self, file_id: str) -> bool:
+        """Whether the provider shows the file already."""
+        try:
+            with self._mapped("retrieve"):
+                await self._client.files.retrieve(file_id, timeout=_CALL_TIMEOUT_SECONDS)
+        except NotFoundProviderError:
+            return False
+        return True
+
+    async def create(self, *, input_file_id: str, endpoint: str, metadata: Mapping[str, str]) -> ProviderBatch:
+        """Create the batch: one request, whatever happens."""
+        with self._mapped("create", unclear=True):
+            made = await self._client.batches.create(
+                input_file_id=input_file_id,
+                endpoint=endpoint,  # type: ignore[arg-type]  # a Literal there, a checked setting here
+                completion_window="24h",
+                metadata=dict(metadata),
+            )
+            return _shown(made)
+
+    async def find_batch(self, *, job: str, input_file_id: str, since: float) -> list[ProviderBatch]:
+        """Batches of this job or file, oldest first; failed ones ran nothing and are left out."""
+        found: list[ProviderBatch] = []
+        with self._mapped("list"):
+            seen = 0
+            async for batch in self._client.batches.list(limit=_LIST_PAGE):
+                seen += 1
+                if seen > _MAX_LISTED or (batch.created_at or since) < since - LOOK_MARGIN_SECONDS:
+                    break
+                shown = _shown(batch)
+                ours = shown.metadata.get("job") == job or shown.input_file_id == input_file_id
+                if ours and shown.status != "failed":
+                    found.append(shown)
+        return found[::-1]
+
+    async def retrieve(self, batch_id: str) -> ProviderBatch:
+        """The batch as it is now."""
+        with self._mapped("retrieve"):
+            return _shown(await self._client.batches.retrieve(batch_id, timeout=_CALL_TIMEOUT_SECONDS))
+
+    async def cancel(self, batch_id: str) -> ProviderBatch:
+        """Ask to cancel."""
+        with self._mapped("cancel"):
+            return _shown(await self._client.batches.cancel(batch_id, timeout=_CALL_TIMEOUT_SECONDS))
+
+    async def download(self, file_id: str, path: Path) -> None:
+        """Stream a file to disk; `path` appears only when it is whole."""
+        partial = path.with_name(path.name + ".part")
+        with self._mapped("download"):
+            async with (
+                self._client.files.with_streaming_response.content(file_id) as response,
+                aiofiles.open(partial, "wb") as out,
+            ):
+                async for chunk in response.iter_bytes(_CHUNK_BYTES):
+                    await out.write(chunk)
+        await aiofiles.os.replace(partial, path)
+
+    async def delete_file(self, file_id: str) -> None:
+        """Delete a file; a missing one is fine."""
+        with contextlib.suppress(NotFoundProviderError), self._mapped("delete"):
+            await self._client.files.delete(file_id, timeout=_CALL_TIMEOUT_SECONDS)
+
+    async def check(self, model: str) -> None:
+        """Key and model are accepted."""
+        try:
+            with self._mapped("retrieve"):
+                await self._client.models.retrieve(model, timeout=_CALL_TIMEOUT_SECONDS)
+        except NotFoundProviderError:
+            raise PermanentProviderError(
+                f"{self._host} does not know the model {model!r}",
+                hint="set [provider] model to one that the provider lists",
+                code="model_not_found",
+            ) from None
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._client.close()
+
+    @contextlib.contextmanager
+    def _mapped(self, operation: str, *, unclear: bool = False) -> Iterator[None]:
+        """Turn the SDK's errors into ours, and count the call."""
+        try:
+            yield
+        except openai.APIConnectionError as error:
+            mapped: ProviderError = (UnclearProviderError if unclear else TransientProviderError)(
+                f"{self._host}: {error}", hint="is the address right, and can this host reach it?"
+            )
+        except openai.APIStatusError as error:
+            mapped = self._of_status(error, unclear=unclear)
+        except openai.OpenAIError as error:
+            mapped = PermanentProviderError(f"{self._host}: {error}")
+        else:
+            self._telemetry.api_called(operation=operation, result="ok")
+            return
+        self._telemetry.api_called(operation=operation, result=_RESULTS[type(mapped)])
+        raise mapped from None
+
+    def _of_status(self, error: openai.APIStatusError, *, unclear: bool) -> ProviderError:
+        status, code = error.status_code, _code_of(error.body)
+        text = f"{self._host} answered {status}: {_message_of(error)}"
+        wait = _retry_after(error.response.headers)
+        if status in (401, 403):
+            return AuthProviderError(
+                text, code=code, hint="the key was refused: check OPENAI_API_KEY or the credential openai-api-key"
+            )
+        if status == 429:  # refused before anything was done
+            return TransientProviderError(text, code=code, retry_after_seconds=wait)
+        if status in (408, 409) or status >= 500:
+            kind = UnclearProviderError if unclear else TransientProviderError
+            return kind(text, code=code, retry_after_seconds=wait)
+        if status == 404:
+            return NotFoundProviderError(text, code=code)
+        return PermanentProviderError(text, code=code)
+
+
+_RESULTS: Final = {
+    TransientProviderError: "transient",
+    UnclearProviderError: "unclear",
+    AuthProviderError: "auth",
+    NotFoundProviderError: "not_found",
+    PermanentProviderError: "permanent",
+}
+
+
+def _shown(batch: Batch) -> ProviderBatch:
+    counts = batch.request_counts
+    errors = batch.errors.data or [] if batch.errors else []
+    return ProviderBatch(
+        id=batch.id,
+        status=str(batch.status or "").lower(),
+        input_file_id=batch.input_file_id or None,
+        output_file_id=batch.output_file_id or None,
+        error_file_id=batch.error_file_id or None,
+        created_at=batch.created_at,
+        expires_at=batch.expires_at,
+        total=(counts.total if counts else 0) or 0,
+        completed=(counts.completed if counts else 0) or 0,
+        failed=(counts.failed if counts else 0) or 0,
+        errors=tuple((error.code or "", error.message or "", error.line) for error in errors),
+        metadata=dict(batch.metadata or {}),
+    )
+
+
+def _code_of(body: object) -> str:
+    inner = body.get("error", body) if isinstance(body, dict) else None
+    return str(inner.get("code") or "") if isinstance(inner, dict) else ""
+
+
+def _message_of(error: openai.APIStatusError) -> str:
+    body = error.body
+    inner = body.get("error", body) if isinstance(body, dict) else body
+    message = inner.get("message") if isinstance(inner, dict) else inner
+    return str(message or error.message)[:500]
+
+
+def _retry_after(headers: Any) -> float | None:  # noqa: ANN401 - the SDK's header mapping
+    try:
+        return max(0.0, float(headers.get("retry-after", "")))
+    except ValueError:
+        return None
