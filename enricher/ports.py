@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from enricher.core.block import Block, FileState, Pane, SpooledSegment
@@ -452,6 +452,22 @@ class BatchClient(Protocol):
 
     async def close(self) -> None:
         """Close connections."""
+
+
+class BatchFiles(Protocol):
+    """Where input files wait for upload and downloads for reading: a directory under the state directory."""
+
+    async def write(self, name: str, lines: Iterable[bytes]) -> Path:
+        """Write an input file whole (temporary name, fsync, rename); the same name again replaces it. StoreError."""
+
+    def path(self, name: str) -> Path:
+        """Where a file of this name lies or would lie."""
+
+    def read(self, name: str) -> Iterator[bytes]:
+        """Chunks of a file, blocking: for a worker thread."""
+
+    async def remove(self, names: Collection[str]) -> None:
+        """Remove files; missing ones are fine."""
 
 
 # ---------------------------------------------------------------- sinks

@@ -1,0 +1,54 @@
+# Two commands set everything up: `make demo` and `make test`. Both may be repeated; neither asks anything.
+.DEFAULT_GOAL := help
+.SUFFIXES:
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+LOGS ?=
+LIMIT ?=
+SMALL ?=
+
+.PHONY: help demo test check bench clean
+
+help:  ## Show what there is to make
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+# What the embedded model's engine links against and Debian's slim images leave out.
+$(VENV)/.system:
+	@$(PYTHON) -c 'import sys; sys.exit("enricher needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null && test -x $(BIN)/pip \
+		|| { echo "installing python3-venv"; apt-get update -qq && apt-get install -qq -y python3-venv >/dev/null; $(PYTHON) -m venv $(VENV); }
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/.system
+	@echo "installing enricher with the engine of the embedded model into $(VENV)"
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[local]'
+	@ldconfig -p | grep -q libgomp.so.1 \
+		|| { echo "installing libgomp1"; apt-get update -qq && apt-get install -qq -y libgomp1 >/dev/null; }
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.system
+	@echo "installing enricher with what its tests need into $(VENV)"
+	@$(BIN)/pip install -q --disable-pip-version-check 'pip>=25.1'
+	@$(BIN)/pip install -q --disable-pip-version-check -e . --group dev
+	@touch $@
+
+demo: $(VENV)/.demo  ## Enrich this machine's logs (or LOGS=DIR) with the embedded model; SMALL=1 takes the smaller one
+	@$(BIN)/enricher model pull $(if $(SMALL),--small)
+	@$(BIN)/enricher demo $(if $(SMALL),--small) $(if $(LIMIT),--limit $(LIMIT)) $(LOGS)
+
+test: $(VENV)/.dev check  ## Run every check and the whole test suite
+	@$(BIN)/python -m pytest -q
+
+check: $(VENV)/.dev  ## Run the static checks only
+	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && echo "ruff: clean"
+	@$(BIN)/lint-imports --no-logo 2>&1 | tail -1
+	@$(BIN)/mypy
+
+bench: $(VENV)/.dev  ## Measure: ratios within one run
+	@$(BIN)/python -m tests.benchmarks
+
+clean:  ## Remove the virtual environment and what the tools left
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

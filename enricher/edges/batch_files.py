@@ -1,0 +1,72 @@
+"""The directory of batch files: input files until their batch is done, downloads until they are read.
+
+Everything in it can be made again from the store or the provider, so nothing here is precious.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING, Final
+
+import aiofiles
+
+from enricher.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+    from pathlib import Path
+
+_CHUNK_BYTES: Final = 1 << 20
+_LINES_PER_WRITE: Final = 200
+
+
+class DirectoryBatchFiles:
+    """Batch files in one directory. Implements `ports.BatchFiles`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    async def write(self, name: str, lines: Iterable[bytes]) -> Path:
+        """Write an input file whole."""
+        final = self.path(name)
+        partial = final.with_name(final.name + ".part")
+        try:
+            async with aiofiles.open(partial, "wb") as out:
+                batch: list[bytes] = []
+                for line in lines:
+                    batch.append(line)
+                    if len(batch) >= _LINES_PER_WRITE:
+                        await out.write(b"".join(batch))
+                        batch.clear()
+                await out.write(b"".join(batch))
+                await out.flush()
+                await asyncio.to_thread(os.fsync, out.fileno())
+            await asyncio.to_thread(partial.replace, final)
+        except OSError as error:
+            raise StoreError(
+                f"{partial}: cannot be written: {error.strerror}", hint="is there room, and may the daemon write there?"
+            ) from error
+        return final
+
+    def path(self, name: str) -> Path:
+        """Where a file of this name lies or would lie."""
+        return self._directory / name
+
+    def read(self, name: str) -> Iterator[bytes]:
+        """Chunks of a file."""
+        with self.path(name).open("rb") as handle:
+            while chunk := handle.read(_CHUNK_BYTES):
+                yield chunk
+
+    async def remove(self, names: Collection[str]) -> None:
+        """Remove files."""
+
+        def unlink() -> None:
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    self.path(name).unlink()
+
+        await asyncio.to_thread(unlink)

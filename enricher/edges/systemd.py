@@ -1,0 +1,50 @@
+"""systemd's notify protocol: READY=1, STATUS=, WATCHDOG=1, RELOADING=1, STOPPING=1 over `$NOTIFY_SOCKET`.
+
+Where the variable is not set every call does nothing. See sd_notify(3).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Notifier:
+    """Speaks to the service manager that started us, if one did."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        address = environment.get("NOTIFY_SOCKET", "")
+        # A leading @ means Linux's abstract namespace.
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        usec = environment.get("WATCHDOG_USEC", "")
+        for_us = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        self.watchdog_seconds: float | None = int(usec) / 1e6 if usec.isdigit() and for_us else None
+
+    def ready(self) -> None:
+        """Start-up, or a reload, is complete."""
+        self._send("READY=1")
+
+    def stopping(self) -> None:
+        """The drain has begun."""
+        self._send("STOPPING=1")
+
+    def status(self, text: str) -> None:
+        """One line for `systemctl status`."""
+        self._send("STATUS=" + text.replace("\n", " "))
+
+    def alive(self) -> None:
+        """Feed the watchdog."""
+        self._send("WATCHDOG=1")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        # A manager that is gone must not take the daemon along; the watchdog is its own judge.
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.connect(self._address)
+            channel.send(message.encode())

@@ -1,0 +1,298 @@
+"""Plan: windows are closed; what nobody has an answer for is packed, priced and cut into batch files.
+
+Finds open panes whose time has come, signatures of closed panes that have no answer and are in no live request, and
+requests to be sent again; commits the closed panes with the requests and batches they need, in one transaction. Dear
+things are decided here and nothing is sent: `enricher plan` shows the same without committing.
+
+Never here: calling the provider, looking at a line (examples come from the store, for a provider on this host only).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from enricher.core import batch as batch_lines
+from enricher.core import pricing, window
+from enricher.core.answer import Question
+from enricher.core.ledger import BatchState, LedgerBatch, LedgerRequest, RequestState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from enricher.core.batch import Request
+    from enricher.core.block import Pane
+    from enricher.core.ledger import Kind
+    from enricher.core.pricing import Prices
+    from enricher.core.task import Task
+    from enricher.ports import Clock, SourceProgress, Store
+    from enricher.telemetry import Telemetry
+
+_EXAMPLES_PER_KIND = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSettings:
+    """What plan needs of the configuration."""
+
+    length_seconds: int
+    allowed_lateness_seconds: float
+    task: Task
+    model: str
+    endpoint: str
+    reasoning_effort: str
+    prices: Prices | None
+    """None: nothing is charged (a provider on this host) or nothing is known."""
+    on_this_host: bool
+    """Whether the provider is on loopback: it may see lines, others see masked templates only."""
+    signatures_per_request: int
+    max_requests: int
+    max_bytes: int
+    max_tokens: int
+    limit_kinds: int | None = None
+    """Ask at most so many kinds in all (the demo); None: all."""
+    gravest_first: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What asking about some kinds takes; committed by `Plan`, only shown by `enricher plan`."""
+
+    kinds: tuple[Kind, ...]
+    requests: tuple[LedgerRequest, ...]
+    files: tuple[tuple[LedgerRequest, ...], ...]
+    """The requests, cut into batch files."""
+
+    @property
+    def estimated_usd(self) -> float:
+        """Upper estimate of the money."""
+        return sum(request.reserved_usd for request in self.requests)
+
+
+class Plan:
+    """The stage that closes windows and fixes what is asked."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        progress: Callable[[float], Sequence[SourceProgress]],
+        clock: Clock,
+        telemetry: Telemetry,
+        settings: PlanSettings,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._store = store
+        self._progress = progress
+        self._clock = clock
+        self._telemetry = telemetry
+        self._settings = settings
+        self._new_id = new_id
+        self._overdue: dict[int, float] = {}
+        self.asked_kinds = 0
+
+    async def step(self) -> bool:
+        """Close what is due and plan what is unanswered; whether anything was committed."""
+        now = self._clock.now()
+        progress = self._progress(now)
+        closing = self._due(await self._store.open_panes(), progress, now)
+        closed = {(pane.start, pane.number): how for pane, how in closing}
+        waiting = [(pane.start, pane.number) for pane in await self._store.closed_panes()]
+        panes = sorted({*closed, *waiting})
+        kinds = await self._store.kinds(panes, self._settings.task.hash, self._settings.model, now) if panes else []
+        again = await self._store.requests_again()
+        kinds = self._limited(kinds)
+        if not closed and not kinds and not again:
+            return False
+        drafted = await draft(self._store, self._settings, kinds, panes, again)
+        batches = await self._batches(drafted, now)
+        await self._store.commit_plan(
+            closed=closed,
+            requests=drafted.requests,
+            batches=batches,
+            task=self._settings.task.hash,
+            model=self._settings.model,
+            now=now,
+        )
+        self.asked_kinds += len(kinds)
+        self._tell(closing, progress, drafted)
+        return True
+
+    def _limited(self, kinds: list[Kind]) -> list[Kind]:
+        if self._settings.gravest_first:
+            kinds = sorted(kinds, key=lambda kind: (-gravity(kind), -kind.events, kind.signature))
+        if self._settings.limit_kinds is None:
+            return kinds
+        return kinds[: max(0, self._settings.limit_kinds - self.asked_kinds)]
+
+    def _due(self, panes: Sequence[Pane], progress: Sequence[SourceProgress], now: float) -> list[tuple[Pane, str]]:
+        length, mono = self._settings.length_seconds, self._clock.monotonic()
+        exhausted = bool(progress) and all(one.exhausted for one in progress)
+        read_through = _read_through(progress)
+        due = []
+        for pane in panes:
+            if exhausted:
+                due.append((pane, "complete"))
+                continue
+            # Both clocks must be past the end: a wall clock that leaps ahead and is put right closes nothing.
+            if now >= pane.start + length:
+                self._overdue.setdefault(pane.start, mono)
+            else:
+                self._overdue.pop(pane.start, None)
+            verdict = window.close_verdict(
+                window.WindowState(
+                    start=pane.start, pane=pane.number, first_event_at=pane.first_event_at, events=pane.events
+                ),
+                window.Progress(
+                    now=now,
+                    monotonic_past_end_seconds=mono - self._overdue.get(pane.start, mono),
+                    read_through=read_through,
+                ),
+                length_seconds=length,
+                lateness_seconds=self._settings.allowed_lateness_seconds,
+            )
+            if verdict != "open":
+                due.append((pane, verdict))
+        return due
+
+    async def _batches(self, drafted: Draft, now: float) -> list[tuple[LedgerBatch, list[str]]]:
+        made = []
+        parts: dict[int, int] = {}
+        for requests in drafted.files:
+            start = min(request.window for request in requests)
+            if start not in parts:
+                parts[start] = await self._store.next_part(start)
+            part, attempt = parts[start], max(request.attempt for request in requests)
+            parts[start] += 1
+            name = batch_lines.file_name(window.window_id(start, self._settings.length_seconds), part, attempt)
+            batch = LedgerBatch(
+                id=0,
+                name=name,
+                job=self._new_id(),
+                window=start,
+                part=part,
+                attempt=attempt,
+                windows=len({request.window for request in requests}),
+                task=self._settings.task.hash,
+                model=self._settings.model,
+                endpoint=self._settings.endpoint,
+                state=BatchState.PLANNED,
+                requests=len(requests),
+                size_bytes=sum(len(request.body) for request in requests),
+                tokens=sum(request.tokens for request in requests),
+                reserved_usd=sum(request.reserved_usd for request in requests),
+                planned_at=now,
+            )
+            made.append((batch, [request.id for request in requests]))
+        return made
+
+    def _tell(self, closing: Sequence[tuple[Pane, str]], progress: Sequence[SourceProgress], drafted: Draft) -> None:
+        left_out = [path.decode("utf-8", "backslashreplace") for one in progress for path in one.left_out]
+        for pane, how in closing:
+            name = window.window_id(pane.start, self._settings.length_seconds)
+            self._overdue.pop(pane.start, None)
+            self._telemetry.window_closed(window=name, pane=pane.number, how=how, events=pane.events, left_out=left_out)
+        if drafted.requests:
+            self._telemetry.plan_committed(
+                signatures=len(drafted.kinds),
+                requests=len(drafted.requests),
+                batches=len(drafted.files),
+                estimated_usd=drafted.estimated_usd,
+            )
+
+
+async def draft(
+    store: Store,
+    settings: PlanSettings,
+    kinds: Sequence[Kind],
+    panes: Sequence[tuple[int, int]],
+    again: Sequence[LedgerRequest] = (),
+) -> Draft:
+    """Pack kinds into requests, price them, and cut them, with those to be sent again, into batch files."""
+    samples: Mapping[str, list[bytes]] = {}
+    if settings.on_this_host and kinds:
+        samples = await store.samples({kind.signature: kind.shapes for kind in kinds}, panes, _EXAMPLES_PER_KIND)
+    fresh: list[LedgerRequest] = []
+    # A kind that sank a packed request is asked alone; the others share requests.
+    for alone, group in groupby(sorted(kinds, key=lambda kind: kind.alone), key=lambda kind: kind.alone):
+        together = list(group)
+        packed = batch_lines.pack(
+            [_question(kind, samples.get(kind.signature, [])) for kind in together],
+            settings.task,
+            model=settings.model,
+            endpoint=settings.endpoint,
+            reasoning_effort=settings.reasoning_effort,
+            max_signatures=1 if alone else settings.signatures_per_request,
+        )
+        by_signature = {kind.signature: kind for kind in together}
+        fresh += [_ledger_request(settings, request, by_signature) for request in packed]
+    resent = [_resent(request) for request in again]
+    requests = (*resent, *fresh)
+    files = batch_lines.cut(
+        requests,
+        endpoint=settings.endpoint,
+        max_requests=settings.max_requests,
+        max_bytes=settings.max_bytes,
+        max_tokens=settings.max_tokens,
+    )
+    return Draft(kinds=tuple(kinds), requests=requests, files=tuple(tuple(file) for file in files))
+
+
+def gravity(kind: Kind) -> int:
+    """How grave a kind looks before anyone was asked: by its level word, then by words that speak of failure."""
+    level = kind.level.lower()
+    if level[:4] in ("emer", "aler", "crit", "fata", "pani", "seve"):
+        return 3
+    if level[:3] == "err":
+        return 2
+    text = kind.template.lower()
+    if level[:4] == "warn" or any(word in text for word in _GRAVE_WORDS):
+        return 1
+    return 0
+
+
+_GRAVE_WORDS = (
+    "fail", "error", "denied", "refused", "fatal", "panic", "corrupt", "timed out", "timeout", "unable", "cannot",
+    "killed", "invalid", "segfault", "exception", "out of memory", "unauthor", "attack", "breach",
+)  # fmt: skip
+
+
+def _question(kind: Kind, lines: Sequence[bytes]) -> Question:
+    return Question(
+        signature=kind.signature,
+        template=kind.template,
+        level=kind.level,
+        program=kind.program,
+        examples=tuple(line.decode("utf-8", "backslashreplace") for line in lines),
+    )
+
+
+def _ledger_request(settings: PlanSettings, request: Request, kinds: Mapping[str, Kind]) -> LedgerRequest:
+    mine = [kinds[signature] for signature in request.signatures]
+    return LedgerRequest(
+        id=request.id,
+        task=settings.task.hash,
+        model=settings.model,
+        endpoint=settings.endpoint,
+        signatures=request.signatures,
+        holes=tuple(kind.template.count("<*>") for kind in mine),
+        body=request.body,
+        tokens=request.tokens,
+        reserved_usd=pricing.reserve(request.tokens, settings.task, len(mine), settings.prices),
+        window=min(kind.window for kind in mine),
+        state=RequestState.LIVE,
+        attempt=1,
+        tries=max(kind.tries for kind in mine),
+    )
+
+
+def _resent(request: LedgerRequest) -> LedgerRequest:
+    """The same request once more: only its attempt, and so its custom_id, is new."""
+    return replace(request, attempt=request.attempt + 1, state=RequestState.LIVE)
+
+
+def _read_through(progress: Iterable[SourceProgress]) -> float | None:
+    """The time through which every source was read; None while one has not had a complete pass."""
+    times = [one.read_through for one in progress]
+    return None if not times or any(time is None for time in times) else min(time for time in times if time is not None)

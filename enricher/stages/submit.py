@@ -1,0 +1,274 @@
+"""Submit: planned batch -> input file -> upload -> create -> open.
+
+Finds batches that are planned, uploading or creating; does one step of each; commits it. The intent is in the ledger
+before anything is sent, so that a crash between the provider's yes and our commit leaves a batch that is looked for,
+never one that is created blindly again. Money and the provider's token queue are reserved by being in those states.
+
+Never here: what a request says (`core.answer`), when a batch ends (`track`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, assert_never
+
+from enricher.core import batch as batch_lines
+from enricher.core import job
+from enricher.core.job import Step
+from enricher.core.ledger import BatchState
+from enricher.errors import (
+    AuthProviderError,
+    NotFoundProviderError,
+    PermanentProviderError,
+    ProviderError,
+    TransientProviderError,
+    UnclearProviderError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from enricher.core.ledger import LedgerBatch, LedgerRequest
+    from enricher.ports import BatchClient, BatchFiles, Clock, ProviderBatch, Store
+    from enricher.telemetry import Telemetry
+
+_WORKING = (BatchState.PLANNED, BatchState.UPLOADING, BatchState.CREATING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitSettings:
+    """What submit needs of the configuration."""
+
+    daily_usd: float
+    monthly_usd: float
+    hold_when_over: bool
+    poll_interval_seconds: float
+
+
+class Submit:
+    """The stage that hands batches to the provider."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        client: BatchClient,
+        files: BatchFiles,
+        clock: Clock,
+        telemetry: Telemetry,
+        settings: SubmitSettings,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._files = files
+        self._clock = clock
+        self._telemetry = telemetry
+        self._settings = settings
+        self._jitter = jitter
+        self.blocked: ProviderError | None = None
+        """Why nothing can be submitted until an operator acts: a refused key, an unknown model."""
+
+    async def step(self) -> bool:
+        """Move each batch on by one step; whether anything moved."""
+        moved = False
+        for batch in await self._store.batches(_WORKING):
+            moved |= await self._step(batch)
+        return moved
+
+    async def _step(self, batch: LedgerBatch) -> bool:
+        todo = job.next_step(batch, self._clock.now())
+        try:
+            match todo:
+                case Step.WAIT:
+                    return False
+                case Step.RESERVE:
+                    moved = await self._reserve(batch)
+                case Step.FIND_UPLOAD:
+                    moved = await self._find_upload(batch)
+                case Step.UPLOAD:
+                    moved = await self._upload(batch)
+                case Step.FIND_BATCH:
+                    moved = await self._find_batch(batch)
+                case Step.CREATE:
+                    moved = await self._create(batch)
+                case Step.POLL | Step.CANCEL | Step.COLLECT:
+                    raise AssertionError(todo)  # next_step gives these for states that are not ours
+                case _:
+                    assert_never(todo)
+        except ProviderError as error:
+            await self._failed(batch, error)
+            return False
+        if self.blocked is not None and todo in (Step.UPLOAD, Step.CREATE):
+            self.blocked = None
+        return moved
+
+    async def _reserve(self, batch: LedgerBatch) -> bool:
+        now = self._clock.now()
+        money = await self._store.money(now)
+        over = (
+            money.today_usd + money.reserved_usd + batch.reserved_usd > self._settings.daily_usd
+            or money.month_usd + money.reserved_usd + batch.reserved_usd > self._settings.monthly_usd
+        )
+        if over and batch.reserved_usd > 0:
+            if self._settings.hold_when_over:
+                await self._wait(batch, "budget", self._settings.poll_interval_seconds, "over budget")
+                return False
+            await self._store.skip_batch(batch, "over budget", now)
+            self._telemetry.batch_waited(batch=batch, reason="budget", seconds=0, error="skipped: over budget")
+            return True
+        if not await self._queue_has_room(batch):
+            return False
+        await self._store.save_batch(replace(batch, state=BatchState.UPLOADING, intent_at=None, next_at=0.0))
+        return True
+
+    async def _queue_has_room(self, batch: LedgerBatch) -> bool:
+        limit = await self._store.token_limit(batch.model)
+        reserved = await self._store.reserved_tokens(batch.model)
+        # A batch larger than the whole limit goes when the queue is empty: the provider's count may be lower than ours.
+        if limit is None or reserved == 0 or reserved + batch.tokens <= limit:
+            return True
+        await self._wait(batch, "token_limit", 2 * self._settings.poll_interval_seconds, "the token queue is full")
+        return False
+
+    async def _upload(self, batch: LedgerBatch) -> bool:
+        requests = await self._store.batch_requests(batch.id)
+        path = await self._files.write(batch.name, _lines(requests))
+        intended = replace(batch, intent_at=self._clock.now(), error=None)
+        await self._store.save_batch(intended)
+        file_id = await self._client.upload(path, batch.name)
+        await self._uploaded(intended, file_id)
+        return True
+
+    async def _find_upload(self, batch: LedgerBatch) -> bool:
+        file_id = await self._client.find_upload(batch.name)
+        if file_id is None:
+            await self._store.save_batch(replace(batch, intent_at=None))
+        else:
+            await self._uploaded(batch, file_id)
+        return True
+
+    async def _uploaded(self, batch: LedgerBatch, file_id: str) -> None:
+        uploaded = replace(
+            batch, state=BatchState.CREATING, input_file_id=file_id, intent_at=None, looks=0, failures=0, error=None
+        )
+        await self._store.save_batch(uploaded)
+        self._telemetry.batch_uploaded(batch=uploaded)
+
+    async def _create(self, batch: LedgerBatch) -> bool:
+        assert batch.input_file_id is not None
+        intended = replace(batch, intent_at=self._clock.now(), looks=0, error=None)
+        await self._store.save_batch(intended)
+        try:
+            made = await self._client.create(
+                input_file_id=batch.input_file_id, endpoint=batch.endpoint, metadata=self._metadata(batch)
+            )
+        except (NotFoundProviderError, PermanentProviderError) as error:
+            if _is_about_the_file(error):
+                await self._file_not_there(intended, error)
+                return False
+            raise
+        await self._opened(intended, made, adopted=False)
+        return True
+
+    async def _find_batch(self, batch: LedgerBatch) -> bool:
+        assert batch.input_file_id is not None
+        assert batch.intent_at is not None
+        found = await self._client.find_batch(
+            job=batch.job, input_file_id=batch.input_file_id, since=min(batch.intent_at, batch.planned_at)
+        )
+        if not found:
+            wait = self._backoff(batch.looks, None)
+            await self._store.save_batch(replace(batch, looks=batch.looks + 1, next_at=self._clock.now() + wait))
+            return True
+        await self._opened(batch, found[0], adopted=True)
+        for surplus in found[1:]:
+            await self._client.cancel(surplus.id)
+        return True
+
+    async def _opened(self, batch: LedgerBatch, made: ProviderBatch, *, adopted: bool) -> None:
+        opened = replace(
+            batch,
+            state=BatchState.OPEN,
+            batch_id=made.id,
+            status=made.status,
+            intent_at=None,
+            created_at=made.created_at or self._clock.now(),
+            expires_at=made.expires_at,
+            next_at=0.0,
+            error=None,
+        )
+        await self._store.save_batch(opened)
+        self._telemetry.batch_created(batch=opened, adopted=adopted)
+
+    async def _file_not_there(self, batch: LedgerBatch, error: ProviderError) -> None:
+        """Right after an upload a provider may not know its own file; after some minutes it is uploaded again."""
+        now = self._clock.now()
+        wait = self._backoff(batch.failures, error)
+        if batch.failures * self._settings.poll_interval_seconds >= job.FILE_PATIENCE_SECONDS or batch.failures >= 8:
+            again = replace(batch, state=BatchState.UPLOADING, input_file_id=None, intent_at=None, failures=0)
+            await self._store.save_batch(replace(again, next_at=now + wait, error=str(error)))
+        else:
+            held = job.held_back(replace(batch, intent_at=None), str(error), until=now + wait)
+            await self._store.save_batch(held)
+        self._telemetry.batch_waited(batch=batch, reason="file", seconds=wait, error=str(error))
+
+    async def _failed(self, batch: LedgerBatch, error: ProviderError) -> None:
+        """A call failed: what the ledger holds already says what to look for; only the time to wait is new."""
+        now = self._clock.now()
+        current = next((one for one in await self._store.batches(_WORKING) if one.id == batch.id), batch)
+        wait = self._backoff(current.failures, error)
+        if isinstance(error, TransientProviderError | AuthProviderError | PermanentProviderError):
+            # The provider said no before doing anything: there is nothing to look for.
+            current = replace(current, intent_at=None)
+        if error.code in job.TOKEN_LIMIT_CODES:
+            await self._learn_limit(current, error)
+        if isinstance(error, AuthProviderError | PermanentProviderError):
+            self.blocked = error
+        await self._store.save_batch(job.held_back(current, str(error), until=now + wait))
+        reason = _REASONS.get(type(error), "permanent")
+        self._telemetry.batch_waited(batch=current, reason=reason, seconds=wait, error=str(error), hint=error.hint)
+
+    async def _learn_limit(self, batch: LedgerBatch, error: ProviderError) -> None:
+        limit = job.token_limit_in(str(error))
+        if limit is not None:
+            await self._store.learn_token_limit(batch.model, limit)
+
+    async def _wait(self, batch: LedgerBatch, reason: str, seconds: float, text: str) -> None:
+        await self._store.save_batch(replace(batch, next_at=self._clock.now() + seconds, error=text))
+        if batch.error != text:
+            self._telemetry.batch_waited(batch=batch, reason=reason, seconds=seconds, error=text)
+
+    def _backoff(self, failures: int, error: ProviderError | None) -> float:
+        if error is not None and error.retry_after_seconds is not None:
+            return error.retry_after_seconds
+        first = min(self._settings.poll_interval_seconds, 30.0)
+        return job.backoff_seconds(failures, first=first, jitter=self._jitter())
+
+    @staticmethod
+    def _metadata(batch: LedgerBatch) -> dict[str, str]:
+        return {
+            "window": batch.name.partition("-p")[0],
+            "part": str(batch.part),
+            "attempt": str(batch.attempt),
+            "windows": str(batch.windows),
+            "job": batch.job,
+        }
+
+
+_REASONS = {
+    TransientProviderError: "transient",
+    UnclearProviderError: "unclear",
+    AuthProviderError: "auth",
+    NotFoundProviderError: "transient",
+}
+
+
+def _is_about_the_file(error: ProviderError) -> bool:
+    text = str(error).lower()
+    return isinstance(error, NotFoundProviderError) or ("file" in text and ("find" in text or "found" in text))
+
+
+def _lines(requests: Sequence[LedgerRequest]) -> Iterator[bytes]:
+    for request in requests:
+        yield batch_lines.line(request, request.attempt, request.endpoint)

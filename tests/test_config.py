@@ -1,0 +1,116 @@
+"""The configuration: defaults, faults, and the shipped file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from enricher import config
+from enricher.errors import ConfigError
+
+SHIPPED = Path(__file__).parent.parent / "config" / "enricher.toml"
+
+
+def faults_of(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        config.parse(tomllib.loads(text), origin="f.toml")
+    return caught.value.faults
+
+
+def test_shipped_file_holds_every_option_at_its_default():
+    assert config.Config() == config.load(SHIPPED)
+    document = tomllib.loads(SHIPPED.read_text())
+    unset = {"time_pattern", "prices"}  # options without a default: shown as comments
+    for name, field in config.Config.model_fields.items():
+        assert name in document or name in unset
+        table = document.get(name)
+        table = table[0] if isinstance(table, list) else table
+        if isinstance(table, dict):
+            model = field.annotation if isinstance(field.annotation, type) else None
+            inner = {"sources": config.SourceSettings, "sinks": config.SinkSettings}.get(name, model)
+            assert set(inner.model_fields) - unset == set(table)
+
+
+def test_options_without_a_default_work_as_their_comments_show_them():
+    text = SHIPPED.read_text()
+    for start in ("# time_pattern", "# [prices]", "# input_usd", "# cached_usd", "# output_usd", "# batch_", "# as_of"):
+        text = text.replace(start, start.removeprefix("# "))
+    loaded = config.parse(tomllib.loads(text), origin="f")
+    assert loaded.sources[0].time_pattern is not None
+    assert loaded.prices is not None
+
+
+def test_every_fault_is_reported_at_once_and_names_its_key():
+    faults = faults_of("""
+        state_dir = 5
+        surprise = 1
+        [[sources]]
+        id = "a b"
+        include = "x"
+        start = "yesterday"
+        timezone = "Mars/Olympus"
+        drop = ["("]
+        [window]
+        length = "2h"
+        [batch]
+        poll_interval_seconds = "6"
+        [provider]
+        base_url = "ftp://x"
+        [admin]
+        listen = "nowhere"
+    """)
+    for key in (
+        "state_dir", "surprise", "sources[0].id", "sources[0].include", "sources[0].start", "sources[0].timezone",
+        "sources[0].drop", "window.length", "batch.poll_interval_seconds", "provider.base_url", "admin.listen",
+    ):  # fmt: skip
+        assert 1 == sum(fault.startswith(f"f.toml: {key}: ") for fault in faults), (key, faults)
+    assert 11 == len(faults)
+
+
+@pytest.mark.parametrize("table", ["sources", "sinks"])
+def test_two_tables_with_one_id_are_refused(table):
+    body = 'include = ["/x"]' if table == "sources" else 'directory = "/x"'
+    text = f'[[{table}]]\nid = "a"\n{body}\n[[{table}]]\nid = "a"\n{body}\n'
+    assert "two tables have the id 'a'" in faults_of(text)[0]
+
+
+def test_missing_id_is_refused():
+    assert ["f.toml: sources[0].id: is missing"] == faults_of('[[sources]]\ninclude = ["/x"]\n')
+
+
+def test_types_are_not_guessed():
+    assert "is a number" in faults_of('[batch]\npoll_interval_seconds = "6"')[0]
+    assert "is a whole number" in faults_of("[batch]\nmax_requests = 1.5")[0]
+    assert "is a table" in faults_of("window = 3")[0]
+
+
+def test_fractions_of_seconds_are_taken():
+    assert (
+        config.parse(tomllib.loads("[batch]\npoll_interval_seconds = 0.2"), origin="f").batch.poll_interval_seconds
+        == 0.2
+    )
+
+
+def test_key_in_the_address_is_refused_and_not_shown():
+    fault = faults_of('[provider]\nbase_url = "https://user:hunter2@host/v1"')[0]
+    assert "hunter2" not in fault
+
+
+def test_missing_unreadable_and_broken_files_are_named(tmp_path):
+    for name, content in (("absent", None), ("latin", b"\xff\xfe"), ("broken", b"a = [")):
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(ConfigError) as caught:
+            config.load(path)
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("localhost", True), ("127.8.9.1", True), ("::1", True), ("10.0.0.1", False), ("evil.localhost.com", False)],
+)
+def test_loopback_is_told_from_other_hosts(host, expected):
+    assert expected == config.is_loopback(host)
