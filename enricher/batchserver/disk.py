@@ -1,0 +1,91 @@
+"""How state reaches the disk: whole objects by rename, and one holder per directory.
+
+After `write_atomic` returns, a reader sees the old object or the new one, also after a power cut; never a part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from enricher.errors import LockedError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Record = TypeVar("Record")
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a whole file, durable when this returns. Raises `OSError`."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames in a directory durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_records(directory: Path, kind: type[Record]) -> Iterator[Record]:
+    """Read every object of a directory. Raises `StoreError` for one that is not of its kind."""
+    for path in sorted(directory.glob("*.json")):
+        try:
+            yield msgspec.json.decode(path.read_bytes(), type=kind)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise StoreError(
+                f"{path}: is not the state of a batch server: {error}", hint="move the file away"
+            ) from error
+
+
+def remove_temporary(directory: Path) -> None:
+    """Remove what an interrupted write left behind."""
+    for path in directory.glob("*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+class DirectoryLock:
+    """Holds a state directory for one server; the kernel lets go of it when the process ends, however it ends."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "lock"
+        self._handle: int | None = None
+
+    def take(self) -> None:
+        """Take the lock. Raises `LockedError` if another server holds it."""
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            raise LockedError(
+                f"{self._path.parent}: another batch server uses this state directory",
+                hint="stop it, or give another directory",
+            ) from error
+        self._handle = handle
+
+    def release(self) -> None:
+        """Let go of the directory; may be called twice."""
+        if self._handle is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._handle)
+            self._handle = None

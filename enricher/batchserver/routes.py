@@ -1,0 +1,276 @@
+"""The HTTP side: reads calls, asks the shelf, the register and the runner, writes OpenAI's objects.
+
+Decides nothing about a batch. Every call named in a fault script passes `ScriptedFaults.call` exactly once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from aiohttp import BodyPartReader, web
+
+from enricher.batchserver.files import ReceivedFile, discard
+from enricher.batchserver.shapes import ENDPOINTS, Batch, FileObject, RefusedError, to_json
+from enricher.batchserver.validation import check_upload, read_create, read_expiry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from enricher.batchserver.backend import Backend
+    from enricher.batchserver.batches import BatchRegister
+    from enricher.batchserver.files import FileShelf
+    from enricher.batchserver.runner import BatchRunner
+    from enricher.batchserver.scripted import ScriptedFaults
+    from enricher.ports import Clock
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+Wire = TypeVar("Wire", Batch, FileObject)
+
+_READ_BYTES = 256 * 1024
+_FIELD_BYTES = 4096
+_MAX_FILES_LISTED = 10_000
+_MAX_BATCHES_LISTED = 100
+_BATCHES_LISTED = 20
+
+
+def _answer(value: object) -> web.Response:
+    return web.Response(body=to_json(value), content_type="application/json")
+
+
+class Routes:
+    """The handlers of one server."""
+
+    def __init__(
+        self,
+        register: BatchRegister,
+        shelf: FileShelf,
+        runner: BatchRunner,
+        backend: Backend,
+        faults: ScriptedFaults,
+        clock: Clock,
+    ) -> None:
+        self._register = register
+        self._shelf = shelf
+        self._runner = runner
+        self._backend = backend
+        self._faults = faults
+        self._clock = clock
+
+    def add_to(self, app: web.Application) -> None:
+        """Put every route into an application."""
+        scripted: list[tuple[str, str, str, Handler]] = [
+            ("POST", "/v1/files", "upload", self._upload),
+            ("GET", "/v1/files", "list", self._list_files),
+            ("GET", "/v1/files/{id}", "retrieve", self._retrieve_file),
+            ("GET", "/v1/files/{id}/content", "content", self._send_content),
+            ("DELETE", "/v1/files/{id}", "delete", self._delete_file),
+            ("POST", "/v1/batches", "create", self._create_batch),
+            ("GET", "/v1/batches", "list", self._list_batches),
+            ("GET", "/v1/batches/{id}", "retrieve", self._retrieve_batch),
+            ("POST", "/v1/batches/{id}/cancel", "cancel", self._cancel_batch),
+            ("GET", "/v1/models", "", self._list_models),
+            *(("POST", endpoint, "", self._pass_on) for endpoint in ENDPOINTS),
+        ]
+        for method, path, operation, handler in scripted:
+            app.router.add_route(method, path, partial(self._with_faults, operation, handler))
+        app.router.add_get("/healthz", self._report_health)
+        app.router.add_get("/_server/ledger", self._report_ledger)
+
+    async def _with_faults(self, operation: str, handler: Handler, request: web.Request) -> web.StreamResponse:
+        response, rule = await self._faults.call(operation, request, partial(handler, request))
+        if rule is not None and rule.what == "file_not_found" and isinstance(response, web.Response):
+            self._shelf.hide(msgspec.json.decode(response.text or "", type=FileObject).id, rule.lookups)
+        return response
+
+    # ---------------------------------------------------------------- files
+
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        await self._shelf.drop_expired(self._clock.now())
+        if request.content_type != "multipart/form-data":
+            raise RefusedError(400, "A file is uploaded as multipart/form-data with the fields file and purpose.")
+        form, filename, received = await self._read_form(request)
+        if received is None:
+            raise RefusedError(400, "'file' is a required property", param="file")
+        try:
+            purpose = form.get("purpose")
+            check_upload(filename=filename, purpose=purpose)
+            if purpose == "batch" and not received.is_utf8:
+                raise RefusedError(400, "Invalid file for Batch API. Must be utf-8 encoded")  # noqa: TRY301 (one clean-up)
+            expires_after = _read_expiry_fields(form)
+        except RefusedError:
+            discard(received.path)
+            raise
+        kept = await self._shelf.keep(
+            received,
+            filename=filename,
+            purpose=purpose or "",
+            now=self._clock.now(),
+            expires_after_seconds=expires_after,
+        )
+        books = self._register.books
+        await self._register.write_books(
+            dataclasses.replace(books, uploads=books.uploads + 1, lines_uploaded=books.lines_uploaded + received.lines)
+        )
+        return _answer(kept)
+
+    async def _read_form(self, request: web.Request) -> tuple[dict[str, str], str, ReceivedFile | None]:
+        form: dict[str, str] = {}
+        filename, received = "", None
+        try:
+            async for part in await request.multipart():
+                if not isinstance(part, BodyPartReader) or part.name is None:
+                    raise RefusedError(400, "The form has a part that is neither a file nor a field.")  # noqa: TRY301 (one clean-up)
+                if part.name == "file" and received is None:
+                    filename = part.filename or "upload"
+                    received = await self._shelf.receive(_read_part(part))
+                else:
+                    form[part.name] = await _read_field(part)
+        except (RefusedError, ValueError) as error:
+            if received is not None:
+                discard(received.path)
+            if isinstance(error, RefusedError):
+                raise
+            raise RefusedError(400, "The multipart form cannot be read.") from error
+        return form, filename, received
+
+    async def _list_files(self, request: web.Request) -> web.StreamResponse:
+        order = request.query.get("order", "desc")
+        if order not in {"asc", "desc"}:
+            raise RefusedError(400, "Invalid value: expected 'asc' or 'desc'.", code="invalid_value", param="order")
+        files = [record.file for record in self._shelf.list(request.query.get("purpose"))]
+        if order == "desc":
+            files.reverse()
+        return _answer(_to_page(files, request, default=_MAX_FILES_LISTED, most=_MAX_FILES_LISTED))
+
+    def _find_file(self, request: web.Request) -> FileObject:
+        file_id = request.match_info["id"]
+        record = self._shelf.find(file_id)
+        if record is None:
+            raise RefusedError(404, f"No such File object: {file_id[:100]}", param="id")
+        return record.file
+
+    async def _retrieve_file(self, request: web.Request) -> web.StreamResponse:
+        return _answer(self._find_file(request))
+
+    async def _send_content(self, request: web.Request) -> web.StreamResponse:
+        found = self._find_file(request)
+        return web.FileResponse(
+            self._shelf.path_of(found.id), headers={"Content-Type": "application/octet-stream"}, chunk_size=_READ_BYTES
+        )
+
+    async def _delete_file(self, request: web.Request) -> web.StreamResponse:
+        found = self._find_file(request)
+        await self._shelf.delete(found.id)
+        return _answer({"id": found.id, "object": "file", "deleted": True})
+
+    # ---------------------------------------------------------------- batches
+
+    async def _create_batch(self, request: web.Request) -> web.StreamResponse:
+        return _answer(await self._runner.create(read_create(await _read_json(request))))
+
+    async def _list_batches(self, request: web.Request) -> web.StreamResponse:
+        batches = [self._runner.view(batch_id) for batch_id in reversed(self._register.records)]
+        return _answer(_to_page(batches, request, default=_BATCHES_LISTED, most=_MAX_BATCHES_LISTED))
+
+    def _find_batch(self, request: web.Request) -> str:
+        batch_id = request.match_info["id"]
+        if batch_id not in self._register.records:
+            raise RefusedError(404, f"No batch found with id '{batch_id[:100]}'.", param="batch_id")
+        return batch_id
+
+    async def _retrieve_batch(self, request: web.Request) -> web.StreamResponse:
+        return _answer(self._runner.view(self._find_batch(request)))
+
+    async def _cancel_batch(self, request: web.Request) -> web.StreamResponse:
+        return _answer(await self._runner.cancel(self._find_batch(request)))
+
+    # ---------------------------------------------------------------- the rest
+
+    async def _list_models(self, _request: web.Request) -> web.StreamResponse:
+        models = await self._backend.models()
+        data = [{"id": name, "object": "model", "created": 0, "owned_by": "local"} for name in models]
+        return _answer({"object": "list", "data": data})
+
+    async def _pass_on(self, request: web.Request) -> web.StreamResponse:
+        body = await _read_json(request)
+        if not isinstance(body, dict):
+            raise RefusedError(400, "We could not parse the JSON body of your request.")
+        if body.get("stream"):
+            raise RefusedError(
+                400, "Streaming is not passed on by this server.", code="unsupported_value", param="stream"
+            )
+        status, answer = await self._backend.answer(request.path, body)
+        return web.Response(status=status, body=to_json(answer), content_type="application/json")
+
+    async def _report_health(self, _request: web.Request) -> web.StreamResponse:
+        return _answer({"status": "ok"})
+
+    async def _report_ledger(self, _request: web.Request) -> web.StreamResponse:
+        books = self._register.books
+        return _answer(
+            {
+                "uploads": books.uploads,
+                "batches_created": books.batches_created,
+                "lines_uploaded": books.lines_uploaded,
+                "lines_answered": self._runner.answered_lines(),
+            }
+        )
+
+
+async def _read_json(request: web.Request) -> object:
+    try:
+        value: object = msgspec.json.decode(await request.read())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RefusedError(400, "We could not parse the JSON body of your request.") from error
+    return value
+
+
+async def _read_part(part: BodyPartReader) -> AsyncIterator[bytes]:
+    while chunk := await part.read_chunk(_READ_BYTES):
+        yield chunk
+
+
+async def _read_field(part: BodyPartReader) -> str:
+    content = await part.read_chunk(_FIELD_BYTES)
+    if not part.at_eof() and await part.read_chunk(1):
+        raise RefusedError(400, f"The form field {(part.name or '')[:100]} is too long.")
+    return content.decode()
+
+
+def _read_expiry_fields(form: dict[str, str]) -> int | None:
+    """Read `expires_after[anchor]` and `expires_after[seconds]`, as the client sends them in a form."""
+    fields: dict[str, Any] = {}
+    for name, text in form.items():
+        match = re.fullmatch(r"expires_after\[(anchor|seconds)\]", name)
+        if match:
+            fields[match[1]] = int(text) if re.fullmatch(r"\d{1,12}", text) else text
+    return read_expiry(fields or None, param="expires_after")
+
+
+def _to_page(objects: list[Wire], request: web.Request, *, default: int, most: int) -> dict[str, Any]:
+    text = request.query.get("limit", str(default))
+    if not re.fullmatch(r"\d{1,9}", text) or not 1 <= int(text) <= most:
+        raise RefusedError(
+            400, f"Invalid 'limit': expected a whole number from 1 to {most}.", code="invalid_value", param="limit"
+        )
+    start, after = 0, request.query.get("after")
+    if after is not None:
+        places = {entry.id: place for place, entry in enumerate(objects, 1)}
+        if after not in places:
+            raise RefusedError(
+                400, "Invalid 'after': no such object in this list.", code="invalid_value", param="after"
+            )
+        start = places[after]
+    page = objects[start : start + int(text)]
+    return {
+        "object": "list",
+        "data": page,
+        "first_id": page[0].id if page else None,
+        "last_id": page[-1].id if page else None,
+        "has_more": start + int(text) < len(objects),
+    }
