@@ -113,6 +113,7 @@ class ModelProcess:
         self._launching = asyncio.Lock()
         self._failures = 0
         self._child: _Child | None = None
+        self._loading: asyncio.subprocess.Process | None = None
         self._http: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -157,6 +158,8 @@ class ModelProcess:
         http, self._http = self._http, None
         if http is not None:
             await http.close()
+        if self._loading is not None:
+            await _end(self._loading)
         if self._child is not None:
             await self._bury(self._child)
 
@@ -176,8 +179,6 @@ class ModelProcess:
     async def _running(self) -> _Child:
         """Give the child that lives, starting one if need be; raises ModelError."""
         async with self._launching:
-            if self._http is None:
-                raise ModelError("the embedded model is not started", hint="start it first")
             if self._child is not None:
                 if self._child.process.returncode is None:
                     return self._child
@@ -185,13 +186,11 @@ class ModelProcess:
             if self._failures:
                 step = min(self._failures, len(self._restart_delays_seconds)) - 1
                 await asyncio.sleep(self._restart_delays_seconds[step])
-            self._failures += 1  # until it has answered
-            child = await self._launch()
             if self._http is None:
-                await _end(child.process)
-                raise ModelError("the embedded model was stopped while it loaded", hint="start it again")
-            self._child = child
-            return child
+                raise ModelError("the embedded model is not running", hint="it was stopped, or never started")
+            self._failures += 1  # until it has answered
+            self._child = await self._launch()
+            return self._child
 
     async def _launch(self) -> _Child:
         with tempfile.TemporaryFile() as stderr:
@@ -207,11 +206,14 @@ class ModelProcess:
                 )
             except OSError as error:
                 raise ModelError(f"cannot start the embedded model: {error}", hint="see the error above") from error
+            self._loading = process
             try:
                 return await self._await_ready(process, stderr)
             except BaseException:
                 await _end(process)
                 raise
+            finally:
+                self._loading = None
 
     async def _await_ready(self, process: asyncio.subprocess.Process, stderr: IO[bytes]) -> _Child:
         assert process.stdout is not None
