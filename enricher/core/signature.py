@@ -1,0 +1,139 @@
+"""Lines to shape ids, a block at a time: three memos in front of one pure function.
+
+| level | looks at | cost per line |
+|---|---|---|
+| L1 | the line with its digits collapsed | a dict look-up, no Python bytecode |
+| L2 | the same with hexadecimal words collapsed | missed lines only |
+| L3 | header split, message masked: the shape | lines never seen in this form |
+
+Invariant: an id is a function of the line and of the store that numbers shapes; the memos never change an answer, so
+that they are bounded by forgetting everything. Must never: run Python code for a line whose shape is known.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from enricher.core.collapse import collapse, collapse_hex
+from enricher.core.skeleton import KEY_BYTES, Shape, collapsed_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+BLANK_ID: Final = 0
+UNKNOWN_ID: Final = 0xFFFFFFFF
+
+# Hexadecimal words are collapsed up front for so many blocks once the keys new to L1 are more than one line in five,
+# and collapsing them makes one of every two.
+_HEX_BLOCKS = 64
+_NEW_SHARE = 5
+_FOLDED_SHARE = 2
+
+
+class _Memo(dict[bytes, int]):
+    """Key of a line → shape id; `UNKNOWN_ID` for a key that it does not hold, so that a look-up never raises."""
+
+    __slots__ = ("key_bytes",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.key_bytes = 0
+
+    def __missing__(self, key: bytes) -> int:
+        return UNKNOWN_ID
+
+
+class ShapeIndex:
+    """The shape ids of one source's lines.
+
+    `memo_lines` and `memo_bytes` bound each memo; a full one is emptied and fills again from the level behind it.
+    """
+
+    def __init__(self, *, memo_lines: int = 200_000, memo_bytes: int = 16 << 20) -> None:
+        self._memo_lines = memo_lines
+        self._memo_bytes = memo_bytes
+        self._hex_blocks = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what is remembered. No answer changes, the next lines only cost more."""
+        self._lines = _Memo()
+        self._folded = _Memo()
+        self._shapes: dict[Shape, int] = {}
+
+    def load(self, shapes: Iterable[tuple[int, Shape]]) -> None:
+        """Learn the ids of shapes that are stored already."""
+        self._shapes.update((shape, row_id) for row_id, shape in shapes)
+
+    def resolve(
+        self,
+        data: bytes,
+        intern: Callable[[list[Shape]], list[int]],
+        *,
+        starts: npt.NDArray[np.bool_] | None = None,
+    ) -> npt.NDArray[np.uint32]:
+        r"""Give the shape id of each line of `data`, in order; `BLANK_ID` for a line of white space.
+
+        Lines end with ``\n``; the last one may lack it. `intern` is called at most once, with the distinct shapes not
+        seen before, and gives their row ids (1 to 0xFFFFFFFE). Where `starts` is given (one flag per line), a line
+        that starts no event gets `BLANK_ID` or an id it already had, and no shape is made for it.
+        """
+        keys = collapse(data)
+        if self._hex_blocks:
+            self._hex_blocks -= 1
+            keys = collapse_hex(keys)
+        lines = keys.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        ids = np.fromiter(map(self._lines.__getitem__, lines), np.uint32, len(lines))
+        unknown = ids == UNKNOWN_ID
+        if starts is not None:
+            ids[unknown & ~starts] = BLANK_ID
+            unknown &= starts
+        missed = np.flatnonzero(unknown)
+        if missed.size:
+            missed_lines = [lines[row] for row in missed.tolist()]
+            found, folded = self._resolve_missed(list(dict.fromkeys(missed_lines)), intern)
+            if len(found) * _NEW_SHARE > ids.size and folded * _FOLDED_SHARE < len(found):
+                self._hex_blocks = _HEX_BLOCKS
+            ids[missed] = np.fromiter(map(found.__getitem__, missed_lines), np.uint32, missed.size)
+        return ids
+
+    def _resolve_missed(
+        self, lines: list[bytes], intern: Callable[[list[Shape]], list[int]]
+    ) -> tuple[dict[bytes, int], int]:
+        """Ids of distinct lines that L1 does not hold, and how many of these are left without hexadecimal words."""
+        folded = [line[: KEY_BYTES + 1] for line in collapse_hex(b"\n".join(lines)).split(b"\n")]
+        ids = np.fromiter(map(self._folded.__getitem__, folded), np.uint32, len(folded)).tolist()
+        fresh = {line for line, row_id in zip(folded, ids, strict=True) if row_id == UNKNOWN_ID}
+        if fresh:
+            # In the order of the lines, since the order of new ids decides which shape is the oldest.
+            shaped = self._resolve_fresh([line for line in dict.fromkeys(folded) if line in fresh], intern)
+            ids = [shaped[line] if row_id == UNKNOWN_ID else row_id for line, row_id in zip(folded, ids, strict=True)]
+            self._remember(self._folded, shaped)
+        found = dict(zip(lines, ids, strict=True))
+        self._remember(self._lines, found)
+        return found, len(set(folded))
+
+    def _resolve_fresh(self, lines: list[bytes], intern: Callable[[list[Shape]], list[int]]) -> dict[bytes, int]:
+        """Ids of distinct lines that L2 does not hold either."""
+        shapes = {line: collapsed_shape(line) for line in lines if line.strip()}
+        new = [shape for shape in dict.fromkeys(shapes.values()) if shape not in self._shapes]
+        if len(self._shapes) + len(new) > self._memo_lines:
+            known = {shape: self._shapes[shape] for shape in shapes.values() if shape in self._shapes}
+            self._shapes = known
+        if new:
+            self._shapes.update(zip(new, intern(new), strict=True))
+        return {line: self._shapes[shapes[line]] if line in shapes else BLANK_ID for line in lines}
+
+    def _remember(self, memo: _Memo, found: dict[bytes, int]) -> None:
+        # A key of many kilobytes is not worth its room: such a line is found by the next level.
+        short = {line: row_id for line, row_id in found.items() if len(line) <= KEY_BYTES + 1}
+        memo.key_bytes += sum(map(len, short))
+        memo.update(short)
+        if len(memo) > self._memo_lines or memo.key_bytes > self._memo_bytes:
+            memo.clear()
+            memo.key_bytes = 0

@@ -1,0 +1,150 @@
+"""The shape of a line: its header taken apart and its message with every variable masked (level L3 of a signature).
+
+A shape is (format, level, program, skeleton): a pure function of the line, the same for the raw line and for its
+collapsed form (``core/collapse.py``), so that memos in front of it can be dropped at any time. Its id is a hash,
+never a counter: restarts and hosts agree on it.
+
+Invariants: a skeleton holds no control, invisible or direction-changing character; a hole in it is the one character
+`HOLE`, which no text can bring along; the work per line is bounded whatever the line holds. Must never: contain a
+rule for one product.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from enricher.core.collapse import collapse_line, raw_offset
+from enricher.core.header import HEADER_BYTES, split_header
+
+HOLE = "\x01"
+HOLE_TEXT = "<*>"
+KEY_BYTES = 3_000  # of collapsed text that a shape looks at; what is behind is one hole
+KEY_TOKENS = 128
+
+# One token: a word with its inner dots and slashes, a hole, or one other character.
+TOKEN = re.compile(r"\w+(?:[.\-/\\$]\w+)*|[^\w\s]")
+
+REPLACED = "\ufffd"  # stands for a run of characters that must not reach a reader, a model or a terminal
+# Controls, spaces other than ASCII's, soft hyphen, zero-width, direction marks, variation selectors, tags, invalid
+# bytes.
+_UNSAFE = re.compile(
+    r"(?:\x1b\[[0-9;]{0,16}m|[^\S \t\n\r\f\v]|[\x00-\x08\x0e-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160"
+    r"\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff\U000e0000-\U000e0fff])+"
+)
+
+_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*+"
+_DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*+"
+_TLD = (
+    "com|net|org|edu|gov|mil|int|io|info|biz|local|lan|internal|corp|cn|de|uk|fr|jp|ru|br|in|it|nl|au|ca|ch|es"
+    "|pl|kr|tw|us|eu"
+)
+# Each alternative starts only where its own characters do not stand before it: a long word is looked at once, not
+# once per letter.
+_VARIABLE = re.compile(
+    r"(?<![A-Za-z0+.\-])[A-Za-z][A-Za-z0+.\-]*+://[^\s\"'<>()\[\]{},;]+"  # URL
+    r"|(?<![\w.+\-])[\w.+\-]++@[\w.\-]*\w"  # mail address
+    r"|(?<![\w.\\/])(?:[A-Za-z]:)?(?:[/\\][\w.+\-$%~@#*]++){2,}[/\\]?"  # path
+    r"|(?<![\w.\\/])/(?=\w)[\w.+\-$%~@]++/?"
+    r"|(?<![\w.\-])[-+]?(?=[A-Za-z_.\-]*+0)\w[\w.\-]*(?<![.\-])%?"  # a word with a number in it
+    r"|(?<![\w.\-])[a-z_][a-z_\-]*+(?:\.[a-z_\-]++){2,}(?![\w.\-])"  # a host name with two dots
+    rf"|(?<![\w.\-])[a-z][a-z_\-]*+\.(?:{_TLD})(?![\w.\-])"
+)
+_UNIT = re.compile(HOLE + r" ?(?:ms|us|ns|secs?|seconds|s|[kKMGT]?i?[Bb]|[kKMGT]B/s|bytes)\b")
+_DATE = re.compile(rf"\b(?:{_DAY},?\s)?{_MONTH}\s(?={HOLE})")
+_NAMED = re.compile(
+    r"(?i)\b((?:r?user|r?host|(?:user|host|log|login|domain|account|client|server|file|node|iface)[_.]?(?:name|id|dir)?"
+    r"|[a-z]{0,8}addr(?:ess)?)=)[^\s\x01,;)\]]+"
+)
+_EMPTY = re.compile(r"(?<=\s)\(\)")
+_NEIGHBOURS = re.compile(HOLE + r"(?:[\s,:;/|._=+\-#@]*+" + HOLE + r")+")
+_SPACES = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What is constant in a line. `level` and `program` are as written, "" where the line has none."""
+
+    format: str
+    level: str
+    program: str
+    skeleton: str
+
+    @property
+    def id(self) -> str:
+        """16 hexadecimal digits. The parts are joined by NUL, which none of them can hold."""
+        parts = (self.format, self.level, self.program, self.skeleton)
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+    @property
+    def template(self) -> str:
+        """The message with `<*>` for each variable: OpenTelemetry's ``log.record.template``."""
+        return self.skeleton.replace(HOLE, HOLE_TEXT)
+
+
+def shape_of(line: bytes) -> Shape:
+    """Find the shape of one line, raw or collapsed, with or without its newline."""
+    return collapsed_shape(collapse_line(line, limit_bytes=KEY_BYTES + 1))
+
+
+def collapsed_shape(collapsed: bytes) -> Shape:
+    """Find the shape of a line that went through `collapse` and `collapse_hex`, by its first `KEY_BYTES`."""
+    header = split_header(collapsed)
+    message = collapsed[header.end : KEY_BYTES].decode("utf-8", "replace")
+    if len(collapsed) > KEY_BYTES:
+        # The word at the cut is cut too: it belongs to the hole that stands for the rest.
+        message = _SPACES.sub(" ", message).rpartition(" ")[0] + " " + HOLE_TEXT
+    return Shape(
+        format="text", level=header.level, program=_UNSAFE.sub(REPLACED, header.program), skeleton=_skeleton(message)
+    )
+
+
+def message_start(line: bytes) -> int:
+    """Where the message begins in the raw line, in bytes: behind time, host, level and program; 0 without a header."""
+    # One byte more than the header is read from: it tells whether a message follows.
+    collapsed = collapse_line(line, limit_bytes=HEADER_BYTES + 1)
+    end = split_header(collapsed).end
+    return raw_offset(line, end) if end else 0
+
+
+def _skeleton(message: str) -> str:
+    text = _UNSAFE.sub(REPLACED, message).replace(HOLE_TEXT, HOLE)
+    text = _SPACES.sub(" ", text)
+    text = _VARIABLE.sub(HOLE, text)
+    text = _UNIT.sub(HOLE, text)
+    text = _DATE.sub("", text)
+    text = _NAMED.sub(r"\g<1>" + HOLE, text)
+    text = _EMPTY.sub(f"({HOLE})", text)
+    return _capped(_NEIGHBOURS.sub(HOLE, text).strip())
+
+
+def _capped(skeleton: str) -> str:
+    for count, token in enumerate(TOKEN.finditer(skeleton)):
+        if count == KEY_TOKENS:
+            return _NEIGHBOURS.sub(HOLE, skeleton[: token.start()] + HOLE)
+    return skeleton
+
+
+# As logged → (name of the closed list of severities, OpenTelemetry severity number).
+_TRACE, _DEBUG, _INFO, _NOTICE = ("trace", 1), ("debug", 5), ("info", 9), ("notice", 10)
+_WARNING, _ERROR, _CRITICAL, _FATAL = ("warning", 13), ("error", 17), ("critical", 18), ("fatal", 21)
+_LEVELS = {
+    **dict.fromkeys(("trace", "finest", "finer", "verbose", "v"), _TRACE),
+    **dict.fromkeys(("debug", "fine", "config", "d"), _DEBUG),
+    **dict.fromkeys(("info", "i"), _INFO),
+    **dict.fromkeys(("notice", "n"), _NOTICE),
+    **dict.fromkeys(("warn", "warning", "w"), _WARNING),
+    **dict.fromkeys(("error", "err", "severe", "e"), _ERROR),
+    **dict.fromkeys(("crit", "critical", "c"), _CRITICAL),
+    "alert": ("critical", 19),
+    **dict.fromkeys(("emerg", "panic", "fatal", "f"), _FATAL),
+}
+
+
+def logged_level(shape: Shape) -> tuple[str, int] | None:
+    """Normalise the level as logged: its name and OpenTelemetry's severity number, 1 to 24; None if none was logged.
+
+    The numbers follow the syslog and java.util.logging tables of OpenTelemetry's logs data model.
+    """
+    return _LEVELS.get(shape.level.lower())
