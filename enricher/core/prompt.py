@@ -1,0 +1,180 @@
+"""The body of a request: what a provider is sent about some kinds of event, and in what form it must answer.
+
+Invariants: all that is the same in every request of a task comes first, so that providers can cache it; text from logs
+is only ever a JSON string in the last message; the output length is always limited; nothing is asked to be stored.
+It never decides whether something may leave the host: questions come in as they may be sent.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from enricher.core.redact import HOLE, clean
+from enricher.core.skeleton import message_start
+from enricher.core.task import CHAT, RESPONSES, Task
+from enricher.core.verdict import CATEGORIES, ORIGINS, OUTCOMES, SEVERITIES, Question
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# A longer constant text says no more about its kind; holes after it are named p1, p2, … when the answer is read.
+_MAX_TEMPLATE_CHARACTERS: Final = 4000
+_MAX_EXAMPLE_CHARACTERS: Final = 1000
+_MAX_EXAMPLES: Final = 3
+# What a small model reads of a line: more only costs it time.
+_MAX_SINGLE_CHARACTERS: Final = 400
+_MAX_WORD_CHARACTERS: Final = 80
+# Each hole costs a slot name on top of an answer's usual length.
+_HOLE_OUTPUT_TOKENS: Final = 16
+
+
+def request_body(
+    task: Task,
+    questions: Sequence[Question],
+    *,
+    model: str,
+    endpoint: str,
+    reasoning_effort: str | None = None,
+) -> dict[str, Any]:
+    """Build the body of one request for `/v1/responses` or `/v1/chat/completions`.
+
+    `reasoning_effort` is the provider's setting and goes before the task's; an empty string sends none. It is put where
+    the endpoint wants it. A task of kind "single" takes exactly one question.
+    """
+    if not questions or (task.kind == "single" and len(questions) != 1):
+        raise ValueError(f"task {task.name!r} cannot ask {len(questions)} questions in one request")
+    own = dict(task.parameters)
+    effort = own.pop("reasoning_effort", "")
+    if reasoning_effort is not None:
+        effort = reasoning_effort
+    schema = {"type": "json_schema", "name": "answer", "strict": True, "schema": response_schema(task, len(questions))}
+    limit = max_output_tokens(task, questions)
+    turns = [*_example_turns(task), {"role": "user", "content": user_text(task, questions)}]
+    if endpoint == RESPONSES:
+        head = {"model": model, "store": False, "max_output_tokens": limit, **own}
+        if effort:
+            head["reasoning"] = {"effort": effort}
+        return {**head, "instructions": task.system, "text": {"format": schema}, "input": turns}
+    if endpoint != CHAT:
+        raise ValueError(f"endpoint {endpoint!r} is none of {RESPONSES}, {CHAT}")
+    del schema["type"]
+    head = {"model": model, "max_completion_tokens": limit, **own}
+    if effort:
+        head["reasoning_effort"] = effort
+    form = {"type": "json_schema", "json_schema": schema}
+    return {**head, "response_format": form, "messages": [{"role": "system", "content": task.system}, *turns]}
+
+
+def max_output_tokens(task: Task, questions: Sequence[Question]) -> int:
+    """Return the limit of a request's output tokens: what it can cost at most."""
+    holes = sum(_shown(question.template).count(HOLE) for question in questions)
+    return task.max_output_tokens * len(questions) + _HOLE_OUTPUT_TOKENS * holes
+
+
+def response_schema(task: Task, count: int) -> dict[str, Any]:
+    """Return the strict JSON Schema of the answer: one required property for each of `count` questions."""
+    if task.schema is not None:
+        return dict(task.schema)
+    keys = [question_key(number) for number in range(1, count + 1)]
+    return {
+        "type": "object",
+        "properties": {key: {"$ref": "#/$defs/kind"} for key in keys},
+        "required": keys,
+        "additionalProperties": False,
+        "$defs": {"kind": answer_schema()},
+    }
+
+
+def question_key(number: int) -> str:
+    """Return the property under which the question with this number, from 1, is asked and answered."""
+    return f"s{number}"
+
+
+def answer_schema() -> dict[str, Any]:
+    """Return the schema of the answer for one kind. Slots come before the summary, which uses their names."""
+    text = {"type": "string"}
+    nullable = {"type": ["string", "null"]}
+    cause = _object({"hint": text, "origin": {"type": "string", "enum": list(ORIGINS)}})
+    return _object(
+        {
+            "slots": {"type": "array", "items": text},
+            "summary": text,
+            "category": {"type": "string", "enum": list(CATEGORIES)},
+            "severity": {"type": "string", "enum": list(SEVERITIES)},
+            "outcome": {"type": "string", "enum": list(OUTCOMES)},
+            "tags": {"type": "array", "items": text},
+            "root_cause": {"anyOf": [cause, {"type": "null"}]},
+            "action": nullable,
+            "technique": {"anyOf": [{"type": "array", "items": text}, {"type": "null"}]},
+            "confidence": {"type": "number"},
+        }
+    )
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def user_text(task: Task, questions: Sequence[Question]) -> str:
+    """Return the last message: the questions as JSON, or the one line of a single task."""
+    if task.kind == "single":
+        return single_text(_first_line(questions[0]))
+    shown = {question_key(number): shown_question(question) for number, question in enumerate(questions, start=1)}
+    return json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
+
+
+def single_text(line: str) -> str:
+    """Return a line as a single task shows it. Small models end their own JSON string at a double quote of the line."""
+    return clean(line)[:_MAX_SINGLE_CHARACTERS].replace('"', "'")
+
+
+def _first_line(question: Question) -> str:
+    if question.examples:
+        return _headless(question.examples[0], question.program)
+    return f"{question.program}: {question.template}" if question.program else question.template
+
+
+def _headless(line: str, program: str) -> str:
+    """Return an example as `program: message`: when and on which host it was written is not what is asked about."""
+    raw = line.encode("utf-8", "replace")
+    start = message_start(raw)
+    message = raw[start:].decode("utf-8", "replace") if start else line
+    return f"{program}: {message}" if start and program else message
+
+
+def shown_question(question: Question) -> dict[str, Any]:
+    """Return what a packed request tells of one kind, cleaned and bounded."""
+    template = _shown(question.template)
+    shown: dict[str, Any] = {"template": _numbered(template), "holes": template.count(HOLE)}
+    if question.program:
+        shown["program"] = clean(question.program)[:_MAX_WORD_CHARACTERS]
+    if question.level:
+        shown["level"] = clean(question.level)[:_MAX_WORD_CHARACTERS]
+    if question.examples:
+        shown["examples"] = [
+            clean(_headless(line, ""))[:_MAX_EXAMPLE_CHARACTERS] for line in question.examples[:_MAX_EXAMPLES]
+        ]
+    return shown
+
+
+def _shown(template: str) -> str:
+    cleaned = clean(template)
+    if len(cleaned) <= _MAX_TEMPLATE_CHARACTERS:
+        return cleaned
+    # A hole that the cut runs through would be shown as text; `<*` cannot end a whole one.
+    cut = cleaned[:_MAX_TEMPLATE_CHARACTERS]
+    return cut.removesuffix("<").removesuffix("<*") + "…"
+
+
+def _numbered(template: str) -> str:
+    first, *rest = template.split(HOLE)
+    return first + "".join(f"<{number}>{piece}" for number, piece in enumerate(rest, start=1))
+
+
+def _example_turns(task: Task) -> list[dict[str, str]]:
+    turns: list[dict[str, str]] = []
+    for line, answer in task.examples:
+        turns += [{"role": "user", "content": single_text(line) if task.kind == "single" else line}]
+        turns += [{"role": "assistant", "content": answer}]
+    return turns

@@ -1,0 +1,140 @@
+r"""What must not leave the host, or must not reach a terminal, taken out of text.
+
+Invariants: `mask_template` keeps every hole (`<*>`) in its order, is idempotent and takes linear time; `clean` leaves
+no control, escape, bidirectional or invisible character. Neither raises on any text, and neither decides what is sent.
+
+The skeleton of an event holds no number and no varying word by construction; what is masked here are the secrets and
+addresses that a constant part can still carry. In doubt it masks: a word too many costs clarity, one too few a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HOLE: Final = "<*>"
+"""A place of a template whose value differs from event to event."""
+
+SECRET: Final = "<secret>"  # noqa: S105 - the mark that replaces a secret
+EMAIL: Final = "<email>"
+
+# Terminal escape sequences: CSI, OSC and its kin up to their end (or the end of the text), two-character ones.
+_ESCAPE: Final = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-~]?"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*+(?:\x07|\x1b\\|\x9c)?|\x1b[ -~]?"
+)
+
+
+def _table() -> dict[int, str]:
+    gone = [*range(0x20), *range(0x7F, 0xA0), 0xAD, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFEFF, 0xFFA0]
+    gone += [*range(0x180B, 0x1810), *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)]
+    gone += [*range(0xFE00, 0xFE10), *range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0FFF)]
+    table = dict.fromkeys(gone, "")
+    table |= dict.fromkeys([0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x85, 0x2028, 0x2029], " ")
+    # A lone half of a surrogate pair cannot be written as UTF-8.
+    table |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
+    return table
+
+
+_INVISIBLE: Final = _table()
+
+
+def clean(text: str) -> str:
+    """Take out control, escape, bidirectional, zero-width and tag characters; line ends and tabs become a blank."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _ESCAPE.sub("", text).translate(_INVISIBLE)
+
+
+_NAME: Final = (
+    r"(?:[\w.-]{0,40}?(?:passw(?:or)?d|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|auth[_-]?key|signing[_-]?key"
+    r"|encryption[_-]?key|account[_-]?key|private[_-]?key|client[_-]?secret|credentials?|authorization|cookie|sessid"
+    r"|session[_-]?(?:id|key)|csrf[\w-]{0,20}|signature|sig)|pass|pw)"
+)
+_VALUE: Final = r"""(?:"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|[^\s"',;&)\]}]++)"""
+
+_PRIVATE_KEY: Final = re.compile(
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----(?:(?!-----END )[\s\S])*+(?:-----END [A-Z0-9 ]{0,40}-----)?"
+)
+_USERINFO: Final = re.compile(r"(?<=://)[^\s/@\"'<>]{0,80}(?:<\*>)?[^\s/@\"']{0,200}(?=@)")
+_SCHEME_AUTH: Final = re.compile(r"(?i)\b(bearer|basic|digest|negotiate|apikey)(\s+)((?:<\*>|[\w.~+/=-]){8,})")
+_ASSIGNED: Final = re.compile(rf"""(?i)(?<![\w.-])({_NAME}["']?)(\s{{0,3}}(?:=>|[=:])\s{{0,3}})({_VALUE})""")
+_OPTION: Final = re.compile(r"(?i)(--?(?:password|passwd|pass|token|secret|api-?key|auth)\s+)([^\s\"'<-][^\s]*+)")
+_KNOWN: Final = re.compile(
+    r"\beyJ[\w-]{6,}\.[\w<*>-]{4,}(?:\.[\w<*>-]*)?"  # JSON web token
+    r"|\b(?:sk|rk|pk)[-_](?:(?:live|test|proj|ant|or|svcacct|admin)[-_])?(?:<\*>|[\w-]){8,}"
+    r"|\b(?:gh[pousr]_|github_pat_|glpat-|glptt-|xox[abeprs]-|xapp-|hf_|npm_|pypi-|dop_v1_|shpat_|SG\.|hv[sbr]\.|ya29\.|AIza|dckr_pat_)"
+    r"(?:<\*>|[\w.-]){6,}"
+    r"|\b(?:AKIA|ASIA|AGPA|AROA|AIDA)(?:<\*>|[A-Z0-9]){4,}"
+)
+_LONG: Final = re.compile(r"[A-Za-z0-9+_=-]{32,}")
+_EMAIL: Final = re.compile(r"(?:<\*>|[\w.+%-]){1,64}@(?:<\*>|[A-Za-z0-9-]){1,63}(?:\.(?:<\*>|[A-Za-z0-9-]){1,63}){1,8}")
+# Words that may follow "token:" in a message that says something about the token instead of showing it.
+_PLAIN_WORD: Final = re.compile(r"[A-Za-z]?[a-z]{1,15}[.!?]?")
+_ALWAYS_SECRET: Final = re.compile(r"(?i)passw|passphrase|pwd|^pass|^pw|secret")
+
+
+def mask_template(text: str) -> str:
+    """Replace keys, tokens, passwords, connection strings and e-mail addresses in a template that leaves this host.
+
+    The name before a value stays (`password=<secret>`), and so does every hole, so that slots keep their numbers.
+    """
+    masked = clean(text)
+    masked = _PRIVATE_KEY.sub(_whole(SECRET), masked)
+    masked = _USERINFO.sub(_whole(SECRET), masked)
+    masked = _SCHEME_AUTH.sub(_scheme_auth, masked)
+    masked = _ASSIGNED.sub(_assigned, masked)
+    masked = _OPTION.sub(lambda match: match[1] + _mark(match[2], SECRET), masked)
+    masked = _KNOWN.sub(_whole(SECRET), masked)
+    masked = _LONG.sub(lambda match: SECRET if _is_random(match.group()) else match.group(), masked)
+    return _EMAIL.sub(_whole(EMAIL), masked)
+
+
+def _whole(mark: str) -> Callable[[re.Match[str]], str]:
+    return lambda match: _mark(match.group(), mark)
+
+
+def _mark(value: str, mark: str) -> str:
+    """Return the mark and the value's holes; a value that is nothing but holes and marks says nothing and stays."""
+    holes = value.count(HOLE)
+    if not value.replace(HOLE, "").replace(mark, "").strip("\"'"):
+        return value
+    return mark + HOLE * holes
+
+
+def _assigned(match: re.Match[str]) -> str:
+    name, between, value = match.groups()
+    spoken = between.strip() == ":" and between[-1:].isspace() and _PLAIN_WORD.fullmatch(value)
+    if spoken and not _ALWAYS_SECRET.search(name):
+        return match.group()
+    quote = value[0] if value[0] in "\"'" else ""
+    inner = value.strip(quote) if quote else value
+    closing = quote if quote and len(value) > 1 and value.endswith(quote) else ""
+    return f"{name}{between}{quote}{_mark(inner, SECRET)}{closing}"
+
+
+def _scheme_auth(match: re.Match[str]) -> str:
+    return match.group() if _PLAIN_WORD.fullmatch(match[3]) else match[1] + match[2] + _mark(match[3], SECRET)
+
+
+def _is_random(word: str) -> bool:
+    kinds = (any(map(str.isupper, word)), any(map(str.islower, word)), any(map(str.isdigit, word)))
+    return all(kinds)
+
+
+_INSTRUCTION: Final = re.compile(
+    r"(?i)\b(?:ignore|disregard|forget|override|bypass)\b.{0,40}\b(?:instruction|prompt|previous|prior|above|rules?|polic)"
+    r"|\b(?:system|developer) (?:prompt|message|instruction)"
+    r"|\byou (?:are now|must now|are an? (?:ai|assistant|language model))"
+    r"|\bas an ai\b|\b(?:respond|reply|answer|classify|output|return) (?:only |this |it |with |as |everything ){1,3}"
+    r"|<\|[a-z_]{1,30}\|>|\[/?inst\]|<</?sys>>|\b(?:new|following) instructions?\b|\b(?:assistant|system)\s{0,2}:\s"
+    r"|[\"']s[0-9<]|\bs[0-9]{1,3}\b[\"']?\s{0,2}:"
+)
+
+
+def looks_like_instructions(text: str) -> bool:
+    """Say whether a text seems to speak to a model; such a kind is asked alone, so that it can harm no other."""
+    return _INSTRUCTION.search(text) is not None

@@ -1,0 +1,193 @@
+"""A task: the prompt, the parameters and the limits with which kinds of event are asked about, parsed from TOML.
+
+Invariant: `hash` changes if and only if something changes that can change an answer; it is part of the key under which
+answers are kept. A task is only ever text handed in; this module reads no file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from enricher.core.verdict import CATEGORIES, ORIGINS, OUTCOMES, SEVERITIES
+from enricher.errors import ConfigError
+
+RESPONSES: Final = "/v1/responses"
+CHAT: Final = "/v1/chat/completions"
+ENDPOINTS: Final = (RESPONSES, CHAT)
+
+_MAX_SIGNATURES: Final = 50
+# Written by `request_body` itself: a task that sets them would send something else than it says.
+_OWN_PARAMETERS: Final = frozenset(
+    [
+        "background",
+        "input",
+        "instructions",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "max_tokens",
+        "messages",
+        "model",
+        "n",
+        "reasoning",
+        "response_format",
+        "store",
+        "stream",
+        "text",
+        "tools",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """How kinds of event are asked about.
+
+    kind "packed": several in one request, with enricher's own answer; "single": one line a request, with the small
+    answer that `schema` describes.
+    """
+
+    name: str
+    version: str
+    kind: Literal["packed", "single"]
+    system: str
+    examples: tuple[tuple[str, str], ...] = ()
+    """Pairs of a line and its answer as JSON, shown before every question."""
+    endpoint: str | None = None
+    """The only endpoint that it works with; None: any."""
+    signatures_per_request: int = 1
+    max_output_tokens: int
+    """Limit of one kind's answer."""
+    answer_tokens: int
+    """What one kind's answer usually takes, measured: for estimates of cost."""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    quality: str | None = None
+    """A caution that goes out with every event, such as "demo"."""
+    schema: Mapping[str, Any] | None = None
+
+    @property
+    def hash(self) -> str:
+        """Return 16 hex digits of everything that can change an answer."""
+        schema: Any = [SEVERITIES, CATEGORIES, OUTCOMES, ORIGINS] if self.schema is None else dict(self.schema)
+        parts = [self.version, self.kind, self.system, self.examples, dict(self.parameters), schema]
+        return hashlib.sha256(json.dumps(parts, separators=(",", ":"), default=str).encode()).hexdigest()[:16]
+
+
+def parse_task(text: str, *, name: str) -> Task:
+    """Read a task from TOML. Raises ConfigError with every fault; `name` is what messages call it."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as fault:
+        raise ConfigError([f"task {name}: not TOML: {fault}"]) from fault
+    reader = _Reader(document)
+    prompt = _Reader(reader.take("prompt", dict, {}), reader.faults, "prompt.")
+    schema = reader.take("schema", dict, None)
+    task = Task(
+        name=reader.take("name", str, name, _not_empty),
+        version=str(reader.take("version", (str, int), None, required=True)),
+        kind="packed" if schema is None else "single",
+        system=prompt.take("system", str, "", _not_empty, required=True).strip(),
+        examples=_examples(prompt.take("examples", list, []), reader.faults),
+        endpoint=reader.take("endpoint", str, None, _one_of(*ENDPOINTS)),
+        signatures_per_request=reader.take(
+            "signatures_per_request", int, 1 if schema else 10, _within(1, _MAX_SIGNATURES)
+        ),
+        max_output_tokens=reader.take("max_output_tokens", int, 500, _within(16, 100_000)),
+        answer_tokens=reader.take("answer_tokens", int, 150, _within(1, 100_000)),
+        parameters=MappingProxyType(_parameters(reader.take("parameters", dict, {}), reader.faults)),
+        quality=reader.take("quality", str, None),
+        schema=schema,
+    )
+    reader.finish()
+    prompt.finish()
+    if schema is not None and task.signatures_per_request != 1:
+        reader.faults.append(
+            "signatures_per_request: a task with a [schema] of its own asks one at a time, so this must be 1"
+        )
+    if reader.faults:
+        raise ConfigError(
+            [f"task {name}: {fault}" for fault in reader.faults],
+            hint="config/tasks/logs.toml shows what a task may say",
+        )
+    return task
+
+
+_Check = Callable[[Any], str | None]
+
+
+class _Reader:
+    """Takes the keys of one table, notes every fault, and knows at the end which keys nobody asked for."""
+
+    def __init__(self, table: Mapping[str, Any], faults: list[str] | None = None, prefix: str = "") -> None:
+        self._left = dict(table)
+        self._prefix = prefix
+        self.faults: list[str] = [] if faults is None else faults
+
+    def take(
+        self,
+        key: str,
+        kind: type | tuple[type, ...],
+        default: Any,  # noqa: ANN401 - of the kind asked for, or None
+        check: _Check | None = None,
+        *,
+        required: bool = False,
+    ) -> Any:  # noqa: ANN401 - of the kind asked for, or the default
+        if key not in self._left:
+            if required:
+                self.faults.append(f"{self._prefix}{key}: missing")
+            return default
+        value = self._left.pop(key)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            wanted = " or ".join(_TOML_NAMES[one] for one in (kind if isinstance(kind, tuple) else (kind,)))
+            self.faults.append(
+                f"{self._prefix}{key}: must be {wanted}, not {_TOML_NAMES.get(type(value), 'something else')}"
+            )
+            return default
+        fault = check(value) if check else None
+        if fault:
+            self.faults.append(f"{self._prefix}{key}: {fault}")
+            return default
+        return value
+
+    def finish(self) -> None:
+        self.faults += [f"{self._prefix}{key}: unknown key" for key in sorted(self._left)]
+
+
+_TOML_NAMES: Final[dict[type, str]] = {
+    str: "a string", int: "a whole number", float: "a number", bool: "true or false", dict: "a table", list: "an array",
+}  # fmt: skip
+
+
+def _not_empty(value: str) -> str | None:
+    return None if value.strip() else "must not be empty"
+
+
+def _one_of(*words: str) -> _Check:
+    return lambda value: None if value in words else f"must be one of {', '.join(words)}"
+
+
+def _within(low: int, high: int) -> _Check:
+    return lambda value: None if low <= value <= high else f"must be from {low} to {high}"
+
+
+def _parameters(table: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
+    faults += [f"parameters.{key}: set by enricher itself" for key in sorted(_OWN_PARAMETERS & set(table))]
+    return dict(table)
+
+
+def _examples(entries: list[Any], faults: list[str]) -> tuple[tuple[str, str], ...]:
+    pairs: list[tuple[str, str]] = []
+    for number, entry in enumerate(entries, start=1):
+        line, answer = (entry.get("line"), entry.get("answer")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(line, str) or not isinstance(answer, str | dict) or set(entry) != {"line", "answer"}:
+            faults.append(f"prompt.examples: number {number} must have a line and an answer, and nothing else")
+        elif isinstance(answer, dict):
+            pairs.append((line, json.dumps(answer, ensure_ascii=False, separators=(",", ":"), default=str)))
+        else:
+            pairs.append((line, answer))
+    return tuple(pairs)
