@@ -1,0 +1,163 @@
+"""Which shapes become one signature, and which never do."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from enricher.core.merge import BURST_SHAPES, FIRST_WORDS, Merge, Merger
+from enricher.core.skeleton import shape_of
+
+COLOURS = ["red", "green", "blue", "pink", "gold", "grey", "teal", "lime", "navy", "plum"]
+
+
+def added(*lines: str) -> tuple[Merger, list[list[Merge]]]:
+    merger = Merger()
+    return merger, [merger.add(row_id, shape_of(line.encode())) for row_id, line in enumerate(lines, start=1)]
+
+
+def signatures(*lines: str) -> list[int]:
+    merger, _ = added(*lines)
+    return [merger.resolve(row_id) for row_id in range(1, len(lines) + 1)]
+
+
+def test_three_words_in_one_place_make_a_hole():
+    merger, merges = added(*(f"painted the {colour} door" for colour in COLOURS[:3]))
+
+    assert [[], [], [Merge(members=(1, 2, 3), template="painted the <*> door")]] == merges
+    assert [1, 1, 1] == [merger.resolve(row_id) for row_id in (1, 2, 3)]
+
+
+def test_two_words_in_one_place_make_none():
+    assert [1, 2] == signatures("painted the red door", "painted the blue door")
+
+
+def test_a_shape_that_falls_into_a_hole_joins_its_signature():
+    merger, merges = added(*(f"painted the {colour} door" for colour in COLOURS[:4]), "painted the RED door")
+
+    assert [Merge(members=(1, 4), template="painted the <*> door")] == merges[3]
+    assert [Merge(members=(1, 5), template="painted the <*> door")] == merges[4]
+    assert 1 == merger.resolve(5)
+
+
+def test_the_first_word_needs_more_to_become_a_hole():
+    lines = [f"{colour} paint is dry" for colour in COLOURS]
+
+    assert list(range(1, FIRST_WORDS)) == signatures(*lines[: FIRST_WORDS - 1])
+    assert [1] * FIRST_WORDS == signatures(*lines[:FIRST_WORDS])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("started", "stopped", "failed", "paused"),
+        ("accepted", "denied", "Rejected"),
+        ("RUNNING", "STALLED", "DRAINED", "PARKED"),
+    ],
+)
+def test_words_that_change_what_to_do_never_make_a_hole(words):
+    lines = [f"the worker was {word} by its owner" for word in words]
+
+    assert list(range(1, len(lines) + 1)) == signatures(*lines)
+
+
+def test_a_guarded_word_does_not_fall_into_a_hole_either():
+    lines = [f"painted the {word} door" for word in (*COLOURS[:3], "failed")]
+
+    assert [1, 1, 1, 4] == signatures(*lines)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ("2026-11-22 10:00:00 INFO ", "2026-11-22 10:00:00 WARN ", "2026-11-22 10:00:00 ERROR "),
+        ("Nov 22 10:00:00 web cron[1]: ", "Nov 22 10:00:00 web sshd[1]: ", "Nov 22 10:00:00 web su[1]: "),
+    ],
+)
+def test_shapes_of_different_level_or_program_are_never_joined(headers):
+    lines = [f"{header}painted the {colour} door" for header, colour in zip(headers, COLOURS, strict=False)]
+
+    assert [1, 2, 3] == signatures(*lines)
+
+
+def test_shapes_that_differ_in_spacing_alone_are_joined_at_once():
+    _, merges = added("state: up (all)", "state : up ( all)")
+
+    assert [[], [Merge(members=(1, 2), template="state : up ( all)")]] == merges
+
+
+def test_a_merge_names_one_member_of_each_group_it_joins():
+    # Two holes, one in the fourth word and one in the second, meet when they have a word each in common.
+    lines = [f"painted {place} wall {colour}" for place in ("north", "south", "west") for colour in COLOURS[:3]]
+    merger, merges = added(*lines)
+
+    assert [Merge(members=(1, 2, 3), template="painted north wall <*>")] == merges[2]
+    assert {1} == {merger.resolve(row_id) for row_id in range(1, 10)}
+    assert "painted <*> wall <*>" == merges[-1][-1].template
+    assert all(list(merge.members) == sorted(set(merge.members)) for step in merges for merge in step)
+
+
+def test_a_burst_of_lines_with_two_free_words_becomes_one_signature():
+    letters = [chr(97 + number) for number in range(BURST_SHAPES)]
+    lines = [f"user {letter}x moved file {letter}y over there quickly" for letter in letters]
+
+    assert list(range(1, BURST_SHAPES)) == signatures(*lines[:-1])
+    merger, merges = added(*lines, "user another moved file thing over there quickly")
+
+    assert "user <*> moved file <*> over there quickly" == merges[BURST_SHAPES - 1][0].template
+    assert tuple(range(1, BURST_SHAPES + 1)) == merges[BURST_SHAPES - 1][0].members
+    assert 1 == merger.resolve(BURST_SHAPES + 1)
+
+
+def test_a_shape_added_twice_changes_nothing_and_an_unknown_one_stands_for_itself():
+    merger, _ = added("painted the red door")
+
+    assert [] == merger.add(1, shape_of(b"painted the red door"))
+    assert 99 == merger.resolve(99)
+
+
+SENTENCES = st.lists(
+    st.lists(st.sampled_from(["ab", "cd", "ef", "gh", "ij", "failed", "5", "UP"]), min_size=3, max_size=5).map(
+        " ".join
+    ),
+    max_size=40,
+    unique=True,
+)
+
+
+@settings(derandomize=True, max_examples=60)
+@given(SENTENCES)
+def test_replaying_the_shapes_rebuilds_the_same_state(lines):
+    first, merges = added(*lines)
+    again, merges_again = added(*lines)
+    rows = range(1, len(lines) + 1)
+
+    assert merges == merges_again
+    assert [first.resolve(row) for row in rows] == [again.resolve(row) for row in rows]
+
+
+@settings(derandomize=True, max_examples=60)
+@given(SENTENCES)
+def test_an_alias_table_fed_with_the_merges_agrees_and_templates_cover_their_members(lines):
+    merger, merges = added(*lines)
+    aliases: dict[int, int] = {}
+    templates: dict[int, str] = {}
+
+    def target(row: int) -> int:
+        while row in aliases:
+            row = aliases[row]
+        return row
+
+    for merge in (merge for step in merges for merge in step):
+        roots = sorted({target(member) for member in merge.members})
+        aliases |= dict.fromkeys(roots[1:], roots[0])
+        templates[roots[0]] = merge.template
+    for row, line in enumerate(lines, start=1):
+        template = templates.get(target(row), shape_of(line.encode()).template)
+        covering = re.escape(template).replace(r"<\*>", ".+")
+
+        assert target(row) == merger.resolve(row)
+        assert re.fullmatch(covering, shape_of(line.encode()).template)
