@@ -291,7 +291,7 @@ def _techniques(raw: object, category: object, mends: list[Mend]) -> tuple[str, 
 def _confidence(raw: object, mends: list[Mend]) -> float | None:
     if raw is None:
         return None
-    if isinstance(raw, bool) or not isinstance(raw, int | float) or math.isnan(raw):
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or (isinstance(raw, float) and math.isnan(raw)):
         raise _Wrong("confidence: not a number")
     clamped = float(min(max(raw, 0), 1))
     if clamped != raw:
