@@ -236,9 +236,11 @@ async def _read_part(part: BodyPartReader) -> AsyncIterator[bytes]:
 
 
 async def _read_field(part: BodyPartReader) -> str:
-    content = await part.read_chunk(_FIELD_BYTES)
-    if not part.at_eof() and await part.read_chunk(1):
-        raise RefusedError(400, f"The form field {(part.name or '')[:100]} is too long.")
+    content = b""
+    while chunk := await part.read_chunk(_FIELD_BYTES):
+        content += chunk
+        if len(content) > _FIELD_BYTES:
+            raise RefusedError(400, f"The form field {(part.name or '')[:100]} is too long.")
     return content.decode()
 
 
