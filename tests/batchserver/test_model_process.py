@@ -1,4 +1,4 @@
-"""The real child process over a fake engine: a module named `xllamacpp` that speaks the engine's HTTP on loopback.
+"""The real child process over a fake engine: `fake_engine.py`, put where Python finds it as `xllamacpp`.
 
 One test at the end runs the real engine with the smallest model, where that has been pulled.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,98 +27,12 @@ from enricher.batchserver.model_process import (
 from enricher.batchserver.model_weights import WEIGHTS, holdings, model_dir, pull
 from enricher.errors import ModelError
 
-# What happens at load and with each request is said by files in the directory that stands for the model's file, and
-# by the last message of the request.
-FAKE_ENGINE = """
-import json, os, signal, sys, threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from types import SimpleNamespace
-
-
-def CommonParams():
-    return SimpleNamespace(model=SimpleNamespace(), cpuparams=SimpleNamespace(), cpuparams_batch=SimpleNamespace())
-
-
-class Server:
-    def __init__(self, params):
-        self.home = Path(params.model.path)
-        with (self.home / "launches").open("a") as stream:
-            print(os.getpid(), file=stream)
-        print("the engine talks", flush=True)
-        self.load()
-        together = threading.Barrier(2)
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if self.headers["Authorization"] != "Bearer " + params.api_keys[0]:
-                    self.reply(401, b"{}")
-                elif "response_format" in body and not (outer.home / "ignores-schemas").exists():
-                    self.say(json.dumps({"answer": "zebra"}))
-                else:
-                    self.act(body)
-
-            def act(self, body):
-                wish = body["messages"][-1]["content"]
-                if wish.startswith("die"):
-                    if wish == "die together":
-                        together.wait()
-                    marker = outer.home / "died"
-                    if wish == "die" or not marker.exists():
-                        marker.touch()
-                        os._exit(3)
-                if wish == "hang":
-                    threading.Event().wait()
-                elif wish == "babble":
-                    self.reply(200, b"<html>")
-                elif wish == "too long":
-                    error = {"code": 400, "message": "5000 tokens", "type": "exceed_context_size_error"}
-                    self.reply(400, json.dumps({"error": error}).encode())
-                else:
-                    self.say(json.dumps(body))
-
-            def say(self, content):
-                choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
-                self.reply(200, json.dumps({"choices": [choice], "model": "file.gguf"}).encode())
-
-            def reply(self, status, data):
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_):
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        self.listening_address = f"http://127.0.0.1:{server.server_address[1]}"
-
-    def load(self):
-        fate = self.home / "fate"
-        match fate.read_text() if fate.exists() else "":
-            case "refused":
-                raise RuntimeError("bad magic")
-            case "aborts":
-                print("ggml: it broke", file=sys.stderr, flush=True)
-                os._exit(134)
-            case "killed":
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "old processor":
-                os.kill(os.getpid(), signal.SIGILL)
-            case "hangs":
-                if (self.home / "loading").exists():
-                    (self.home / "loading").write_text("now")
-                threading.Event().wait()
-"""
+FAKE_ENGINE = Path(__file__).with_name("fake_engine.py")
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
-    (tmp_path / "xllamacpp.py").write_text(FAKE_ENGINE)
+    shutil.copy(FAKE_ENGINE, tmp_path / "xllamacpp.py")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return tmp_path
 

