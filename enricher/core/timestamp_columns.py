@@ -1,0 +1,159 @@
+"""Runs of lines whose times stand in the same columns and agree to the minute, found without Python seeing a line.
+
+A line is *regular* when every regular expression would read it as it reads the template line: the same bytes or digits
+in the same columns up to the end of the time, and the same byte after it. Regular lines that follow each other and have
+the same minute make a run, and one look at its first line is a look at all of them. Every other line is *odd* and a run
+of its own. Nothing here knows what the columns mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import re
+
+    import numpy.typing as npt
+
+_WORD_BYTES = 8
+_MOST_COLUMNS = 96
+# What would carry a time on if something else followed it than follows it in the template line.
+_GOES_ON = {b"+", b"-", b"Z", b"U", b"G"}
+_DIGITS_TO_ZERO = bytes(ord("0") if chr(byte) in "0123456789" else byte for byte in range(256))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """The first line of every run, per line whether it is odd, and the bytes of the columns, a row per line."""
+
+    firsts: npt.NDArray[np.intp]
+    is_odd: npt.NDArray[np.bool_]
+    cells: npt.NDArray[np.uint8]
+    seconds: slice
+    """The columns of the second; empty where the runs agree to the second."""
+    fraction: slice
+
+
+def line_starts(data: bytes) -> npt.NDArray[np.intp]:
+    """Where each line of a block begins, and at last its length; the block must end in a newline."""
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
+    starts = np.empty(len(ends) + 1, np.intp)
+    starts[0] = 0
+    np.add(ends, 1, out=starts[1:])
+    return starts
+
+
+def gather(data: bytes, at: npt.NDArray[np.intp], width: int) -> bytes:
+    """`width` bytes from each place of `data`, one after the other; past the end of the data there are newlines."""
+    padded = data + b"\n" * width
+    rows = np.ndarray((len(data) + 1,), dtype=f"V{width}", buffer=padded, strides=(1,))
+    return rows[at].tobytes()
+
+
+def find_runs(
+    data: bytes, starts: npt.NDArray[np.intp], template: re.Match[bytes], *, seconds_width: int, anchor: bytes
+) -> Runs | None:
+    """The runs of the lines at `starts` (see line_starts), measured against the template line's match of its format.
+
+    `seconds_width` bytes at the end of the template's first group are not compared between lines (0: all are). `anchor`
+    is where the columns begin: at the line's start, or at its first `[`. None when this template can vouch for no line.
+    """
+    line = template.string
+    shift = 0 if anchor == b"" else line.find(anchor)
+    end = template.end() - shift
+    line = line[shift:]
+    after = line[end : end + 1]
+    if shift < 0 or shift > template.start(1) or end + 3 > _MOST_COLUMNS or after in _GOES_ON or after.isdigit():
+        return None
+    width = -(-(end + 3) // _WORD_BYTES) * _WORD_BYTES
+    at, is_odd = (starts[:-1], np.zeros(len(starts) - 1, np.bool_)) if anchor == b"" else _brackets(data, starts)
+    rows = gather(data, at, width)
+    moment, fraction, suffix = (slice(*(place - shift for place in template.span(group))) for group in (1, 2, 3))
+    seconds = slice(moment.stop - 2 if seconds_width else moment.stop, moment.stop)
+    key, kind = bytearray(width), bytearray(b"\xff" * (end + 1) + bytes(width - end - 1))
+    for same in (slice(moment.start, moment.stop - seconds_width), suffix if template[3] else slice(0, 0)):
+        key[same] = b"\xff" * (same.stop - same.start)
+        kind[same] = bytes(same.stop - same.start)
+    zeroed = (line + b"\n" * width)[:width].translate(_DIGITS_TO_ZERO)
+    cells = np.frombuffer(rows, np.uint8).reshape(len(at), width)
+    is_odd |= _differs(rows.translate(_DIGITS_TO_ZERO), zeroed, bytes(kind)) | _goes_on(cells, end, after)
+    if seconds_width:
+        is_odd |= cells[:, seconds.start] > ord("5")
+    return Runs(
+        firsts=_firsts(rows, bytes(key), is_odd),
+        is_odd=is_odd,
+        cells=cells,
+        seconds=seconds,
+        fraction=fraction if template[2] else slice(0, 0),
+    )
+
+
+def _brackets(data: bytes, starts: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    """Where each line has its first `[`, and which lines are odd: those without, or without an IPv4 address in front.
+
+    An address in front keeps a line from having any of the formats that stand at the line's start.
+    """
+    places = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("["))
+    at = np.append(places, len(data))[np.searchsorted(places, starts[:-1])]
+    head = np.frombuffer(gather(data, starts[:-1], 4), np.uint8).reshape(-1, 4)
+    digit, dot = _is_digit(head), head == ord(".")
+    is_address = digit[:, 0] & (dot[:, 1] | (digit[:, 1] & (dot[:, 2] | (digit[:, 2] & dot[:, 3]))))
+    is_odd = (at >= starts[1:]) | ~is_address
+    return np.where(is_odd, starts[:-1], at), is_odd
+
+
+def _firsts(rows: bytes, key: bytes, is_odd: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    words = np.frombuffer(rows, np.uint64).reshape(len(is_odd), -1)
+    mask = np.frombuffer(key, np.uint64)
+    begins = is_odd.copy()
+    begins[0] = True
+    begins[1:] |= is_odd[:-1]
+    for column in np.flatnonzero(mask):
+        begins[1:] |= ((words[1:, column] ^ words[:-1, column]) & mask[column]) != 0
+    return np.flatnonzero(begins)
+
+
+def _differs(rows: bytes, template: bytes, mask: bytes) -> npt.NDArray[np.bool_]:
+    words = np.frombuffer(rows, np.uint64).reshape(-1, len(template) // _WORD_BYTES)
+    same, compared = np.frombuffer(template, np.uint64), np.frombuffer(mask, np.uint64)
+    differs = np.zeros(len(words), np.bool_)
+    for column in np.flatnonzero(compared):
+        differs |= ((words[:, column] ^ same[column]) & compared[column]) != 0
+    return differs
+
+
+def _goes_on(cells: npt.NDArray[np.uint8], end: int, after: bytes) -> npt.NDArray[np.bool_] | np.bool_:
+    """Whether a line's time may go on where the template's ends: with a fraction, or after a blank with an offset."""
+    first, second = cells[:, end + 1], cells[:, end + 2]
+    if after in {b".", b",", b":"}:
+        return _is_digit(first)
+    if after != b" ":
+        return np.False_
+    signed = ((first == ord("+")) | (first == ord("-"))) & _is_digit(second)
+    named = ((first == ord("U")) & (second == ord("T"))) | ((first == ord("G")) & (second == ord("M")))
+    return np.asarray(signed | named | (first == ord("Z")))
+
+
+def texts(runs: Runs, heads: list[str], sizes: npt.NDArray[np.intp]) -> list[str]:
+    """`heads` (all of one length, one per run), second and fraction of each line, and a Z; of odd lines anything."""
+    wide = np.frombuffer("".join(heads).encode("latin-1"), np.uint8).reshape(len(heads), -1)
+    head = wide.shape[1]
+    second = head + runs.seconds.stop - runs.seconds.start
+    digits = runs.fraction.stop - runs.fraction.start
+    width = second + (1 + -(-digits // 3) * 3 if digits else 0) + 1
+    rows = np.full((len(runs.is_odd), width), ord("0"), np.uint8)
+    rows[:, :head] = np.repeat(wide, sizes, axis=0)
+    rows[:, head:second] = runs.cells[:, runs.seconds]
+    if digits:
+        rows[:, second] = ord(".")
+        rows[:, second + 1 : second + 1 + digits] = runs.cells[:, runs.fraction]
+    rows[:, -1] = ord("Z")
+    text = rows.tobytes().decode("latin-1")
+    return [text[at : at + width] for at in range(0, len(text), width)]
+
+
+def _is_digit(column: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    return (column - np.uint8(ord("0"))) < 10
