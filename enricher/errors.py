@@ -3,6 +3,7 @@
 EnricherError                  base; `hint` says what the reader can do about it
 ├── ConfigError                the configuration is wrong: exit 78, every fault reported at once
 ├── UsageError                 the command line is wrong: exit 64
+├── TryAgainError              work is under way or was interrupted: exit 75, the same command goes on
 ├── LockedError                another process holds the state directory: exit 73
 ├── StoreError                 the store cannot be read or written
 │   └── StoreVersionError      the store was written by a newer version
@@ -37,6 +38,10 @@ class ConfigError(EnricherError):
 
 class UsageError(EnricherError):
     """The command line is wrong."""
+
+
+class TryAgainError(EnricherError):
+    """Work is under way; run the same command again."""
 
 
 class LockedError(EnricherError):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from enricher.core.ledger import (
         BatchState,
         Kind,
+        KindSeen,
         LedgerBatch,
         LedgerRequest,
         Money,
@@ -303,6 +304,9 @@ class Store(Protocol):
         """The books of a window, for its manifest."""
 
     # -- for the operator
+
+    async def kinds_seen(self, task: str, model: str) -> list[KindSeen]:
+        """Every signature that was ever read, with its answer under (task, model), newest first seen first."""
 
     async def summary(self, now: float) -> StoreSummary:
         """Counts for status and metrics."""

@@ -184,6 +184,20 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KindSeen:
+    """A signature as an operator sees it: how often it was met, and what is known of it."""
+
+    signature: str
+    template: str
+    level: str
+    program: str
+    events: int
+    """Events of it that were ever read."""
+    first_seen_at: float
+    answer: StoredAnswer | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Money:
     """What was booked and what is reserved, in USD."""
 

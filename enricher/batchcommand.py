@@ -1,0 +1,152 @@
+"""The commands `serve-batches` and `model`: the batch server on its own, and the weights of the embedded model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from enricher import show
+from enricher.batchserver import model_weights
+from enricher.batchserver.backend_http import HttpBackend
+from enricher.batchserver.backend_schema import SchemaBackend
+from enricher.batchserver.faults import FaultScript
+from enricher.batchserver.model_process import ModelProcess, ModelSettings, spare_threads
+from enricher.batchserver.server import BatchServer
+from enricher.batchserver.settings import ServerSettings
+from enricher.edges.clock_system import SystemClock
+from enricher.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from enricher.batchserver.backend import Backend
+
+
+async def serve(
+    stop: asyncio.Event,
+    *,
+    host: str,
+    port: int,
+    state: Path,
+    upstream: str | None,
+    upstream_model: str | None,
+    schema_only: bool,
+    concurrency: int,
+    enqueued_tokens: int | None,
+    window_seconds: float,
+    faults: Path | None,
+    environment: Mapping[str, str],
+) -> None:
+    """Serve until stopped; one line on standard output tells the address as soon as it listens."""
+    if upstream and schema_only:
+        raise UsageError("--upstream and --schema-only exclude each other", hint="give one of them")
+    clock = SystemClock()
+    backend: Backend
+    if schema_only:
+        backend = SchemaBackend(clock)
+    elif upstream:
+        backend = HttpBackend(
+            upstream,
+            clock=clock,
+            concurrency=concurrency,
+            api_key=environment.get("UPSTREAM_API_KEY") or None,
+            model=upstream_model,
+        )
+    else:
+        backend, concurrency = _embedded(), 1
+    settings = ServerSettings(
+        state_dir=state,
+        concurrency=concurrency,
+        host=host,
+        port=port,
+        api_key=environment.get("ENRICHER_SERVER_KEY") or None,
+        enqueued_token_limit=enqueued_tokens,
+        completion_window_seconds=window_seconds,
+        faults=FaultScript.from_file(faults) if faults else None,
+    )
+    server = BatchServer(settings, backend, clock)
+    base_url = await server.start()
+    try:
+        out, _ = show.consoles()
+        out.print(json.dumps({"base_url": base_url, "models": await backend.models()}), soft_wrap=True)
+        await stop.wait()
+    finally:
+        await server.close()
+
+
+def _embedded() -> ModelProcess:
+    weights = model_weights.installed()
+    if weights is None:
+        raise ConfigError(
+            ["the embedded model is not here yet"],
+            hint="fetch it:  enricher model pull   or name an endpoint of yours:  --upstream URL",
+        )
+    path = model_weights.model_dir() / weights.file_name
+    return ModelProcess(ModelSettings(file=path, name=weights.name, threads=spare_threads()))
+
+
+def pull(*, small: bool, file: Path | None, url: str | None) -> None:
+    """Fetch weights with a progress bar; says the size first."""
+    out, err = show.consoles()
+    weights = model_weights.SMALL_WEIGHTS if small else model_weights.DEFAULT_WEIGHTS
+    directory = model_weights.model_dir()
+    if any(one.weights.name == weights.name and one.is_checked for one in model_weights.holdings()):
+        out.print(f"{weights.name} is here: {directory / weights.file_name}", soft_wrap=True)
+        return
+    size = weights.size_bytes / 1e9
+    out.print(f"fetching {weights.name} ({size:.2f} GB, {weights.licence}) into {directory}", soft_wrap=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(weights.name, total=weights.size_bytes)
+
+        def told(done_bytes: int, total_bytes: int, note: str) -> None:
+            bar.update(task, completed=done_bytes, total=total_bytes, description=show.safe(note, limit=60))
+
+        path = model_weights.pull(weights, directory=directory, progress=told, file=file, url=url)
+    out.print(f"{weights.name} is here, its hash is right: {path}", soft_wrap=True)
+
+
+def list_models(*, as_json: bool) -> None:
+    """Print the known models and which are here."""
+    out, _ = show.consoles()
+    rows = model_weights.holdings()
+    if as_json:
+        document = [
+            {
+                "name": one.weights.name,
+                "path": str(one.path),
+                "size_bytes": one.weights.size_bytes,
+                "here": one.is_checked,
+                "licence": one.weights.licence,
+                "sha256": one.weights.sha256,
+                "test_only": one.weights.is_test_only,
+            }
+            for one in rows
+        ]
+        out.print(json.dumps(document, indent=2), soft_wrap=True)
+        return
+    show.grid(
+        out,
+        "models",
+        ("name", "size", "here", "licence", "for"),
+        [
+            (
+                one.weights.name,
+                f"{one.weights.size_bytes / 1e9:.2f} GB",
+                "yes" if one.is_checked else "no",
+                one.weights.licence,
+                "tests of the transport" if one.weights.is_test_only else "demos",
+            )
+            for one in rows
+        ],
+    )

@@ -1,0 +1,179 @@
+"""What `enricher validate` and `enricher status` look at, beside a running daemon and without changing anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from enricher import provider as providers
+from enricher import show
+from enricher.app import source_for, status_of
+from enricher.edges.store_sqlite import SqliteStore
+from enricher.errors import ConfigError, EnricherError, ProviderError
+from enricher.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from enricher.config import Config
+
+_LOW_SPACE_BYTES = 200 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    text: str
+    is_fault: bool = False
+    hint: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self)
+
+
+async def validate(
+    config: Config, *, config_path: Path | None, environment: Mapping[str, str], offline: bool
+) -> list[Finding]:
+    """Look at everything that could stop the daemon later; every fault is found at once."""
+    findings = [Finding(subject="configuration", text=str(config_path) if config_path else "built-in defaults")]
+    findings += await _sources(config)
+    findings += _directories(config)
+    findings += await _provider(config, config_path, environment, offline=offline)
+    return findings
+
+
+async def _sources(config: Config) -> list[Finding]:
+    findings = []
+    now = time.time()
+    for settings in config.sources:
+        source = source_for(config, settings, Telemetry(), once=True)
+        await source.start([])
+        skipped = await source.scan(now)
+        progress = source.progress(now)
+        await source.close()
+        subject = f"source {settings.id}"
+        text = f"{progress.files} files, {progress.unread_bytes:,} bytes"
+        hint = "" if progress.files else "no file matches: check include, exclude and permissions"
+        findings.append(Finding(subject=subject, text=text, hint=hint))
+        findings += [
+            Finding(
+                subject=subject,
+                text=f"{one.path.decode('utf-8', 'backslashreplace')} is not read: {one.reason} {one.detail}".rstrip(),
+                hint=one.hint,
+            )
+            for one in skipped
+        ]
+    return findings
+
+
+def _directories(config: Config) -> list[Finding]:
+    findings = []
+    wanted = [("state directory", config.state_dir), *((f"sink {one.id}", one.directory) for one in config.sinks)]
+    for subject, directory in wanted:
+        there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+        if not os.access(there, os.W_OK | os.X_OK):
+            hint = "run as the daemon's user, or change the directory or its owner"
+            findings.append(Finding(subject=subject, text=f"{there} is not writable", is_fault=True, hint=hint))
+            continue
+        free = shutil.disk_usage(there).free
+        low = free < _LOW_SPACE_BYTES
+        hint = "free some space: spooled events and answers must fit" if low else ""
+        text = f"{directory}: {free // (1024 * 1024):,} MiB free"
+        findings.append(Finding(subject=subject, text=text, is_fault=low, hint=hint))
+    return findings
+
+
+async def _provider(
+    config: Config, config_path: Path | None, environment: Mapping[str, str], *, offline: bool
+) -> list[Finding]:
+    try:
+        provider = providers.choose(config, environment=environment, config_path=config_path, now=time.time())
+    except ConfigError as error:
+        # Offline is what a unit runs before each start: a host may get its key or model later, and `run` says so then.
+        return [Finding(subject="provider", text=str(error), is_fault=not offline, hint=error.hint)]
+    where = provider.base_url or "the embedded model on this host"
+    findings = [Finding(subject="provider", text=f"{provider.model} at {where}, endpoint {provider.endpoint}")]
+    if provider.prices is None:
+        hint = "set [prices], or budgets cannot be held"
+        findings.append(Finding(subject="prices", text=f"no price is known for {provider.model}", hint=hint))
+    if offline or provider.kind == "local":
+        return findings
+    client = providers.connect(provider, base_url=provider.base_url, timeout_seconds=20.0, telemetry=Telemetry())
+    try:
+        await client.check(provider.model)
+    except ProviderError as error:
+        findings.append(Finding(subject="provider", text=str(error), is_fault=True, hint=error.hint))
+    else:
+        findings.append(Finding(subject="provider", text="the key and the model are accepted"))
+    finally:
+        await client.close()
+    return findings
+
+
+def print_findings(console: Console, findings: list[Finding]) -> None:
+    """One line per finding, and the way out below it."""
+    for finding in findings:
+        mark = "FAULT" if finding.is_fault else "note " if finding.hint else "ok   "
+        console.print(f"{mark}  {show.safe(finding.subject)}: {show.safe(finding.text)}", soft_wrap=True)
+        if finding.hint:
+            console.print(f"       try: {show.safe(finding.hint)}", soft_wrap=True)
+
+
+async def status(config: Config) -> dict[str, Any]:
+    """The store's counts, read beside a running daemon. Raises EnricherError where there is no store yet."""
+    if not config.state_dir.exists():
+        raise EnricherError(
+            f"{config.state_dir}: nothing was run here yet", hint="give the configuration of the daemon with -c FILE"
+        )
+    store = await SqliteStore.open(config.state_dir, read_only=True, sinks=[one.id for one in config.sinks])
+    try:
+        return status_of(await store.summary(time.time()), length_seconds=config.window.length_seconds)
+    finally:
+        await store.close()
+
+
+def print_status(console: Console, report: Mapping[str, Any]) -> None:
+    """The report for a person."""
+    events, tokens = report["events"], report["tokens"]
+    show.facts(
+        console,
+        [
+            ("events", ", ".join(f"{number:,} {name}" for name, number in events.items())),
+            ("windows", _counts(report["windows"]) + f"; oldest open: {report['oldest_open_window'] or 'none'}"),
+            ("signatures", f"{report['signatures']:,}"),
+            ("answers", _counts(report["answers"])),
+            ("requests", _counts(report["requests"])),
+            ("batches", _counts(report["batches"])),
+            ("tokens", _counts(tokens)),
+            ("spent", show.usd(report["cost_usd"])),
+            ("store", f"{report['store_bytes']:,} bytes, of which spool {report['spool_bytes']:,}"),
+            ("sinks", _counts(report["pending_by_sink"], unit=" events pending")),
+        ],
+    )
+    if report["open_batches"]:
+        rows = [
+            (one["name"], one["state"], one["status"] or "", str(one["requests"]), one["error"] or "")
+            for one in report["open_batches"]
+        ]
+        show.grid(console, "batches under way", ("file", "state", "provider says", "requests", "note"), rows)
+    files = [one for one in report["files"] if not one["gone"]]
+    if files:
+        rows = [
+            (one["path"], f"{one['position']:,}", "" if one["lag_bytes"] is None else f"{one['lag_bytes']:,}")
+            for one in files[:50]
+        ]
+        title = "files" if len(files) <= len(rows) else f"files (50 of {len(files)}; all with --json)"
+        show.grid(console, title, ("path", "read", "unread"), rows)
+
+
+def _counts(counts: Mapping[str, int], *, unit: str = "") -> str:
+    return ", ".join(f"{number:,} {name}{unit}" for name, number in counts.items() if number) or "none"

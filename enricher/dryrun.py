@@ -1,0 +1,229 @@
+"""`enricher plan`: read everything into a throw-away store, draft what would be asked, price it three ways.
+
+Nothing is sent, and no state but a temporary directory is written. Kinds that the real store has an answer for are not
+asked again; reading it does not disturb a running daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from enricher import provider as providers
+from enricher import show
+from enricher.app import Mode, ingest_for, plan_settings, source_for
+from enricher.core import batch as batch_lines
+from enricher.core import pricing, window
+from enricher.core.verdict import Question, Usage
+from enricher.edges.store_sqlite import SqliteStore
+from enricher.stages.plan import draft
+from enricher.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from rich.console import Console
+
+    from enricher.config import Config
+    from enricher.core.batch import Request
+    from enricher.core.ledger import Kind, LedgerRequest
+    from enricher.core.pricing import Prices
+    from enricher.core.task import Task
+    from enricher.stages.plan import Draft, PlanSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Tokens and money of the same events, asked one by one or once per kind; None where no price is known."""
+
+    per_event: Usage
+    deduplicated: Usage
+    per_event_usd: float | None
+    batch_usd: float | None
+    deduplicated_usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What `enricher plan` shows."""
+
+    events: int
+    windows: tuple[str, ...]
+    signatures: int
+    new_signatures: int
+    requests: int
+    files: tuple[str, ...]
+    model: str
+    as_of: str
+    estimate: Estimate
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract of `plan --json`."""
+        cost = self.estimate
+        return {
+            "events": self.events,
+            "windows": list(self.windows),
+            "signatures": self.signatures,
+            "new_signatures": self.new_signatures,
+            "requests": self.requests,
+            "tokens": cost.deduplicated.input_tokens + cost.deduplicated.output_tokens,
+            "input_tokens": cost.deduplicated.input_tokens,
+            "output_tokens": cost.deduplicated.output_tokens,
+            "cost_usd": {
+                "per_event": cost.per_event_usd,
+                "batch": cost.batch_usd,
+                "deduplicated": cost.deduplicated_usd,
+            },
+            "model": self.model,
+            "prices_as_of": self.as_of,
+            "files": list(self.files),
+        }
+
+
+async def plan(config: Config, *, config_path: Path | None, environment: Mapping[str, str], out: Path | None) -> Report:
+    """Draft the plan for everything that the sources hold now. Raises ConfigError, StoreError."""
+    provider = providers.describe(config, environment=environment, config_path=config_path, now=time.time())
+    settings = plan_settings(config, provider, Mode(once=True))
+    with tempfile.TemporaryDirectory(prefix="enricher-plan-") as directory:
+        store = await SqliteStore.open(Path(directory))
+        try:
+            await _read_all(config, store)
+            now = time.time()
+            panes = [(pane.start, pane.number) for pane in await store.open_panes()]
+            kinds = await store.kinds(panes, settings.task.hash, settings.model, now) if panes else []
+            known = await _answered(config, settings)
+            fresh = [kind for kind in kinds if kind.signature not in known]
+            drafted = await draft(store, settings, fresh, panes)
+            names = _names(drafted, settings)
+            if out is not None:
+                await asyncio.to_thread(_write_files, out, names, drafted)
+        finally:
+            await store.close()
+    prices = provider.prices
+    return Report(
+        events=sum(kind.events for kind in kinds),
+        windows=tuple(window.window_id(start, settings.length_seconds) for start in sorted({one[0] for one in panes})),
+        signatures=len(kinds),
+        new_signatures=len(fresh),
+        requests=len(drafted.requests),
+        files=tuple(names),
+        model=provider.model,
+        as_of=prices.as_of if prices else "",
+        estimate=estimate(kinds, drafted.requests, task=provider.task, prices=prices),
+    )
+
+
+def estimate(
+    kinds: Iterable[Kind], requests: Iterable[LedgerRequest | Request], *, task: Task, prices: Prices | None
+) -> Estimate:
+    """Price events asked one by one, and the requests that are really made."""
+    static = batch_lines.static_tokens(task, 1)
+    input_tokens = output_tokens = 0
+    for kind in kinds:
+        input_tokens += kind.events * (static + batch_lines.question_tokens(_question(kind), task))
+        output_tokens += kind.events * task.answer_tokens
+    per_event = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+    made = list(requests)
+    deduplicated = Usage(
+        input_tokens=sum(request.tokens for request in made),
+        output_tokens=sum(task.answer_tokens * len(request.signatures) for request in made),
+    )
+    costs = pricing.three_costs(per_event=per_event, deduplicated=deduplicated, prices=prices) if prices else None
+    return Estimate(
+        per_event=per_event,
+        deduplicated=deduplicated,
+        per_event_usd=costs.per_event_usd if costs else None,
+        batch_usd=costs.batch_usd if costs else None,
+        deduplicated_usd=costs.deduplicated_usd if costs else None,
+    )
+
+
+def pack_kinds(kinds: Iterable[Kind], task: Task, *, model: str, endpoint: str) -> list[Request]:
+    """The requests that asking each kind once would take, without examples."""
+    return batch_lines.pack(
+        [_question(kind) for kind in kinds],
+        task,
+        model=model,
+        endpoint=endpoint,
+        max_signatures=task.signatures_per_request,
+        max_tokens=batch_lines.MAX_REQUEST_TOKENS,
+    )
+
+
+def _question(kind: Kind) -> Question:
+    return Question(
+        signature=kind.signature,
+        template=kind.template,
+        level=kind.level,
+        program=kind.program,
+        holes=kind.template.count("<*>"),
+    )
+
+
+def print_report(console: Console, report: Report, out: Path | None) -> None:
+    """The report for a person."""
+    windows = report.windows
+    span = f"{len(windows):,}" + (f" ({windows[0]} to {windows[-1]})" if windows else "")
+    cost, used = report.estimate, report.estimate.deduplicated
+    show.facts(
+        console,
+        [
+            ("events", f"{report.events:,}"),
+            ("windows", span),
+            ("kinds of event", f"{report.signatures:,}, of which {report.new_signatures:,} have no answer yet"),
+            ("requests", f"{report.requests:,} in {len(report.files):,} batch files, to {report.model}"),
+            ("tokens", f"{used.input_tokens:,} in and {used.output_tokens:,} out, estimated"),
+            ("every event, on demand", show.usd(cost.per_event_usd)),
+            ("every event, in batch", show.usd(cost.batch_usd)),
+            ("every new kind once, in batch", show.usd(cost.deduplicated_usd)),
+            ("prices as of", report.as_of or "unknown: set [prices]"),
+        ],
+    )
+    if out is not None:
+        console.print(f"{len(report.files)} files written to {out}", soft_wrap=True)
+
+
+async def _read_all(config: Config, store: SqliteStore) -> None:
+    telemetry = Telemetry()
+    sources = [source_for(config, one, telemetry, once=True) for one in config.sources]
+    ingest = ingest_for(config, store, sources, telemetry)
+    await ingest.start()
+    while not all(source.progress(time.time()).exhausted for source in sources):
+        await ingest.step(flush=True)
+    for source in sources:
+        await source.close()
+
+
+async def _answered(config: Config, settings: PlanSettings) -> set[str]:
+    """Signatures that the real store has an answer for."""
+    if not (config.state_dir / SqliteStore.FILE_NAME).exists():
+        return set()
+    store = await SqliteStore.open(config.state_dir, read_only=True)
+    try:
+        seen = await store.kinds_seen(settings.task.hash, settings.model)
+    finally:
+        await store.close()
+    return {kind.signature for kind in seen if kind.answer is not None}
+
+
+def _names(drafted: Draft, settings: PlanSettings) -> list[str]:
+    names: list[str] = []
+    parts: dict[int, int] = {}
+    for requests in drafted.files:
+        start = min(request.window for request in requests)
+        part = parts.get(start, 0)
+        parts[start] = part + 1
+        names.append(batch_lines.file_name(window.window_id(start, settings.length_seconds), part, 1))
+    return names
+
+
+def _write_files(out: Path, names: list[str], drafted: Draft) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name, requests in zip(names, drafted.files, strict=True):
+        with (out / name).open("wb") as file:
+            for request in requests:
+                file.write(batch_lines.line(request, request.attempt, request.endpoint))

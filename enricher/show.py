@@ -1,0 +1,115 @@
+"""What a person sees: tables, progress bars, errors. Numbers come in as values; nothing is computed or read here.
+
+Text out of a log or a model is hostile: it goes through `safe`, which leaves nothing that moves a cursor or that the
+terminal library takes for markup. Colour and progress only on a terminal; NO_COLOR is honoured by the library.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from enricher.core.redact import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from enricher.errors import EnricherError
+
+_SEVERITY_STYLES = {
+    "fatal": "bold white on red", "critical": "bold red", "error": "red", "warning": "yellow", "notice": "cyan",
+}  # fmt: skip
+
+
+def consoles() -> tuple[Console, Console]:
+    """Standard output and standard error, without markup, emoji or highlighting of what is printed."""
+    return (
+        Console(markup=False, emoji=False, highlight=False, soft_wrap=False),
+        Console(markup=False, emoji=False, highlight=False, stderr=True),
+    )
+
+
+def safe(text: str, *, limit: int = 0) -> str:
+    """Text from outside, with nothing in it that a terminal acts on; cut at `limit` characters."""
+    shown = "".join(char if char.isprintable() else " " for char in clean(text))
+    return shown if not limit or len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def error(console: Console, fault: EnricherError) -> None:
+    """What was wrong, where, and what to do."""
+    for line in str(fault).splitlines() or [type(fault).__name__]:
+        console.print(Text("error: ", style="bold red") + Text(safe(line)))
+    if fault.hint:
+        console.print(Text("  try: ", style="bold") + Text(safe(fault.hint)))
+
+
+def progress(console: Console) -> Progress:
+    """A bar that shows nothing where there is no terminal."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def severity_style(severity: str) -> str:
+    """How a severity is coloured."""
+    return _SEVERITY_STYLES.get(severity, "")
+
+
+def kinds(console: Console, title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Print a table of kinds of event: severity, category, events, summary, template."""
+    table = Table(title=title, title_justify="left", title_style="bold", expand=True, box=None, padding=(0, 1))
+    table.add_column("severity", no_wrap=True)
+    table.add_column("events", justify="right", no_wrap=True)
+    table.add_column("category", no_wrap=True)
+    table.add_column("what it means", ratio=3)
+    table.add_column("kind of event", ratio=2, style="dim")
+    for row in rows:
+        severity = str(row["severity"])
+        table.add_row(
+            Text(severity, style=severity_style(severity)),
+            f"{row['events']:,}",
+            safe(str(row["category"])),
+            Text(safe(str(row["summary"]), limit=160)),
+            Text(safe(str(row["template"]), limit=100)),
+        )
+    console.print(table)
+
+
+def facts(console: Console, rows: Sequence[tuple[str, str]]) -> None:
+    """Print names and values in two columns."""
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, value in rows:
+        table.add_row(name, Text(safe(value)))
+    console.print(table)
+
+
+def grid(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a plain table."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1))
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(Text(safe(cell)) for cell in row))
+    console.print(table)
+
+
+def usd(amount: float | None) -> str:
+    """An amount of money with as many digits as it needs."""
+    if amount is None:
+        return "unknown (no price for the model)"
+    if amount == 0:
+        return "$0"
+    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.6f}".rstrip("0")

@@ -1,0 +1,156 @@
+"""Plan, submit and track against the real client and our own batch server: what goes wrong is paid once.
+
+Each cell of the fault table says: rows delivered / batches created / lines uploaded, of 10 rows.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from enricher.core.ledger import BatchState
+from tests.stages.bench import a_bench, spool_kinds
+
+# What goes wrong -> (answered, batches created, lines uploaded).
+FAULTS = {
+    "nothing": ([], (10, 1, 10)),
+    "create accepted, then 500": ([{"on": "create", "what": "accepted_status", "status": 500}], (10, 1, 10)),
+    "create accepted, then the connection breaks": ([{"on": "create", "what": "accepted_reset"}], (10, 1, 10)),
+    "create refused with 500": ([{"on": "create", "what": "status", "status": 500}], (10, 1, 10)),
+    "create refused with 429": (
+        [{"on": "create", "what": "status", "status": 429, "retry_after_seconds": 30, "times": 3}],
+        (10, 1, 10),
+    ),
+    "upload refused with 503": ([{"on": "upload", "what": "status", "status": 503, "times": 2}], (10, 1, 10)),
+    "upload accepted, then 500": ([{"on": "upload", "what": "accepted_status", "status": 500}], (10, 1, 10)),
+    "file not found just after upload": ([{"on": "upload", "what": "file_not_found", "lookups": 3}], (10, 1, 10)),
+    "polls fail": ([{"on": "retrieve", "what": "status", "status": 502, "times": 4}], (10, 1, 10)),
+    "downloads fail": ([{"on": "content", "what": "reset", "times": 2}], (10, 1, 10)),
+    "expired with 6 of 10 done": ([{"on": "batch", "what": "expire", "after_lines": 6}], (10, 2, 14)),
+    "cancelled from outside with 6 of 10 done": ([{"on": "batch", "what": "cancel", "after_lines": 6}], (10, 2, 14)),
+    "one line lost": ([{"on": "batch", "what": "lose", "lines": 1}], (10, 2, 11)),
+    "two lines fail with 500": ([{"on": "line", "what": "status", "status": 500, "times": 2}], (10, 2, 12)),
+    "the token queue is full": ([{"on": "batch", "what": "fail", "times": 2}], (10, 3, 10)),
+    "lines come twice and in another order": (
+        [{"on": "batch", "what": "duplicate", "lines": 4}, {"on": "batch", "what": "shuffle"}],
+        (10, 1, 10),
+    ),
+    "answers to what nobody asked": ([{"on": "batch", "what": "unknown_ids", "lines": 3}], (10, 1, 10)),
+    "bodies are strings": ([{"on": "batch", "what": "string_bodies"}], (10, 1, 10)),
+    "no file is the empty string": ([{"on": "batch", "what": "empty_file_ids"}], (10, 1, 10)),
+    "the error file has 0 bytes": ([{"on": "batch", "what": "empty_error_file"}], (10, 1, 10)),
+    "output is cut in its last line": ([{"on": "batch", "what": "truncate"}], (10, 2, 11)),
+    "a line is not UTF-8": ([{"on": "batch", "what": "garbage", "lines": 1}], (10, 2, 11)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_every_row_is_delivered_and_nothing_is_sent_needlessly(tmp_path, fault):
+    faults, (answered, batches, lines) = FAULTS[fault]
+    async with a_bench(tmp_path, faults=faults) as bench:
+        summary = await bench.settle()
+        got = [answer for answer in (await bench.answers()).values() if answer is not None and answer.status == "ok"]
+        ledger = await bench.ledger()
+    assert (answered, batches, lines) == (len(got), ledger["batches_created"], ledger["lines_uploaded"])
+    assert summary.requests == {"answered": 10}
+
+
+@pytest.mark.parametrize("endpoint", ["/v1/responses", "/v1/chat/completions"])
+async def test_both_endpoints_answer_and_are_booked(tmp_path, endpoint):
+    async with a_bench(tmp_path, endpoint=endpoint, signatures_per_request=4) as bench:
+        summary = await bench.settle()
+        money = await bench.store.money(bench.clock.now())
+    assert {"ok": 10} == summary.answers
+    assert summary.cost_usd == pytest.approx(money.today_usd)
+    assert summary.cost_usd == pytest.approx((summary.input_tokens * 0.5 + summary.output_tokens * 2.0) / 1e6)
+    assert money.reserved_usd == 0
+
+
+async def test_known_signatures_are_never_asked_again(tmp_path):
+    async with a_bench(tmp_path) as bench:
+        await bench.settle()
+        await spool_kinds(bench.store, 11, start=1_794_999_600)
+        await bench.settle()
+        assert (await bench.ledger())["lines_uploaded"] == 11
+
+
+@pytest.mark.parametrize("at", [BatchState.UPLOADING, BatchState.CREATING, BatchState.OPEN])
+async def test_batch_interrupted_in_any_state_is_finished_once(tmp_path, at):
+    async with a_bench(tmp_path) as bench:
+        await bench.plan.step()
+        while not await bench.store.batches([at]):
+            await bench.submit.step()
+        # A process that ends here comes back with nothing but the store.
+        bench.submit.blocked = None
+        await bench.settle()
+        ledger = await bench.ledger()
+    assert (1, 10) == (ledger["batches_created"], ledger["lines_uploaded"])
+
+
+async def test_create_that_was_never_answered_is_looked_for_before_it_is_repeated(tmp_path):
+    faults = [{"on": "create", "what": "accepted_hang"}]
+    async with a_bench(tmp_path, faults=faults, timeout_seconds=0.5) as bench:
+        await bench.settle()
+        assert (await bench.ledger())["batches_created"] == 1
+
+
+async def test_refused_key_blocks_and_loses_nothing(tmp_path):
+    faults = [{"on": "upload", "what": "status", "status": 401, "times": 2}]
+    async with a_bench(tmp_path, faults=faults) as bench:
+        await bench.settle(until=lambda _: bench.submit.blocked is not None)
+        assert "key" in bench.submit.blocked.hint
+        summary = await bench.settle()
+    assert {"ok": 10} == summary.answers
+    assert bench.submit.blocked is None
+
+
+async def test_model_that_the_provider_does_not_know_blocks_and_loses_nothing(tmp_path):
+    faults = [{"on": "batch", "what": "fail", "code": "model_not_found", "message": "no model of that name"}]
+    async with a_bench(tmp_path, faults=faults) as bench:
+        await bench.settle(until=lambda _: bench.track.blocked is not None)
+        assert "model" in bench.track.blocked.hint
+        summary = await bench.settle()
+    assert {"ok": 10} == summary.answers
+
+
+@pytest.mark.parametrize("hold", [False, True])
+async def test_batch_over_budget_is_skipped_or_held(tmp_path, hold):
+    async with a_bench(tmp_path, daily_usd=0.000001, hold=hold) as bench:
+        summary = await bench.settle(until=lambda s: s.batches.get("planned") if hold else s.requests.get("skipped"))
+        outcomes = {one.status for one in await bench.store.undecided((1_794_996_000, 0))}
+        assert (await bench.ledger())["uploads"] == 0
+    assert ({"pending"} if hold else {"skipped_budget"}) == outcomes
+    assert summary.cost_usd == 0
+
+
+async def test_token_limit_is_learned_from_the_providers_text(tmp_path):
+    async with a_bench(tmp_path, enqueued_tokens=20_000, max_requests=2) as bench:
+        await bench.settle(seconds=60)
+        assert await bench.store.token_limit("gpt-6-luna") in (None, 20_000)
+        assert {"ok": 10} == (await bench.store.summary(0)).answers
+
+
+async def test_request_that_always_fails_ends_as_an_error(tmp_path):
+    faults = [{"on": "line", "what": "status", "status": 500, "times": 0}]
+    async with a_bench(tmp_path, faults=faults, kinds=2) as bench:
+        summary = await bench.settle()
+        statuses = {one.status for one in await bench.store.undecided((1_794_996_000, 0))}
+    assert {"failed": 2} == summary.requests
+    assert {"error"} == statuses
+    assert (await_ledger := summary.cost_usd) == 0, await_ledger
+
+
+async def test_packed_request_that_is_refused_is_asked_one_by_one(tmp_path):
+    faults = [{"on": "line", "what": "status", "status": 400}]
+    async with a_bench(tmp_path, faults=faults, kinds=4, signatures_per_request=4) as bench:
+        summary = await bench.settle()
+        ledger = await bench.ledger()
+    assert {"split": 1, "answered": 4} == summary.requests
+    assert (2, 5) == (ledger["batches_created"], ledger["lines_uploaded"])
+
+
+async def test_only_masked_templates_leave_the_host(tmp_path):
+    async with a_bench(tmp_path) as bench:
+        await bench.settle()
+        uploaded = b"".join(path.read_bytes() for path in (tmp_path / "server").rglob("*") if path.is_file())
+    assert b"went wrong" in uploaded or uploaded == b""
+    assert b"line 0" not in uploaded
