@@ -1,0 +1,280 @@
+"""The store in SQLite: registry, spool, ledger, answers and deliveries in one file, one transaction per method.
+
+`SqliteStore.open(state_dir)` takes the lock of the directory and makes or migrates the store; with `read_only=True` it
+only looks, beside a running daemon. What each method promises is said in `ports.Store`; here they go to the one thread
+that owns the database (`connection`). Compressing, decompressing and counting happen in two other threads, outside any
+transaction.
+
+Never here: SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+
+from enricher.core.block import SpooledSegment
+from enricher.edges.store_sqlite import codec, dead_letters, delivery, ledger, plan, report, shapes, spool
+from enricher.edges.store_sqlite.connection import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from enricher.core.block import Block, FileState, Pane, Segment
+    from enricher.core.ledger import (
+        BatchState,
+        Kind,
+        LedgerBatch,
+        LedgerRequest,
+        Money,
+        Outcome,
+        Part,
+        RequestResult,
+    )
+    from enricher.core.merge import Merge
+    from enricher.core.skeleton import Shape
+    from enricher.ports import BlockReceipt, Delivery, ShapeRow, StoreSummary, WindowReport
+
+__all__ = ["SqliteStore"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_REMEMBERED_BYTES: Final = 16 * 1024 * 1024
+"""Decoded segments that are kept: panes are written one after the other, and a slow file's segment is in many."""
+
+
+class SqliteStore:
+    """The `Store` port on a directory."""
+
+    def __init__(self, connection: Connection, sinks: Collection[str]) -> None:
+        self._db = connection
+        self._sinks = tuple(sinks)
+        self._workers = ThreadPoolExecutor(2, thread_name_prefix="store-codec")
+        self._decoded: OrderedDict[int, Segment] = OrderedDict()
+
+    @classmethod
+    async def open(cls, directory: Path, *, read_only: bool = False, sinks: Collection[str] = ()) -> SqliteStore:
+        """Open the store of a state directory.
+
+        `sinks`: ids that an event must reach to count as written; those that ever took something where none is given.
+        Raises LockedError if another process writes to it, StoreVersionError if it is newer than this program,
+        StoreError if it cannot be used.
+        """
+        return cls(await Connection.open(directory, read_only=read_only), sinks)
+
+    async def close(self) -> None:
+        """Flush and release the lock."""
+        await self._db.close()
+        self._workers.shutdown(wait=False)
+
+    # -- ingest
+
+    async def files(self, source: str) -> list[FileState]:
+        """Registry rows of a source."""
+        return await self._db.read(spool.files, source)
+
+    async def shapes(self) -> list[ShapeRow]:
+        """Every shape, in row-id order."""
+        return await self._db.read(shapes.shapes)
+
+    async def intern_shapes(self, shapes_seen: Sequence[Shape], now: float) -> list[int]:
+        """Row ids of the shapes, made where they are new, in the order given."""
+        return await self._db.write(shapes.intern_shapes, shapes_seen, now)
+
+    async def commit_merges(self, merges: Sequence[Merge], now: float) -> None:
+        """Append merges to the alias table; repeats change nothing."""
+        await self._db.write(shapes.commit_merges, merges, now)
+
+    async def commit_block(self, block: Block, now: float) -> BlockReceipt:
+        """Positions, lines, merges and books of a block, all or nothing."""
+        encoded = await self._work(codec.encode, block.segments)
+        return await self._db.write(spool.commit_block, block, encoded, now)
+
+    # -- plan
+
+    async def open_panes(self) -> list[Pane]:
+        """Panes not closed, oldest window first."""
+        return await self._db.read(plan.panes_in, "open")
+
+    async def kinds(
+        self,
+        panes: Sequence[tuple[int, int]],
+        task: str,
+        model: str,
+        now: float,  # noqa: ARG002 (the port's: answers of this store do not age)
+    ) -> list[Kind]:
+        """Signatures of the panes to ask about; of all closed panes under (task, model) that are not done for none."""
+        return await self._db.read(plan.kinds, panes, task, model)
+
+    async def samples(
+        self, kind_shapes: Mapping[str, Sequence[int]], panes: Sequence[tuple[int, int]], per_kind: int
+    ) -> dict[str, list[bytes]]:
+        """Up to `per_kind` events of each signature, spread over the segments, without the last newline."""
+        sampling = plan.Sampling(shapes=kind_shapes, panes=frozenset(panes), per_kind=per_kind)
+        for number, kinds in await self._db.read(plan.sample_segments, panes):
+            if sampling.wants(plan.shapes_in(kinds)):
+                found = await self._segment(number)
+                if found is not None:
+                    await self._work(sampling.feed, found.segment, found.panes)
+        return sampling.samples
+
+    async def commit_plan(
+        self,
+        *,
+        closed: Mapping[tuple[int, int], str],
+        requests: Sequence[LedgerRequest],
+        batches: Sequence[tuple[LedgerBatch, Sequence[str]]],
+        task: str,
+        model: str,
+        now: float,
+    ) -> list[LedgerBatch]:
+        """Close panes and put planned batches with their request ids in the ledger."""
+        return await self._db.write(
+            plan.commit_plan, closed=closed, requests=requests, batches=batches, task=task, model=model, now=now
+        )
+
+    async def requests_again(self) -> list[LedgerRequest]:
+        """Requests to be sent again unchanged, bodies included."""
+        return await self._db.read(plan.requests_again)
+
+    # -- submit and track
+
+    async def batches(self, states: Collection[BatchState]) -> list[LedgerBatch]:
+        """Batches in those states, oldest first."""
+        return await self._db.read(ledger.batches, states)
+
+    async def batch_requests(self, batch: int) -> list[LedgerRequest]:
+        """Requests of a batch, in the order of its file; bodies of those that are over are gone."""
+        return await self._db.read(plan.batch_requests, batch)
+
+    async def save_batch(self, batch: LedgerBatch) -> None:
+        """Write all fields of a batch, unless it is done already."""
+        await self._db.write(ledger.save_batch, batch)
+
+    async def skip_batch(self, batch: LedgerBatch, why: str, now: float) -> None:
+        """The batch is done with outcome `skipped`, its requests `skipped`."""
+        await self._db.write(ledger.skip_batch, batch, why, now)
+
+    async def collect(self, batch: LedgerBatch, results: Sequence[RequestResult], now: float) -> None:
+        """Answers, requests, money and the batch's end, once."""
+        await self._db.write(ledger.collect, batch, results, now)
+
+    async def money(self, now: float) -> Money:
+        """Booked today and this month (UTC), and reserved."""
+        return await self._db.read(ledger.money, now)
+
+    async def reserved_tokens(self, model: str) -> int:
+        """Input tokens of batches of a model, from the intent to upload to the end."""
+        return await self._db.read(ledger.reserved_tokens, model)
+
+    async def token_limit(self, model: str) -> int | None:
+        """The provider's queue limit as learned from its errors."""
+        return await self._db.read(ledger.token_limit, model)
+
+    async def learn_token_limit(self, model: str, limit: int) -> None:
+        """Remember it."""
+        await self._db.write(ledger.learn_token_limit, model, limit)
+
+    # -- write
+
+    async def closed_panes(self) -> list[Pane]:
+        """Panes closed and not done, oldest first."""
+        return await self._db.read(plan.panes_in, "closed")
+
+    async def undecided(self, pane: tuple[int, int]) -> list[Outcome]:
+        """The outcome, as of now, of each shape of a pane that no round has."""
+        return await self._db.read(delivery.undecided, pane)
+
+    async def decide(self, pane: tuple[int, int], outcomes: Sequence[Outcome], *, events_per_part: int) -> list[Part]:
+        """Fix a round and cut it into parts."""
+        return await self._db.write(delivery.decide, pane, outcomes, events_per_part)
+
+    async def parts(self, pane: tuple[int, int]) -> list[Part]:
+        """Every part of the pane's rounds so far."""
+        return await self._db.read(delivery.parts, pane)
+
+    async def outcomes(self, pane: tuple[int, int], round_number: int) -> list[Outcome]:
+        """What a round was fixed with; nothing once the pane is done."""
+        return await self._db.read(delivery.outcomes, pane, round_number)
+
+    async def segments(self, pane: tuple[int, int]) -> AsyncIterator[SpooledSegment]:
+        """Segments with events of the pane, in the order (path, generation, offset), one in memory at a time.
+
+        One that cannot be read any more is left out, and kept as it is among the dead letters.
+        """
+        for number in await self._db.read(spool.pane_segments, pane):
+            found = await self._segment(number)
+            if found is not None:
+                yield found
+
+    async def delivered(
+        self, sink: str, part: Part, *, sha256: str, size_bytes: int, events: int, lines: int, filtered: int, now: float
+    ) -> None:
+        """A sink has taken a part for good."""
+        await self._db.write(
+            delivery.delivered,
+            sink,
+            part,
+            sha256=sha256,
+            size_bytes=size_bytes,
+            events=events,
+            lines=lines,
+            filtered=filtered,
+            now=now,
+        )
+
+    async def deliveries(self, sink: str, start: int) -> list[Delivery]:
+        """What a sink has taken of a window, by part number."""
+        return await self._db.read(delivery.deliveries, sink, start)
+
+    async def finish_pane(self, pane: tuple[int, int], now: float) -> None:
+        """The pane is done and its spool is freed. StoreError where events of it are in no part that a sink has."""
+        await self._db.write(delivery.finish_pane, pane, now)
+        await self._db.give_back()
+
+    async def window_report(self, start: int) -> WindowReport:
+        """The books of a window, for its manifest."""
+        return await self._db.read(report.window_report, start)
+
+    # -- for the operator
+
+    async def summary(self, now: float) -> StoreSummary:  # noqa: ARG002 (the port's: these are counts, not rates)
+        """Counts for status and metrics."""
+        return await self._db.read(report.summary, self._sinks, self._db.file_bytes)
+
+    # -- inside
+
+    async def _segment(self, number: int) -> SpooledSegment | None:
+        """A segment of the spool; None if it was freed or had to be buried."""
+        segment = self._decoded.get(number)
+        if segment is not None:
+            self._decoded.move_to_end(number)
+            panes = await self._db.read(spool.panes_of, number)
+        else:
+            stored = await self._db.read(spool.load, number)
+            if stored is None:
+                return None
+            try:
+                segment = await self._work(stored.decode)
+            except codec.CorruptSegmentError:
+                if not self._db.read_only:
+                    await self._db.write(dead_letters.bury, number)
+                return None
+            self._remember(number, segment)
+            panes = stored.panes
+        return None if panes is None else SpooledSegment(id=number, segment=segment, panes=panes)
+
+    def _remember(self, number: int, segment: Segment) -> None:
+        self._decoded[number] = segment
+        size_bytes = sum(len(one.data) + one.shapes.nbytes for one in self._decoded.values())
+        while size_bytes > _REMEMBERED_BYTES:
+            _, oldest = self._decoded.popitem(last=False)
+            size_bytes -= len(oldest.data) + oldest.shapes.nbytes
+
+    async def _work(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._workers, partial(work, *args, **kwargs))

@@ -1,0 +1,152 @@
+"""Segments as they lie in the spool: compressed, checksummed, and counted by window and shape.
+
+Everything here is CPU work on values, made to run in worker threads: zstd and numpy let go of the interpreter lock. The
+checksum is zstd's own (xxh64 of the content), beside the lengths that the row states.
+
+Never here: the database.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import zstandard
+
+from enricher.core.block import CONTINUES, SKIPPED, Segment
+from enricher.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+LEVEL: Final = 1
+
+
+class CorruptSegmentError(StoreError):
+    """A spooled segment is not what was written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowKinds:
+    """Events and lines of a segment in one window."""
+
+    start: int
+    events: int
+    lines: int
+    kinds: npt.NDArray[np.uint32]
+    """Rows (shape, events, lines), by shape."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedSegment:
+    """A segment ready for its row; without windows there is nothing in it to write, and it gets none."""
+
+    segment: Segment
+    data: bytes
+    shapes: bytes
+    window_index: bytes | None
+    index_bytes: int
+    """Bytes per line of the window index; 0 for none."""
+    windows: tuple[WindowKinds, ...]
+
+    @property
+    def spooled_bytes(self) -> int:
+        """What its blobs take."""
+        return len(self.data) + len(self.shapes) + len(self.window_index or b"")
+
+
+class _Threads(threading.local):
+    """Compressors are costly to make and belong to one thread at a time."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_threads = _Threads()
+
+
+def encode(segments: Sequence[Segment]) -> list[EncodedSegment]:
+    """Compress and count segments."""
+    return [_encode(segment) for segment in segments]
+
+
+def _encode(segment: Segment) -> EncodedSegment:
+    windows = count_kinds(segment)
+    if not windows:
+        return EncodedSegment(segment=segment, data=b"", shapes=b"", window_index=None, index_bytes=0, windows=())
+    compress = _threads.compressor.compress
+    index = segment.window_index
+    return EncodedSegment(
+        segment=segment,
+        data=compress(segment.data),
+        shapes=compress(np.ascontiguousarray(segment.shapes, dtype="<u4").data),
+        window_index=None if index is None else compress(np.ascontiguousarray(index, dtype=f"<u{index.itemsize}").data),
+        index_bytes=0 if index is None else index.itemsize,
+        windows=windows,
+    )
+
+
+def count_kinds(segment: Segment) -> tuple[WindowKinds, ...]:
+    """Events and lines per window and shape; a continuation counts to the event that it continues."""
+    shapes = segment.shapes
+    starts = np.flatnonzero((shapes != SKIPPED) & (shapes != CONTINUES))
+    if not starts.size:
+        return ()
+    keys = shapes[starts].astype(np.uint64)
+    if segment.window_index is not None:
+        keys |= segment.window_index[starts].astype(np.uint64) << np.uint64(32)
+    found, events = np.unique(keys, return_counts=True)
+    lines = events
+    continued = np.flatnonzero(shapes == CONTINUES)
+    if continued.size:
+        owners = np.searchsorted(starts, continued, side="right") - 1
+        of = np.searchsorted(found, keys[owners[owners >= 0]])
+        lines = events + np.bincount(of, minlength=found.size)
+    kinds = np.stack((found & np.uint64(0xFFFFFFFF), events.astype(np.uint64), lines.astype(np.uint64)), axis=1)
+    table = kinds.astype("<u4")
+    numbers = (found >> np.uint64(32)).astype(np.int64)
+    edges = np.flatnonzero(np.diff(numbers)) + 1
+    return tuple(
+        WindowKinds(
+            start=segment.windows[int(number)],
+            events=int(rows[:, 1].sum()),
+            lines=int(rows[:, 2].sum()),
+            kinds=rows,
+        )
+        for number, rows in zip(numbers[np.concatenate(([0], edges))].tolist(), np.split(table, edges), strict=True)
+    )
+
+
+def kinds_from(blob: bytes) -> npt.NDArray[np.uint32]:
+    """The rows (shape, events, lines) of a `segment_panes` row."""
+    return np.frombuffer(blob, dtype="<u4").reshape(-1, 3)
+
+
+def decompress(blob: bytes, size_bytes: int) -> bytes:
+    """What was compressed. Raises CorruptSegmentError unless it is `size_bytes` long and its checksum holds."""
+    try:
+        # Looked at first: a damaged header may ask for any amount of memory.
+        if zstandard.frame_content_size(blob) != size_bytes:
+            raise CorruptSegmentError("the length is wrong")
+        return _threads.decompressor.decompress(blob)
+    except zstandard.ZstdError as error:
+        raise CorruptSegmentError(str(error)) from error
+
+
+def decode_shapes(blob: bytes, lines: int) -> npt.NDArray[np.uint32]:
+    """The shape of each line. Raises CorruptSegmentError."""
+    return np.frombuffer(decompress(blob, 4 * lines), dtype="<u4")
+
+
+def decode_index(
+    blob: bytes | None, lines: int, index_bytes: int
+) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None:
+    """The window of each line. Raises CorruptSegmentError."""
+    if blob is None:
+        return None
+    return np.frombuffer(decompress(blob, index_bytes * lines), dtype=f"<u{index_bytes}")

@@ -1,0 +1,320 @@
+"""The database file: its lock, its schema, and the one thread that talks to it.
+
+Invariants: every piece of work handed over runs as one transaction, to its end, even where the caller is cancelled
+meanwhile; after a transaction that SQLite failed nothing more is written, since what is durable is then unknown. A file
+that is there but is no store is an error, never a reason to start from nothing: a new store is built under another
+name and renamed when it is whole.
+
+Never here: what is in the tables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib import resources
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
+
+from enricher.errors import LockedError, StoreError, StoreVersionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DATABASE_NAME: Final = "enricher.db"
+LOCK_NAME: Final = "lock"
+
+APPLICATION_ID: Final = 0x656E7263
+"""Marks the file as ours (`enrc`), so that another program's database is not taken for an old store."""
+
+MIGRATIONS: tuple[str, ...] = (resources.files(__package__).joinpath("schema.sql").read_text("utf-8"),)
+"""Script n brings a store from version n to n + 1. Scripts that were released never change."""
+
+_BUSY_SECONDS: Final = 30.0
+_VACUUM_PAGES: Final = 2000
+"""Pages given back per transaction (8 MB), so that ingest does not wait behind a long one."""
+
+
+class Connection:
+    """An open store and its thread."""
+
+    def __init__(self, db: sqlite3.Connection, directory: Path, lock: int | None) -> None:
+        self._db = db
+        self._directory = directory
+        self._lock = lock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._failure: StoreError | None = None
+        self._closed = False
+        self.read_only = lock is None
+
+    @classmethod
+    async def open(cls, directory: Path, *, read_only: bool) -> Connection:
+        """Lock the directory and open the store in it, made or migrated if need be; only look where `read_only`.
+
+        Raises LockedError, StoreError, StoreVersionError.
+        """
+        return await asyncio.to_thread(_open, directory, read_only=read_only)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    async def read(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `work(db, …)` on one snapshot of the store. Raises StoreError."""
+        return await self._run(partial(self._transact, "BEGIN", partial(work, self._db, *args, **kwargs)))
+
+    async def write(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `work(db, …)` as one transaction, durable on return. Raises StoreError."""
+        if self.read_only:
+            raise StoreError(f"{self._directory}: the store was opened for reading only")
+        return await self._run(partial(self._transact, "BEGIN IMMEDIATE", partial(work, self._db, *args, **kwargs)))
+
+    async def give_back(self) -> None:
+        """Return free pages to the file system, a few at a time."""
+        while await self._run(self._vacuum):
+            pass
+
+    async def close(self) -> None:
+        """Finish what was handed over, close the file, release the lock. A second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            await asyncio.shield(asyncio.to_thread(self._close))
+
+    def file_bytes(self) -> int:
+        """Size of the database and its log."""
+        path = self._directory / DATABASE_NAME
+        return sum(_size(path.with_name(path.name + suffix)) for suffix in ("", "-wal"))
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        if self._failure is not None:
+            raise self._failure
+        if self._closed:
+            raise StoreError(f"{self._directory}: the store is closed")
+        future = asyncio.get_running_loop().run_in_executor(self._thread, call)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            # It goes on; a failure of it is kept in `_failure` and met by the next call.
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
+
+    def _transact(self, begin: str, work: Callable[[], T]) -> T:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self._db.execute(begin)
+            result = work()
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            failure = _store_error(self._directory / DATABASE_NAME, error)
+            if begin != "BEGIN":
+                self._failure = failure
+            raise failure from error
+        else:
+            return result
+        finally:
+            if self._db.in_transaction:
+                self._db.rollback()
+
+    def _vacuum(self) -> bool:
+        try:
+            # As a script, since `execute` takes one step of it, which is one page in a transaction of its own.
+            self._db.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+            left: int = self._db.execute("PRAGMA freelist_count").fetchone()[0]
+            if left == 0:
+                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            raise _store_error(self._directory / DATABASE_NAME, error) from error
+        return left > 0
+
+    def _close(self) -> None:
+        self._thread.shutdown(wait=True)
+        self._db.close()
+        if self._lock is not None:
+            os.close(self._lock)
+
+
+def _open(directory: Path, *, read_only: bool) -> Connection:
+    path = directory / DATABASE_NAME
+    if read_only:
+        if not path.exists():
+            raise StoreError(f"{path}: there is no store", hint="`enricher run` or `enricher once` makes one")
+        return Connection(_connect(path, read_only=True), directory, None)
+    lock = lock_directory(directory)
+    try:
+        if not path.exists():
+            _create(path)
+        db = _connect(path, read_only=False)
+    except BaseException:
+        os.close(lock)
+        raise
+    return Connection(db, directory, lock)
+
+
+def lock_directory(directory: Path) -> int:
+    """Make the directory (0700) if need be and lock it for this process; closing the descriptor returned releases it.
+
+    Raises LockedError naming the holder, StoreError where the directory cannot be used.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(directory / LOCK_NAME, flags, 0o600)
+    except OSError as error:
+        hint = "give it to the user that enricher runs as, or set another state_dir"
+        raise StoreError(f"{directory}: cannot be used as state directory: {error.strerror}", hint=hint) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(lock)
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise StoreError(f"{directory}: cannot be locked: {error.strerror}") from error
+        hint = f"stop process {holder}, or use another state_dir"
+        raise LockedError(f"{directory}: is in use by process {holder}", hint=hint) from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def _create(path: Path) -> None:
+    """Build an empty store under another name; it gets its own when it is whole."""
+    if path.with_name(path.name + "-wal").exists():
+        raise StoreError(
+            f"{path}: is missing, but its write-ahead log is there",
+            hint=f"put {path.name} back, or move {path.name}-wal away to start from nothing",
+        )
+    new = path.with_name(path.name + ".new")
+    try:
+        for leftover in (new, new.with_name(new.name + "-journal")):
+            leftover.unlink(missing_ok=True)
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        db = sqlite3.connect(new, isolation_level=None)
+        try:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # works only before the first table
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            _migrate(db, new)
+        finally:
+            db.close()
+        new.rename(path)
+        _sync_directory(path.parent)
+    except sqlite3.Error as error:
+        raise _store_error(path, error) from error
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be made: {error.strerror}", hint="check its directory") from error
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    mode = "ro" if read_only else "rw"
+    db: sqlite3.Connection | None = None
+    try:
+        db = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,  # the one thread that uses it is not the one that opens it
+        )
+        db.row_factory = sqlite3.Row
+        _check(db, path)
+        if read_only:
+            db.execute("PRAGMA query_only = ON")
+        else:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA foreign_keys = ON")
+            # Debian's SQLite overwrites what is deleted; freed pages are given back here, a hundred times faster.
+            db.execute("PRAGMA secure_delete = OFF")
+            db.execute("PRAGMA wal_autocheckpoint = 4000")
+            db.execute("PRAGMA journal_size_limit = 67108864")
+            _migrate(db, path)
+        _check_version(db, path)
+    except BaseException as error:
+        if db is not None:
+            db.close()
+        if isinstance(error, sqlite3.Error):
+            raise _store_error(path, error) from error
+        raise
+    return db
+
+
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    if _size(path) == 0:
+        raise _damaged(path, "is empty")
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise _damaged(path, "is not a store of enricher's")
+    db.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # a file shorter than it says fails here
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        return
+    for number, script in enumerate(MIGRATIONS[version:], version + 1):
+        try:
+            db.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+        except sqlite3.Error as error:
+            if db.in_transaction:
+                db.rollback()
+            raise StoreError(
+                f"{path}: cannot be brought to version {number}: {error}",
+                hint="the store is as it was; run the version of enricher that wrote it, and report this",
+            ) from error
+
+
+def _check_version(db: sqlite3.Connection, path: Path) -> None:
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise StoreVersionError(
+            f"{path}: has version {version}, this enricher knows versions up to {len(MIGRATIONS)}",
+            hint="install the newer enricher again, or use another state_dir",
+        )
+    if version < len(MIGRATIONS):  # opened for reading only, so that it was not migrated
+        raise StoreError(
+            f"{path}: has the older version {version}",
+            hint="start `enricher run` or `enricher once` with it: that brings it up to date",
+        )
+
+
+def _damaged(path: Path, what: str) -> StoreError:
+    hint = f"restore it, or move {path.name}, {path.name}-wal and {path.name}-shm away to start from nothing"
+    return StoreError(f"{path}: {what}", hint=hint)
+
+
+def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    match code:
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return _damaged(path, f"is damaged: {error}")
+        case sqlite3.SQLITE_FULL:
+            return StoreError(f"{path}: no room left", hint=f"free space on the disk of {path.parent}, then restart")
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_IOERR:
+            return StoreError(f"{path}: {error}", hint=f"check the disk and the permissions of {path.parent}")
+        case _:
+            return StoreError(f"{path}: {error}")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,258 @@
+"""Write: what each shape's events are written with, how rounds are cut into parts, who has taken them, and the end.
+
+Invariants: a shape of a pane belongs to at most one round and what it is written with never changes then; parts are
+numbered per window without holes; a pane ends only when every event of it is in a part that was taken, and its spool is
+freed in the same transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from enricher.core.ledger import Outcome
+from enricher.edges.store_sqlite import rows, spool
+from enricher.errors import StoreError
+from enricher.ports import Delivery
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from enricher.core.ledger import Part
+
+
+def undecided(db: sqlite3.Connection, pane: tuple[int, int]) -> list[Outcome]:
+    """The outcome, as of now, of each shape that no round has, by row id."""
+    row = _pane(db, pane)
+    parameters = {"start": pane[0], "pane": pane[1], "task": row["task"], "model": row["model"]}
+    found = db.execute(_UNDECIDED, parameters).fetchall()
+    unanswered = {one["signature"] for one in found if one["id"] is None}
+    skipped = _skipped(db, unanswered, row["task"], row["model"])
+    return [_outcome_now(one, row["closed_at"], skipped) for one in found]
+
+
+def _outcome_now(row: sqlite3.Row, closed_at: float | None, skipped: set[str]) -> Outcome:
+    answer = None
+    if row["id"] is None:
+        status = "skipped_budget" if row["signature"] in skipped else "pending"
+    elif row["answer_status"] == "ok":
+        answer = rows.answer_from(row)
+        status = "cached" if closed_at is not None and answer.answered_at <= closed_at else "ok"
+    else:
+        status = row["answer_status"]
+    return Outcome(
+        shape=row["shape"], signature=row["signature"], template=row["template"], status=status, answer=answer
+    )
+
+
+def _skipped(db: sqlite3.Connection, signatures: set[str], task: str, model: str) -> set[str]:
+    """Of the signatures, those whose last word is that there was no money for them."""
+    last: dict[str, str] = {}
+    in_flight: set[str] = set()
+    parameters = {"signatures": json.dumps(sorted(signatures)), "task": task, "model": model}
+    for row in db.execute(_STATES, parameters):
+        last[row["signature"]] = row["state"]
+        if row["state"] in ("live", "again"):
+            in_flight.add(row["signature"])
+    return {signature for signature, state in last.items() if state == "skipped"} - in_flight
+
+
+def decide(
+    db: sqlite3.Connection, pane: tuple[int, int], outcomes: Sequence[Outcome], events_per_part: int
+) -> list[Part]:
+    """Fix a round. Shapes that have one already keep it: repeating a decision gives its parts."""
+    row = _pane(db, pane)
+    counts = {
+        one["shape"]: one["events"]
+        for one in db.execute(
+            "SELECT shape, events FROM pane_kinds WHERE start = ? AND pane = ? AND round IS NULL", pane
+        )
+    }
+    new = [outcome for outcome in outcomes if outcome.shape in counts]
+    if not new:
+        wanted = json.dumps([outcome.shape for outcome in outcomes])
+        return [rows.part_from(one) for one in db.execute(_PARTS_OF_SHAPES, (*pane, wanted))]
+    if row["state"] != "closed":
+        raise StoreError(f"pane {pane} is {row['state']}: only a closed pane can be decided")
+    number = row["rounds"]
+    db.execute("UPDATE panes SET rounds = rounds + 1 WHERE start = ? AND number = ?", pane)
+    db.executemany(
+        "UPDATE pane_kinds SET round = ?, signature = ?, template = ?, status = ?, answer = ?"
+        " WHERE start = ? AND pane = ? AND shape = ?",
+        [
+            (number, one.signature, one.template, one.status, one.answer.id if one.answer else None, *pane, one.shape)
+            for one in new
+        ],
+    )
+    db.executemany(_ADD_STATUS, [(pane[0], outcome.status, counts[outcome.shape]) for outcome in new])
+    _cut(db, pane, number, sum(counts[outcome.shape] for outcome in new), events_per_part)
+    return [one for one in parts(db, pane) if one.round_number == number]
+
+
+def _cut(db: sqlite3.Connection, pane: tuple[int, int], round_number: int, events: int, events_per_part: int) -> None:
+    first_number = db.execute("SELECT coalesce(max(number) + 1, 0) FROM parts WHERE start = ?", pane[:1]).fetchone()[0]
+    db.executemany(
+        "INSERT INTO parts (start, number, pane, round, first, events) VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (pane[0], first_number + index, pane[1], round_number, first, min(events_per_part, events - first))
+            for index, first in enumerate(range(0, events, events_per_part))
+        ],
+    )
+
+
+def parts(db: sqlite3.Connection, pane: tuple[int, int]) -> list[Part]:
+    """Every part of the pane."""
+    found = db.execute("SELECT * FROM parts WHERE start = ? AND pane = ? ORDER BY number", pane)
+    return [rows.part_from(row) for row in found]
+
+
+def outcomes(db: sqlite3.Connection, pane: tuple[int, int], round_number: int) -> list[Outcome]:
+    """What a round was fixed with, by shape; nothing once the pane is done."""
+    return [
+        Outcome(
+            shape=row["shape"],
+            signature=row["signature"],
+            template=row["template"],
+            status=row["status"],
+            answer=None if row["id"] is None else rows.answer_from(row),
+        )
+        for row in db.execute(_OUTCOMES, (*pane, round_number))
+    ]
+
+
+def delivered(
+    db: sqlite3.Connection,
+    sink: str,
+    part: Part,
+    *,
+    sha256: str,
+    size_bytes: int,
+    events: int,
+    lines: int,
+    filtered: int,
+    now: float,
+) -> None:
+    """A sink has taken a part; the same part again replaces what was noted."""
+    db.execute(
+        "INSERT OR REPLACE INTO deliveries (start, number, sink, sha256, size_bytes, events, lines, filtered,"
+        " delivered_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (part.start, part.number, sink, sha256, size_bytes, events, lines, filtered, now),
+    )
+
+
+def deliveries(db: sqlite3.Connection, sink: str, start: int) -> list[Delivery]:
+    """What a sink has of a window, by part number."""
+    return [
+        Delivery(
+            part=rows.part_from(row),
+            sha256=row["sha256"],
+            size_bytes=row["size_bytes"],
+            events=row["delivered_events"],
+            lines=row["lines"],
+            filtered=row["filtered"],
+            delivered_at=row["delivered_at"],
+        )
+        for row in db.execute(_DELIVERIES, (sink, start))
+    ]
+
+
+def finish_pane(db: sqlite3.Connection, pane: tuple[int, int], now: float) -> None:
+    """End a pane and free its spool. Raises StoreError where that would lose events."""
+    row = _pane(db, pane)
+    if row["state"] == "done":
+        return
+    _check_all_taken(db, pane, row)
+    _keep_signatures(db, pane[0])
+    db.execute("UPDATE panes SET state = 'done', done_at = ? WHERE start = ? AND number = ?", (now, *pane))
+    db.execute("UPDATE books SET written_events = written_events + ?", (row["events"],))
+    db.execute("DELETE FROM pane_kinds WHERE start = ? AND pane = ?", pane)
+    segments = spool.pane_segments(db, pane)
+    db.execute("DELETE FROM segment_panes WHERE start = ? AND pane = ?", pane)
+    spool.free(db, segments)
+
+
+def _check_all_taken(db: sqlite3.Connection, pane: tuple[int, int], row: sqlite3.Row) -> None:
+    if row["state"] != "closed":
+        raise StoreError(f"pane {pane} is {row['state']}: only a closed pane can be finished")
+    if db.execute(
+        "SELECT 1 FROM pane_kinds WHERE start = ? AND pane = ? AND round IS NULL AND events > 0", pane
+    ).fetchone():
+        raise StoreError(f"pane {pane} has events that no round has: it cannot be finished")
+    if db.execute(_PARTS_NOT_TAKEN, pane).fetchone():
+        raise StoreError(f"pane {pane} has parts that no sink has: it cannot be finished")
+
+
+def _keep_signatures(db: sqlite3.Connection, start: int) -> None:
+    kept = np.array(sorted(window_signatures(db, start)), dtype="<u4").tobytes()
+    db.execute("INSERT OR REPLACE INTO window_signatures (start, signatures) VALUES (?, ?)", (start, kept))
+
+
+def window_signatures(db: sqlite3.Connection, start: int) -> set[int]:
+    """Row ids of the shapes that the window's signatures are, over its panes, done or not."""
+    row = db.execute("SELECT signatures FROM window_signatures WHERE start = ?", (start,)).fetchone()
+    found = set() if row is None else set(np.frombuffer(row["signatures"], dtype="<u4").tolist())
+    return found | {one["root"] for one in db.execute(_SIGNED, (start,))}
+
+
+def _pane(db: sqlite3.Connection, pane: tuple[int, int]) -> sqlite3.Row:
+    row: sqlite3.Row | None = db.execute("SELECT * FROM panes WHERE start = ? AND number = ?", pane).fetchone()
+    if row is None:
+        raise StoreError(f"there is no pane {pane}")
+    return row
+
+
+_ANSWER_OF = """
+    a.id, a.signature AS asked_signature, a.task, a.model, a.served_model, a.status AS answer_status, a.body,
+    a.batch_id, a.answered_at
+"""
+
+_UNDECIDED = f"""
+SELECT k.shape, r.key AS signature, r.template, {_ANSWER_OF}
+FROM pane_kinds k JOIN shapes s ON s.id = k.shape JOIN shapes r ON r.id = s.root
+    LEFT JOIN answers a ON a.signature = r.key AND a.task = :task AND a.model = :model AND a.is_current
+WHERE k.start = :start AND k.pane = :pane AND k.round IS NULL AND k.events > 0
+ORDER BY k.shape
+"""  # noqa: S608 (a list of our own columns)
+
+_OUTCOMES = f"""
+SELECT k.shape, k.signature, k.template, k.status, {_ANSWER_OF}
+FROM pane_kinds k LEFT JOIN answers a ON a.id = k.answer
+WHERE k.start = ? AND k.pane = ? AND k.round = ? ORDER BY k.shape
+"""  # noqa: S608 (a list of our own columns)
+
+_STATES = """
+SELECT g.signature, q.state FROM request_signatures g JOIN requests q ON q.id = g.request
+WHERE g.signature IN (SELECT value FROM json_each(:signatures)) AND q.task = :task AND q.model = :model
+ORDER BY q.changed_at, q.rowid
+"""
+
+_ADD_STATUS = """
+INSERT INTO window_statuses (start, status, events) VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET events = events + excluded.events
+"""
+
+_PARTS_OF_SHAPES = """
+SELECT * FROM parts WHERE start = ?1 AND pane = ?2 AND round IN (SELECT round FROM pane_kinds
+    WHERE start = ?1 AND pane = ?2 AND shape IN (SELECT value FROM json_each(?3)))
+ORDER BY number
+"""
+
+_PARTS_NOT_TAKEN = """
+SELECT 1 FROM parts p WHERE p.start = ? AND p.pane = ? AND p.events > 0
+    AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.start = p.start AND d.number = p.number)
+"""
+
+_DELIVERIES = """
+SELECT p.*, d.sha256, d.size_bytes, d.events AS delivered_events, d.lines, d.filtered, d.delivered_at
+FROM deliveries d JOIN parts p ON p.start = d.start AND p.number = d.number
+WHERE d.sink = ? AND d.start = ? ORDER BY d.number
+"""
+
+_SIGNED = """
+SELECT DISTINCT coalesce(d.id, s.root) AS root FROM pane_kinds k JOIN shapes s ON s.id = k.shape
+    LEFT JOIN shapes d ON d.key = k.signature
+WHERE k.start = ? AND k.events > 0
+"""

@@ -1,0 +1,186 @@
+"""Submit and track: batches, the fate of their requests, answers, money and the provider's token queue.
+
+Invariants: a batch that is done stays done; collecting it is one transaction that leaves no request behind; an answer
+that is ok is never replaced by one that is not, and none that a round was fixed with is ever changed.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from enricher.core.ledger import BatchState, Money, RequestState
+from enricher.edges.store_sqlite import rows
+from enricher.edges.store_sqlite.shapes import make_root
+from enricher.errors import StoreError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Collection, Sequence
+
+    from enricher.core.ledger import LedgerBatch, RequestResult, StoredAnswer
+
+# Bodies are kept only for what may be sent again.
+_BODY_FREE_STATES = (RequestState.ANSWERED, RequestState.FAILED, RequestState.SPLIT, RequestState.SKIPPED)
+
+
+def batches(db: sqlite3.Connection, states: Collection[BatchState]) -> list[LedgerBatch]:
+    """Batches in those states, oldest first."""
+    found = db.execute(
+        "SELECT * FROM batches WHERE state IN (SELECT value FROM json_each(?)) ORDER BY id", (json.dumps([*states]),)
+    )
+    return [rows.batch_from(row) for row in found]
+
+
+def save_batch(db: sqlite3.Connection, batch: LedgerBatch) -> None:
+    """All fields; one that is done already is left as it is, so that a late save cannot bring it back."""
+    done = db.execute(_SAVE_BATCH, rows.to_columns(batch, rows.BATCH_COLUMNS))
+    if not done.rowcount:
+        _must_exist(db, batch)
+
+
+def skip_batch(db: sqlite3.Connection, batch: LedgerBatch, why: str, now: float) -> None:
+    """Done without having been sent."""
+    if _is_done(db, batch):
+        return
+    db.execute(
+        "UPDATE batches SET state = 'done', outcome = 'skipped', error = ?, collected_at = ? WHERE id = ?",
+        (why, now, batch.id),
+    )
+    db.execute(
+        "UPDATE requests SET state = 'skipped', error = ?, body = x'', changed_at = ?"
+        " WHERE batch = ? AND state = 'live'",
+        (why, now, batch.id),
+    )
+
+
+def collect(db: sqlite3.Connection, batch: LedgerBatch, results: Sequence[RequestResult], now: float) -> None:
+    """Answers, requests, money and the end of a batch. A request without a result is asked again."""
+    if _is_done(db, batch):
+        return
+    for result in results:
+        for answer in result.answers:
+            _save_answer(db, answer, now)
+    db.executemany(_END_REQUEST, [_ended(batch, result, now) for result in results])
+    db.execute(
+        "UPDATE requests SET state = 'again', changed_at = ? WHERE batch = ? AND state = 'live'", (now, batch.id)
+    )
+    totals = _totals(batch, results)
+    columns = rows.to_columns(batch, rows.BATCH_COLUMNS) | totals | {"state": BatchState.DONE}
+    db.execute(_SAVE_BATCH, columns)
+    db.execute("UPDATE batches SET collected_at = ? WHERE id = ?", (now, batch.id))
+    db.execute(_BOOK, totals)
+
+
+def _ended(batch: LedgerBatch, result: RequestResult, now: float) -> dict[str, object]:
+    return {
+        "id": result.id,
+        "batch": batch.id,
+        "state": result.state,
+        "is_over": result.state in _BODY_FREE_STATES,
+        "counts": int(result.counts),
+        "error": result.error,
+        "input_tokens": result.usage[0],
+        "cached_tokens": result.usage[1],
+        "output_tokens": result.usage[2],
+        "cost_usd": result.cost_usd,
+        "now": now,
+    }
+
+
+def _totals(batch: LedgerBatch, results: Sequence[RequestResult]) -> dict[str, float]:
+    """What the batch itself says, where it says anything, else the sum of its results."""
+    sums = [sum(result.usage[index] for result in results) for index in range(3)]
+    return {
+        "input_tokens": batch.input_tokens or sums[0],
+        "cached_tokens": batch.cached_tokens or sums[1],
+        "output_tokens": batch.output_tokens or sums[2],
+        "cost_usd": batch.cost_usd or sum(result.cost_usd for result in results),
+    }
+
+
+def _save_answer(db: sqlite3.Connection, answer: StoredAnswer, now: float) -> None:
+    known = db.execute(
+        "SELECT * FROM answers WHERE signature = ? AND task = ? AND model = ? AND is_current",
+        (answer.signature, answer.task, answer.model),
+    ).fetchone()
+    if known is not None:
+        if known["status"] == "ok" and answer.status != "ok":
+            return
+        db.execute("UPDATE answers SET is_current = 0 WHERE id = ?", (known["id"],))
+    columns = ("signature", "task", "model", "served_model", "status", "body", "batch_id", "answered_at")
+    db.execute(rows.insert_sql("answers", columns), rows.to_columns(answer, columns))
+    if answer.status == "ok":
+        make_root(db, answer.signature, now)
+
+
+def _is_done(db: sqlite3.Connection, batch: LedgerBatch) -> bool:
+    return _must_exist(db, batch) == BatchState.DONE
+
+
+def _must_exist(db: sqlite3.Connection, batch: LedgerBatch) -> str:
+    row = db.execute("SELECT state FROM batches WHERE id = ?", (batch.id,)).fetchone()
+    if row is None:
+        raise StoreError(f"batch {batch.id} ({batch.name}) is not in the ledger")
+    return str(row["state"])
+
+
+# ---------------------------------------------------------------- money and tokens
+
+
+def money(db: sqlite3.Connection, now: float) -> Money:
+    """Booked by the UTC day on which batches were collected; reserved by those that may be with the provider."""
+    today = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    booked = "SELECT coalesce(sum(cost_usd), 0.0) FROM batches WHERE collected_at >= ?"
+    reserved = (
+        "SELECT coalesce(sum(reserved_usd), 0.0) FROM batches"
+        " WHERE state IN ('uploading', 'creating', 'open', 'cancelling')"
+    )
+    return Money(
+        today_usd=db.execute(booked, (today.timestamp(),)).fetchone()[0],
+        month_usd=db.execute(booked, (today.replace(day=1).timestamp(),)).fetchone()[0],
+        reserved_usd=db.execute(reserved).fetchone()[0],
+    )
+
+
+def reserved_tokens(db: sqlite3.Connection, model: str) -> int:
+    """From the intent to upload on: two batches that upload at once must not both count on the same room."""
+    row = db.execute(
+        "SELECT coalesce(sum(tokens), 0) FROM batches"
+        " WHERE model = ? AND state IN ('uploading', 'creating', 'open', 'cancelling')",
+        (model,),
+    ).fetchone()
+    return int(row[0])
+
+
+def token_limit(db: sqlite3.Connection, model: str) -> int | None:
+    """The limit as learned."""
+    row = db.execute("SELECT tokens FROM token_limits WHERE model = ?", (model,)).fetchone()
+    return None if row is None else int(row["tokens"])
+
+
+def learn_token_limit(db: sqlite3.Connection, model: str, limit: int) -> None:
+    """The newest word counts: limits rise with what an account has paid."""
+    db.execute(
+        "INSERT INTO token_limits (model, tokens) VALUES (?, ?) ON CONFLICT DO UPDATE SET tokens = excluded.tokens",
+        (model, limit),
+    )
+
+
+_SAVE_BATCH = rows.update_sql(
+    "batches", (name for name in rows.BATCH_COLUMNS if name != "id"), "id = :id AND state != 'done'"
+)
+
+_END_REQUEST = """
+UPDATE requests SET state = :state, tries = tries + :counts, error = :error, changed_at = :now,
+    body = CASE WHEN :is_over THEN x'' ELSE body END, input_tokens = input_tokens + :input_tokens,
+    cached_tokens = cached_tokens + :cached_tokens, output_tokens = output_tokens + :output_tokens,
+    cost_usd = cost_usd + :cost_usd
+WHERE id = :id AND batch = :batch AND state = 'live'
+"""
+
+_BOOK = """
+UPDATE books SET input_tokens = input_tokens + :input_tokens, cached_tokens = cached_tokens + :cached_tokens,
+    output_tokens = output_tokens + :output_tokens, cost_usd = cost_usd + :cost_usd
+"""

@@ -1,0 +1,129 @@
+"""The books: of one window for its manifest, and of everything for the operator.
+
+Invariant: nothing here reads the spool; events read = written + dead + pending.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from enricher.core.ledger import BatchState
+from enricher.edges.store_sqlite import rows
+from enricher.edges.store_sqlite.delivery import window_signatures
+from enricher.edges.store_sqlite.ledger import batches
+from enricher.ports import FileRange, StoreSummary, WindowReport
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Collection
+
+_WITH_PROVIDER = (BatchState.UPLOADING, BatchState.CREATING, BatchState.OPEN, BatchState.CANCELLING)
+
+
+def window_report(db: sqlite3.Connection, start: int) -> WindowReport:
+    """The books of a window."""
+    spent = db.execute(_SPENT, (start,)).fetchone()
+    panes = db.execute("SELECT * FROM panes WHERE start = ? ORDER BY number", (start,))
+    ranges = db.execute("SELECT * FROM window_files WHERE start = ? ORDER BY path, generation", (start,))
+    return WindowReport(
+        start=start,
+        panes=tuple(rows.pane_from(row) for row in panes),
+        files=tuple(
+            FileRange(
+                path=row["path"],
+                generation=row["generation"],
+                first_byte=row["first_byte"],
+                last_byte=row["last_byte"],
+                lines=row["lines"],
+                events=row["events"],
+            )
+            for row in ranges
+        ),
+        signatures=len(window_signatures(db, start)),
+        requests=spent["requests"],
+        input_tokens=spent["input_tokens"],
+        cached_tokens=spent["cached_tokens"],
+        output_tokens=spent["output_tokens"],
+        cost_usd=spent["cost_usd"],
+        batches=tuple(row["name"] for row in db.execute(_WINDOW_BATCHES, (start,))),
+        dead_letters=_mapping(db, "SELECT reason, lines FROM window_dead WHERE start = ? AND lines > 0", start),
+        statuses=_mapping(db, "SELECT status, events FROM window_statuses WHERE start = ? AND events > 0", start),
+    )
+
+
+def summary(db: sqlite3.Connection, sinks: Collection[str], store_bytes: Callable[[], int]) -> StoreSummary:
+    """Counts for status and metrics; `sinks` are those that must have an event before it counts as written."""
+    books = db.execute("SELECT * FROM books").fetchone()
+    oldest = db.execute("SELECT min(start) FROM panes WHERE state = 'open'").fetchone()[0]
+    read, dead = books["read_events"], books["dead_events"]
+    names = tuple(sinks) or tuple(row["sink"] for row in db.execute("SELECT DISTINCT sink FROM deliveries"))
+    taken = _mapping(db, _TAKEN_BY_SINK)
+    written = books["written_events"] + _taken_by_all(db, names)
+    unfinished = db.execute("SELECT coalesce(sum(events), 0) FROM panes WHERE state != 'done'").fetchone()[0]
+    return StoreSummary(
+        files=tuple(rows.file_from(row) for row in db.execute("SELECT * FROM files ORDER BY id")),
+        windows=_mapping(db, "SELECT state, count(*) FROM panes GROUP BY state"),
+        oldest_open_window=oldest,
+        batches=_mapping(db, "SELECT state, count(*) FROM batches GROUP BY state"),
+        open_batches=tuple(batches(db, _WITH_PROVIDER)),
+        requests=_mapping(db, "SELECT state, count(*) FROM requests GROUP BY state"),
+        signatures=db.execute("SELECT count(*) FROM shapes WHERE root = id").fetchone()[0],
+        answers=_mapping(db, "SELECT status, count(*) FROM answers WHERE is_current GROUP BY status"),
+        read_lines=books["read_lines"],
+        read_events=read,
+        blank_lines=books["blank_lines"],
+        dropped_lines=books["dropped_lines"],
+        lost_bytes=books["lost_bytes"],
+        written_events=written,
+        pending_events=read - dead - written,
+        dead_events=dead,
+        input_tokens=books["input_tokens"],
+        cached_tokens=books["cached_tokens"],
+        output_tokens=books["output_tokens"],
+        cost_usd=books["cost_usd"],
+        store_bytes=store_bytes(),
+        spool_bytes=books["spool_bytes"],
+        pending_by_sink={name: unfinished - taken.get(name, 0) for name in names},
+    )
+
+
+def _taken_by_all(db: sqlite3.Connection, sinks: Collection[str]) -> int:
+    """Events of panes not done whose part every sink has."""
+    by_part: dict[tuple[int, int], set[str]] = {}
+    events: dict[tuple[int, int], int] = {}
+    for row in db.execute(_TAKEN_PARTS):
+        part = (row["start"], row["number"])
+        by_part.setdefault(part, set()).add(row["sink"])
+        events[part] = row["events"]
+    return sum(events[part] for part, having in by_part.items() if having.issuperset(sinks))
+
+
+def _mapping(db: sqlite3.Connection, sql: str, *parameters: int) -> dict[str, int]:
+    return {row[0]: row[1] for row in db.execute(sql, parameters)}
+
+
+_SPENT = """
+SELECT count(*) AS requests, coalesce(sum(input_tokens), 0) AS input_tokens,
+    coalesce(sum(cached_tokens), 0) AS cached_tokens, coalesce(sum(output_tokens), 0) AS output_tokens,
+    coalesce(sum(cost_usd), 0.0) AS cost_usd
+FROM requests WHERE window = ?
+"""
+
+_WINDOW_BATCHES = """
+SELECT coalesce(b.batch_id, b.name) AS name FROM batch_windows w JOIN batches b ON b.id = w.batch
+WHERE w.window = ? ORDER BY b.id
+"""
+
+_TAKEN_PARTS = """
+SELECT p.start, p.number, p.events, d.sink FROM panes n
+    JOIN parts p ON p.start = n.start AND p.pane = n.number
+    JOIN deliveries d ON d.start = p.start AND d.number = p.number
+WHERE n.state = 'closed'
+"""
+
+_TAKEN_BY_SINK = """
+SELECT d.sink, sum(p.events) FROM panes n
+    JOIN parts p ON p.start = n.start AND p.pane = n.number
+    JOIN deliveries d ON d.start = p.start AND d.number = p.number
+WHERE n.state = 'closed' GROUP BY d.sink
+"""

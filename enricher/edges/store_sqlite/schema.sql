@@ -1,0 +1,314 @@
+-- Version 1 of the store. Times are epoch seconds, windows are named by their start, money is in USD.
+-- What grows with the lines (segments, spool, segment_panes, pane_kinds) is deleted when a pane is done; what is kept
+-- for ever grows with kinds of event, windows, requests and files.
+
+-- The books: one row of sums, so that a summary scans nothing. read_events = written + dead + pending.
+CREATE TABLE books (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    read_lines INTEGER NOT NULL DEFAULT 0,
+    read_events INTEGER NOT NULL DEFAULT 0,
+    blank_lines INTEGER NOT NULL DEFAULT 0,
+    dropped_lines INTEGER NOT NULL DEFAULT 0,
+    lost_bytes INTEGER NOT NULL DEFAULT 0,
+    written_events INTEGER NOT NULL DEFAULT 0,
+    dead_events INTEGER NOT NULL DEFAULT 0,
+    spool_bytes INTEGER NOT NULL DEFAULT 0,
+    input_tokens INTEGER NOT NULL DEFAULT 0,
+    cached_tokens INTEGER NOT NULL DEFAULT 0,
+    output_tokens INTEGER NOT NULL DEFAULT 0,
+    cost_usd REAL NOT NULL DEFAULT 0
+) STRICT;
+INSERT INTO books (id) VALUES (1);
+
+-- Device and inode are text: they are unsigned 64-bit numbers, which an SQLite integer cannot hold.
+CREATE TABLE files (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    source TEXT NOT NULL,
+    path BLOB NOT NULL,
+    device TEXT NOT NULL,
+    inode TEXT NOT NULL,
+    birth TEXT NOT NULL,
+    head_bytes INTEGER NOT NULL,
+    head_hash BLOB NOT NULL,
+    marker BLOB NOT NULL,
+    codec TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    identity TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    partial BLOB NOT NULL,
+    anchor REAL,
+    learned INTEGER,
+    size_seen INTEGER NOT NULL,
+    mtime_seen REAL NOT NULL,
+    gone_at REAL
+) STRICT;
+CREATE INDEX files_by_identity ON files (source, identity);
+
+-- root and template are those of the signature that the shape resolves to now.
+CREATE TABLE shapes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL UNIQUE,
+    format TEXT NOT NULL,
+    level TEXT NOT NULL,
+    program TEXT NOT NULL,
+    skeleton TEXT NOT NULL,
+    root INTEGER NOT NULL,
+    template TEXT NOT NULL,
+    created_at REAL NOT NULL
+) STRICT;
+CREATE INDEX shapes_by_root ON shapes (root);
+
+-- Append-only: replaying the rows in order over the shapes gives their roots and templates.
+CREATE TABLE aliases (
+    revision INTEGER PRIMARY KEY AUTOINCREMENT,
+    members TEXT NOT NULL,
+    template TEXT NOT NULL,
+    root INTEGER NOT NULL REFERENCES shapes (id),
+    merged_at REAL NOT NULL,
+    UNIQUE (members, template)
+) STRICT;
+
+-- Ids are never used twice (AUTOINCREMENT): decoded segments are remembered by them.
+CREATE TABLE segments (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    source TEXT NOT NULL,
+    file_id INTEGER NOT NULL,
+    path BLOB NOT NULL,
+    identity TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    lost_bytes INTEGER NOT NULL,
+    windows TEXT NOT NULL,
+    lines INTEGER NOT NULL,
+    data_bytes INTEGER NOT NULL,
+    index_bytes INTEGER NOT NULL,
+    spooled_bytes INTEGER NOT NULL,
+    read_at REAL NOT NULL,
+    anchor REAL,
+    fallback REAL NOT NULL,
+    time_rule TEXT NOT NULL
+) STRICT;
+
+-- Apart from segments, so that putting segments in order reads no blobs.
+CREATE TABLE spool (
+    segment INTEGER PRIMARY KEY REFERENCES segments (id) ON DELETE CASCADE,
+    data BLOB NOT NULL,
+    shapes BLOB NOT NULL,
+    window_index BLOB
+) STRICT;
+
+CREATE TABLE panes (
+    start INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('open', 'closed', 'done')),
+    first_event_at REAL NOT NULL,
+    closed_at REAL,
+    how TEXT,
+    events INTEGER NOT NULL,
+    lines INTEGER NOT NULL,
+    task TEXT,
+    model TEXT,
+    rounds INTEGER NOT NULL DEFAULT 0,
+    done_at REAL,
+    PRIMARY KEY (start, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX panes_by_state ON panes (state, start, number);
+
+-- kinds: uint32 triples (shape, events, lines) of the pane's events in the segment.
+CREATE TABLE segment_panes (
+    start INTEGER NOT NULL,
+    pane INTEGER NOT NULL,
+    segment INTEGER NOT NULL REFERENCES segments (id),
+    events INTEGER NOT NULL,
+    lines INTEGER NOT NULL,
+    kinds BLOB NOT NULL,
+    PRIMARY KEY (start, pane, segment)
+) STRICT;
+CREATE INDEX segment_panes_by_segment ON segment_panes (segment);
+
+-- The events of a pane by shape and, once a round has them, what they are written with.
+CREATE TABLE pane_kinds (
+    start INTEGER NOT NULL,
+    pane INTEGER NOT NULL,
+    shape INTEGER NOT NULL REFERENCES shapes (id),
+    events INTEGER NOT NULL,
+    lines INTEGER NOT NULL,
+    round INTEGER,
+    signature TEXT,
+    template TEXT,
+    status TEXT,
+    answer INTEGER REFERENCES answers (id),
+    PRIMARY KEY (start, pane, shape)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE requests (
+    id TEXT PRIMARY KEY,
+    task TEXT NOT NULL,
+    model TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    body BLOB NOT NULL,
+    tokens INTEGER NOT NULL,
+    reserved_usd REAL NOT NULL,
+    window INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    tries INTEGER NOT NULL,
+    batch INTEGER REFERENCES batches (id),
+    position INTEGER NOT NULL DEFAULT 0,
+    error TEXT NOT NULL DEFAULT '',
+    input_tokens INTEGER NOT NULL DEFAULT 0,
+    cached_tokens INTEGER NOT NULL DEFAULT 0,
+    output_tokens INTEGER NOT NULL DEFAULT 0,
+    cost_usd REAL NOT NULL DEFAULT 0,
+    changed_at REAL NOT NULL
+) STRICT;
+CREATE INDEX requests_by_state ON requests (state);
+CREATE INDEX requests_by_batch ON requests (batch, position);
+CREATE INDEX requests_by_window ON requests (window);
+
+CREATE TABLE request_signatures (
+    request TEXT NOT NULL REFERENCES requests (id),
+    position INTEGER NOT NULL,
+    signature TEXT NOT NULL,
+    holes INTEGER NOT NULL,
+    PRIMARY KEY (request, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX request_signatures_by_signature ON request_signatures (signature);
+
+CREATE TABLE batches (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    job TEXT NOT NULL UNIQUE,
+    window INTEGER NOT NULL,
+    part INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    windows INTEGER NOT NULL,
+    task TEXT NOT NULL,
+    model TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    state TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    tokens INTEGER NOT NULL,
+    reserved_usd REAL NOT NULL,
+    input_file_id TEXT,
+    batch_id TEXT,
+    status TEXT,
+    outcome TEXT,
+    planned_at REAL NOT NULL,
+    intent_at REAL,
+    created_at REAL,
+    expires_at REAL,
+    next_at REAL NOT NULL,
+    failures INTEGER NOT NULL,
+    looks INTEGER NOT NULL,
+    error TEXT,
+    input_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cost_usd REAL NOT NULL,
+    collected_at REAL
+) STRICT;
+CREATE INDEX batches_by_state ON batches (state);
+CREATE INDEX batches_by_end ON batches (collected_at);
+
+-- Which batches carried requests of a window: a request itself knows only its last one.
+CREATE TABLE batch_windows (
+    window INTEGER NOT NULL,
+    batch INTEGER NOT NULL REFERENCES batches (id),
+    PRIMARY KEY (window, batch)
+) STRICT, WITHOUT ROWID;
+
+-- A newer answer is a new row and the old one stays, since rounds that were fixed with it are written with it.
+CREATE TABLE answers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    signature TEXT NOT NULL,
+    task TEXT NOT NULL,
+    model TEXT NOT NULL,
+    served_model TEXT NOT NULL,
+    status TEXT NOT NULL,
+    body TEXT NOT NULL,
+    batch_id TEXT NOT NULL,
+    answered_at REAL NOT NULL,
+    is_current INTEGER NOT NULL DEFAULT 1
+) STRICT;
+CREATE UNIQUE INDEX answers_by_key ON answers (signature, task, model) WHERE is_current;
+CREATE INDEX answers_by_status ON answers (status) WHERE is_current;
+
+CREATE TABLE token_limits (
+    model TEXT PRIMARY KEY,
+    tokens INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE parts (
+    start INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    pane INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    PRIMARY KEY (start, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX parts_by_pane ON parts (start, pane, round, number);
+
+CREATE TABLE deliveries (
+    start INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    sink TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    lines INTEGER NOT NULL,
+    filtered INTEGER NOT NULL,
+    delivered_at REAL NOT NULL,
+    PRIMARY KEY (start, number, sink),
+    FOREIGN KEY (start, number) REFERENCES parts (start, number)
+) STRICT, WITHOUT ROWID;
+
+-- What is kept of a window beyond the life of its spool.
+CREATE TABLE window_files (
+    start INTEGER NOT NULL,
+    path BLOB NOT NULL,
+    generation INTEGER NOT NULL,
+    first_byte INTEGER NOT NULL,
+    last_byte INTEGER NOT NULL,
+    lines INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    PRIMARY KEY (start, path, generation)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE window_statuses (
+    start INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    events INTEGER NOT NULL,
+    PRIMARY KEY (start, status)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE window_dead (
+    start INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    lines INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    PRIMARY KEY (start, reason)
+) STRICT, WITHOUT ROWID;
+
+-- signatures: uint32 row ids of the shapes that the window's events were signed with, of panes that are done.
+CREATE TABLE window_signatures (
+    start INTEGER PRIMARY KEY,
+    signatures BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE dead_letters (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    reason TEXT NOT NULL,
+    buried_at INTEGER NOT NULL DEFAULT (unixepoch()),
+    source TEXT NOT NULL,
+    path BLOB NOT NULL,
+    generation INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    lines INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    shapes BLOB NOT NULL,
+    window_index BLOB
+) STRICT;

@@ -1,0 +1,105 @@
+"""Shapes and the signatures that they resolve to.
+
+Invariants: a shape's row id never changes; the alias table only grows and, replayed in order, gives the `root` and
+`template` that stand beside every shape; the root of a class is a member with an answer as soon as there is one.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from enricher.core.skeleton import Shape
+from enricher.errors import StoreError
+from enricher.ports import ShapeRow
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from enricher.core.merge import Merge
+
+
+def shapes(db: sqlite3.Connection) -> list[ShapeRow]:
+    """Every shape, in row-id order."""
+    return [
+        ShapeRow(
+            id=row["id"],
+            shape=Shape(format=row["format"], level=row["level"], program=row["program"], skeleton=row["skeleton"]),
+            root=row["root"],
+            template=row["template"],
+        )
+        for row in db.execute("SELECT * FROM shapes ORDER BY id")
+    ]
+
+
+def intern_shapes(db: sqlite3.Connection, wanted: Sequence[Shape], now: float) -> list[int]:
+    """Row ids of the shapes, made in the order given where they are new; a new shape is its own root."""
+    ids = []
+    for shape in wanted:
+        key = shape.id
+        known = db.execute("SELECT id FROM shapes WHERE key = ?", (key,)).fetchone()
+        if known is None:
+            known = db.execute(
+                "INSERT INTO shapes (key, format, level, program, skeleton, root, template, created_at)"
+                " VALUES (?, ?, ?, ?, ?, 0, ?, ?) RETURNING id",
+                (key, shape.format, shape.level, shape.program, shape.skeleton, shape.template, now),
+            ).fetchone()
+            db.execute("UPDATE shapes SET root = id WHERE id = ?", (known["id"],))
+        ids.append(known["id"])
+    return ids
+
+
+def commit_merges(db: sqlite3.Connection, merges: Sequence[Merge], now: float) -> None:
+    """Join classes; a merge that is in the table already changes nothing, whatever came after it."""
+    for merge in merges:
+        members = json.dumps(sorted(set(merge.members)))
+        seen = db.execute("SELECT 1 FROM aliases WHERE members = ? AND template = ?", (members, merge.template))
+        if seen.fetchone() is not None:
+            continue
+        roots = [row["root"] for row in db.execute(_ROOTS, (members,))]
+        if not roots:
+            raise StoreError(f"merge of shapes that are not stored: {members}")
+        root = db.execute(_BEST_ROOT, (json.dumps(roots),)).fetchone()["id"]
+        _join(db, json.dumps(roots), root, merge.template)
+        db.execute(
+            "INSERT INTO aliases (members, template, root, merged_at) VALUES (?, ?, ?, ?)",
+            (members, merge.template, root, now),
+        )
+
+
+def make_root(db: sqlite3.Connection, signature: str, now: float) -> None:
+    """A signature was answered: where it was merged away meanwhile under one that has no answer, it takes over."""
+    row = db.execute("SELECT id, root, template FROM shapes WHERE key = ?", (signature,)).fetchone()
+    if row is None or row["root"] == row["id"] or _is_answered(db, row["root"]):
+        return
+    _join(db, json.dumps([row["root"]]), row["id"], row["template"])
+    db.execute(
+        "INSERT OR IGNORE INTO aliases (members, template, root, merged_at) VALUES (?, ?, ?, ?)",
+        (json.dumps([row["id"]]), row["template"], row["id"], now),
+    )
+
+
+def _join(db: sqlite3.Connection, roots: str, root: int, template: str) -> None:
+    db.execute(
+        "UPDATE shapes SET root = ?, template = ? WHERE root IN (SELECT value FROM json_each(?))",
+        (root, template, roots),
+    )
+
+
+def _is_answered(db: sqlite3.Connection, root: int) -> bool:
+    found = db.execute(
+        "SELECT 1 FROM answers a JOIN shapes s ON s.key = a.signature"
+        " WHERE s.id = ? AND a.is_current AND a.status = 'ok'",
+        (root,),
+    )
+    return found.fetchone() is not None
+
+
+_ROOTS = "SELECT DISTINCT root FROM shapes WHERE id IN (SELECT value FROM json_each(?)) ORDER BY root"
+
+_BEST_ROOT = """
+SELECT s.id FROM shapes s WHERE s.id IN (SELECT value FROM json_each(?))
+ORDER BY EXISTS (SELECT 1 FROM answers a WHERE a.signature = s.key AND a.is_current AND a.status = 'ok') DESC, s.id
+LIMIT 1
+"""

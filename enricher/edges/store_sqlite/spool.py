@@ -1,0 +1,287 @@
+"""Ingest: positions, segments, panes and books of a block, in one transaction; and the segments back again.
+
+Invariants: positions never move without their events; the sums in `pane_kinds`, `panes`, `window_files` and `books` are
+those of the segments; a segment is freed when no pane needs it.
+
+Never here: compressing (`codec`), which must not happen inside a transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from enricher.core.block import Segment
+from enricher.edges.store_sqlite import codec, rows
+from enricher.edges.store_sqlite.shapes import commit_merges
+from enricher.ports import BlockReceipt
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from enricher.core.block import Block, FileState
+    from enricher.edges.store_sqlite.codec import EncodedSegment, WindowKinds
+
+
+def files(db: sqlite3.Connection, source: str) -> list[FileState]:
+    """Registry rows of a source."""
+    found = db.execute("SELECT * FROM files WHERE source = ? ORDER BY id", (source,))
+    return [rows.file_from(row) for row in found]
+
+
+def commit_block(db: sqlite3.Connection, block: Block, encoded: Sequence[EncodedSegment], now: float) -> BlockReceipt:
+    """All of a block. A block that is there already changes nothing."""
+    known = [_known_file(db, state) for state in block.files]
+    if _is_repeated(block, known):
+        found = tuple(rows.file_from(row) for row in known if row is not None)
+        return BlockReceipt(files=found, late_events=0, panes_opened=())
+    states = tuple(_save_file(db, state, row) for state, row in zip(block.files, known, strict=True))
+    commit_merges(db, block.merges, now)
+    panes = _Panes(db, now)
+    spooled_bytes = 0
+    for one in encoded:
+        if one.windows:
+            _save_segment(db, one, _file_of(one.segment, states), panes)
+            spooled_bytes += one.spooled_bytes
+    panes.save()
+    counts = block.counts
+    db.execute(
+        "UPDATE books SET read_lines = read_lines + ?, read_events = read_events + ?, blank_lines = blank_lines + ?,"
+        " dropped_lines = dropped_lines + ?, lost_bytes = lost_bytes + ?, spool_bytes = spool_bytes + ?",
+        (counts.lines, counts.events, counts.blank, counts.dropped, counts.lost_bytes, spooled_bytes),
+    )
+    return BlockReceipt(files=states, late_events=panes.late_events, panes_opened=tuple(panes.opened))
+
+
+# ---------------------------------------------------------------- the registry
+
+
+def _known_file(db: sqlite3.Connection, state: FileState) -> sqlite3.Row | None:
+    if state.id:
+        found = db.execute("SELECT * FROM files WHERE id = ?", (state.id,))
+    else:
+        found = db.execute(
+            "SELECT * FROM files WHERE source = ? AND identity = ? AND path = ? AND device = ? AND inode = ?"
+            " AND generation = ? AND gone_at IS NULL",
+            (state.source, state.identity, state.path, str(state.device), str(state.inode), state.generation),
+        )
+    row: sqlite3.Row | None = found.fetchone()
+    return row
+
+
+def _is_repeated(block: Block, known: Sequence[sqlite3.Row | None]) -> bool:
+    """Whether the rows are as this block would leave them, and it has lines from before where they stand."""
+    for state, row in zip(block.files, known, strict=True):
+        if row is None or replace(state, id=row["id"]) != rows.file_from(row):
+            return False
+    behind = [
+        (owner := _file_of(segment, block.files)) is not None and segment.offset < owner.position
+        for segment in block.segments
+    ]
+    return bool(behind) and all(behind)
+
+
+def _save_file(db: sqlite3.Connection, state: FileState, known: sqlite3.Row | None) -> FileState:
+    columns = rows.file_to_columns(state)
+    if known is not None:
+        db.execute(_UPDATE_FILE, columns | {"id": known["id"]})
+        return replace(state, id=known["id"])
+    # A row id that is given but not there comes from a store that is gone: the file is new to this one.
+    made = db.execute(_INSERT_FILE, columns | {"id": None})
+    assert made.lastrowid is not None
+    return replace(state, id=made.lastrowid)
+
+
+def _file_of(segment: Segment, states: Sequence[FileState]) -> FileState | None:
+    """The file of a segment: by row id, or by identity where the file had none yet."""
+    for state in states:
+        if (segment.file_id and state.id == segment.file_id) or (
+            state.identity == segment.identity and state.source == segment.source and state.path == segment.path
+        ):
+            return state
+    return None
+
+
+# ---------------------------------------------------------------- segments
+
+
+@dataclass(slots=True)
+class _OpenPane:
+    number: int
+    events: int = 0
+    lines: int = 0
+
+
+class _Panes:
+    """The open pane of each window that a block has events of, and what the block adds to it."""
+
+    def __init__(self, db: sqlite3.Connection, now: float) -> None:
+        self._db = db
+        self._now = now
+        self._open: dict[int, _OpenPane] = {}
+        self.opened: list[tuple[int, int]] = []
+        self.late_events = 0
+
+    def take(self, window: WindowKinds) -> int:
+        """The pane for these events."""
+        pane = self._open.get(window.start)
+        if pane is None:
+            pane = self._open[window.start] = _OpenPane(self._find(window.start))
+        pane.events += window.events
+        pane.lines += window.lines
+        if pane.number:
+            self.late_events += window.events
+        return pane.number
+
+    def _find(self, start: int) -> int:
+        last = self._db.execute(
+            "SELECT number, state FROM panes WHERE start = ? ORDER BY number DESC LIMIT 1", (start,)
+        ).fetchone()
+        if last is not None and last["state"] == "open":
+            return int(last["number"])
+        number = 0 if last is None else int(last["number"]) + 1
+        self._db.execute(
+            "INSERT INTO panes (start, number, state, first_event_at, events, lines) VALUES (?, ?, 'open', ?, 0, 0)",
+            (start, number, self._now),
+        )
+        self.opened.append((start, number))
+        return number
+
+    def save(self) -> None:
+        """Add the sums to the rows."""
+        self._db.executemany(
+            "UPDATE panes SET events = events + ?, lines = lines + ? WHERE start = ? AND number = ?",
+            [(pane.events, pane.lines, start, pane.number) for start, pane in self._open.items()],
+        )
+
+
+def _save_segment(db: sqlite3.Connection, one: EncodedSegment, state: FileState | None, panes: _Panes) -> None:
+    segment = one.segment
+    columns = rows.to_columns(segment, _SEGMENT_FIELDS) | {
+        "file_id": segment.file_id if state is None else state.id,
+        "windows": json.dumps([int(start) for start in segment.windows]),
+        "lines": len(segment.shapes),
+        "data_bytes": len(segment.data),
+        "index_bytes": one.index_bytes,
+        "spooled_bytes": one.spooled_bytes,
+    }
+    number = db.execute(_INSERT_SEGMENT, columns).lastrowid
+    db.execute("INSERT INTO spool VALUES (?, ?, ?, ?)", (number, one.data, one.shapes, one.window_index))
+    end = segment.offset + len(segment.data) + segment.lost_bytes
+    if state is not None:
+        end = min(end, state.position)  # a newline may have been added to the last line of the file
+    for window in one.windows:
+        pane = panes.take(window)
+        db.execute(
+            "INSERT INTO segment_panes VALUES (?, ?, ?, ?, ?, ?)",
+            (window.start, pane, number, window.events, window.lines, window.kinds.tobytes()),
+        )
+        db.executemany(
+            _ADD_KINDS, [(window.start, pane, shape, events, lines) for shape, events, lines in window.kinds.tolist()]
+        )
+        db.execute(
+            _ADD_RANGE,
+            (window.start, segment.path, segment.generation, segment.offset, end, window.lines, window.events),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSegment:
+    """A segment as its row has it, still compressed."""
+
+    row: sqlite3.Row
+    panes: tuple[int | None, ...]
+
+    def decode(self) -> Segment:
+        """Raises codec.CorruptSegmentError."""
+        row = self.row
+        return Segment(
+            source=row["source"],
+            file_id=row["file_id"],
+            path=row["path"],
+            identity=row["identity"],
+            generation=row["generation"],
+            offset=row["offset"],
+            data=codec.decompress(row["data"], row["data_bytes"]),
+            lost_bytes=row["lost_bytes"],
+            shapes=codec.decode_shapes(row["shapes"], row["lines"]),
+            windows=tuple(json.loads(row["windows"])),
+            window_index=codec.decode_index(row["window_index"], row["lines"], row["index_bytes"]),
+            read_at=row["read_at"],
+            anchor=row["anchor"],
+            fallback=row["fallback"],
+            time_rule=row["time_rule"],
+        )
+
+
+def pane_segments(db: sqlite3.Connection, pane: tuple[int, int]) -> list[int]:
+    """Ids of the segments with events of a pane, in the order in which they are written."""
+    return [row["segment"] for row in db.execute(PANE_SEGMENTS, pane)]
+
+
+def panes_of(db: sqlite3.Connection, number: int) -> tuple[int | None, ...] | None:
+    """Beside a segment's windows: the pane that has the events, None where nothing is left to write. None: freed."""
+    row = db.execute("SELECT windows FROM segments WHERE id = ?", (number,)).fetchone()
+    if row is None:
+        return None
+    panes = dict(db.execute("SELECT start, pane FROM segment_panes WHERE segment = ?", (number,)).fetchall())
+    return tuple(panes.get(start) for start in json.loads(row["windows"]))
+
+
+def load(db: sqlite3.Connection, number: int) -> StoredSegment | None:
+    """A segment; None if it was freed meanwhile."""
+    row = db.execute("SELECT * FROM segments JOIN spool ON segment = id WHERE id = ?", (number,)).fetchone()
+    panes = panes_of(db, number)
+    return None if row is None or panes is None else StoredSegment(row=row, panes=panes)
+
+
+def free(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
+    """Delete those of the segments that no pane needs."""
+    text = json.dumps(numbers)
+    freed = db.execute(_FREEABLE_BYTES, (text,)).fetchone()[0]
+    db.execute(_FREE, (text,))
+    db.execute("UPDATE books SET spool_bytes = spool_bytes - ?", (freed,))
+
+
+_UPDATE_FILE = rows.update_sql("files", (name for name in rows.FILE_COLUMNS if name != "id"), "id = :id")
+_INSERT_FILE = rows.insert_sql("files", rows.FILE_COLUMNS)
+
+_SEGMENT_FIELDS = (
+    *("source", "path", "identity", "generation", "offset", "lost_bytes"),
+    *("read_at", "anchor", "fallback", "time_rule"),
+)
+
+_INSERT_SEGMENT = """
+INSERT INTO segments (source, file_id, path, identity, generation, offset, lost_bytes, windows, lines, data_bytes,
+    index_bytes, spooled_bytes, read_at, anchor, fallback, time_rule)
+VALUES (:source, :file_id, :path, :identity, :generation, :offset, :lost_bytes, :windows, :lines, :data_bytes,
+    :index_bytes, :spooled_bytes, :read_at, :anchor, :fallback, :time_rule)
+"""
+
+_ADD_KINDS = """
+INSERT INTO pane_kinds (start, pane, shape, events, lines) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET events = events + excluded.events, lines = lines + excluded.lines
+"""
+
+_ADD_RANGE = """
+INSERT INTO window_files (start, path, generation, first_byte, last_byte, lines, events) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET first_byte = min(first_byte, excluded.first_byte),
+    last_byte = max(last_byte, excluded.last_byte), lines = lines + excluded.lines, events = events + excluded.events
+"""
+
+PANE_SEGMENTS = """
+SELECT p.segment, p.kinds FROM segment_panes p JOIN segments s ON s.id = p.segment
+WHERE p.start = ? AND p.pane = ? ORDER BY s.path, s.generation, s.offset, s.id
+"""
+
+_FREEABLE_BYTES = """
+SELECT coalesce(sum(spooled_bytes), 0) FROM segments
+WHERE id IN (SELECT value FROM json_each(?)) AND NOT EXISTS (SELECT 1 FROM segment_panes WHERE segment = id)
+"""
+
+_FREE = """
+DELETE FROM segments
+WHERE id IN (SELECT value FROM json_each(?)) AND NOT EXISTS (SELECT 1 FROM segment_panes WHERE segment = id)
+"""
