@@ -1,0 +1,293 @@
+"""Event and answer to output record: NDJSON, one flat object per event (DESIGN section 7), a page at a time.
+
+Rendering is a pure function of the spooled segment, the round's outcomes and the sink's `min_severity`: the same call
+gives the same bytes, whenever it is made. Every line that comes out is one valid JSON object whatever bytes went in.
+Work that C does for megabytes is done for the whole segment (times, escapes, line starts); what is constant in the
+records of a kind is in its form (`core.record_form`); an event costs its id, one match, one format.
+
+Never here: a decision about what is written, or a whole pane in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import numpy as np
+
+from enricher.core.block import CONTINUES
+from enricher.core.record_form import Form, Scalar, is_below, make_form, quoted
+from enricher.core.record_values import MAX_VALUE_BYTES, escape, escape_values, find_starts, find_values, zeroed
+from enricher.core.timestamp import TimeContext, UserTime, line_times
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from enricher.core.block import Segment, SpooledSegment
+    from enricher.core.ledger import Outcome
+
+_CUT: Final = b',"log.flags":["truncated"]}\n'
+
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """Records of a run of events, and the books of it."""
+
+    data: bytes
+    events: int
+    """Written."""
+    lines: int
+    """Lines of the written events."""
+    filtered: int
+    """Events that `min_severity` left out."""
+    statuses: Mapping[str, int]
+    """Events by status, those left out too."""
+
+
+class Renderer:
+    """Renders the events of one round of one pane for one sink.
+
+    `levels` maps shape row ids to (level, severity number) as logged; `fields` holds the static fields by source id;
+    `quality` the caution of a task by its hash.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        window: str,
+        start: int,
+        pane: int,
+        outcomes: Sequence[Outcome],
+        levels: Mapping[int, tuple[str, int]],
+        fields: Mapping[str, Mapping[str, Scalar]],
+        quality: Mapping[str, str],
+        min_severity: str,
+    ) -> None:
+        self.host = host
+        self.outcomes = {outcome.shape: outcome for outcome in outcomes}
+        self.shapes = np.array(sorted(self.outcomes), dtype=np.uint32)
+        below = [outcome.shape for outcome in outcomes if is_below(outcome, min_severity)]
+        self.below = np.array(sorted(below), dtype=np.uint32)
+        self._window = window
+        self._start = start
+        self._pane = pane
+        self._levels = levels
+        self._fields = fields
+        self._quality = quality
+        self._forms: dict[tuple[str, int], Form] = {}
+
+    def open(self, spooled: SpooledSegment) -> Page:
+        """The events of a segment that are of this pane and this round."""
+        return Page(self, spooled.segment, self._picked(spooled))
+
+    def form(self, source: str, shape: int) -> Form:
+        """The form of a shape's events from a source, made when first needed."""
+        form = self._forms.get((source, shape))
+        if form is None:
+            form = self._forms[source, shape] = make_form(
+                self.outcomes[shape],
+                window=self._window,
+                pane=self._pane,
+                level=self._levels.get(shape),
+                fields=self._fields.get(source, {}),
+                quality=self._quality,
+            )
+        return form
+
+    def _picked(self, spooled: SpooledSegment) -> npt.NDArray[np.intp]:
+        segment = spooled.segment
+        ours = [
+            index
+            for index, (start, pane) in enumerate(zip(segment.windows, spooled.panes, strict=True))
+            if start == self._start and pane == self._pane
+        ]
+        # Shape row ids begin at 1 and end below CONTINUES: the round's shapes hold neither of the two marks.
+        picked = np.isin(segment.shapes, self.shapes)
+        if segment.window_index is None:
+            picked &= 0 in ours
+        else:
+            picked &= np.isin(segment.window_index, np.array(ours, dtype=segment.window_index.dtype))
+        return np.flatnonzero(picked)
+
+
+class Page:
+    """The events of one segment that a renderer writes, in the segment's order; nothing is worked out unasked."""
+
+    def __init__(self, renderer: Renderer, segment: Segment, picked: npt.NDArray[np.intp]) -> None:
+        self._renderer = renderer
+        self._segment = segment
+        self._picked = picked
+        self.events = len(picked)
+
+    def render(self, first: int, count: int) -> Rendered:
+        """Records of the events with ordinals `first` up to `first + count` of this page."""
+        places = np.arange(first, min(first + count, self.events))
+        shapes = self._segment.shapes[self._picked[places]]
+        kept = np.isin(shapes, self._renderer.below, invert=True)
+        written = places[kept]
+        rows = self._picked[written]
+        ends = self._ends[np.searchsorted(self._breaks, rows)]
+        return Rendered(
+            data=self._records(rows, ends, self._message_starts[written]) if len(rows) else b"",
+            events=len(rows),
+            lines=int((ends - rows).sum()),
+            filtered=len(places) - len(rows),
+            statuses=self._statuses(shapes),
+        )
+
+    def _records(
+        self, rows: npt.NDArray[np.intp], ends: npt.NDArray[np.intp], message_starts: npt.NDArray[np.uint32]
+    ) -> bytes:
+        """The records of the events that begin at `rows`: made kind by kind, put back into their order."""
+        segment = self._segment
+        lines, messages = _at(self._lines, rows), _at(self._escaped, rows)
+        wholes = lines.copy()
+        for place in np.flatnonzero(ends > rows + 1).tolist():
+            first, end = int(rows[place]), int(ends[place])
+            wholes[place] = b"\n".join(self._lines[first:end])
+            messages[place] = b"\\n".join(self._escaped[first:end])
+        offsets = (self._starts[rows] + segment.offset).tolist()
+        common = list(
+            zip(
+                "\n".join(_at(self._times, rows)).encode().split(b"\n"),
+                _event_ids(segment.identity, offsets, wholes),
+                offsets,
+                messages,
+                strict=True,
+            )
+        )
+        out: list[bytes] = [b""] * len(rows)
+        for shape, places in _kinds(segment.shapes[rows]):
+            form = self._renderer.form(segment.source, shape)
+            self._write_kind(out, form, places.tolist(), lines, message_starts[places].tolist(), common)
+        if segment.lost_bytes and int(ends[-1]) == len(self._lines):
+            out[-1] = out[-1].removesuffix(b"}\n") + _CUT
+        return b"".join(out)
+
+    def _write_kind(
+        self,
+        out: list[bytes],
+        form: Form,
+        places: list[int],
+        lines: list[bytes],
+        starts: list[int],
+        common: list[tuple[bytes, bytes, int, bytes]],
+    ) -> None:
+        plain, filled, pick = self._head + form.plain, self._head + form.filled, form.pick
+        if form.pattern is None:
+            for place in places:
+                out[place] = plain % common[place]
+            return
+        ours = [lines[place] for place in places]
+        is_clean = self._escaped is self._lines and max(map(len, ours)) <= MAX_VALUE_BYTES
+        for place, values in zip(places, find_values(form.pattern, ours, starts), strict=True):
+            if values is None:
+                out[place] = plain % common[place]
+            else:
+                out[place] = filled % (common[place] + pick(values if is_clean else escape_values(values)))
+
+    def _statuses(self, shapes: npt.NDArray[np.uint32]) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for shape, number in zip(*(one.tolist() for one in np.unique(shapes, return_counts=True)), strict=True):
+            status = self._renderer.outcomes[shape].status
+            counts[status] = counts.get(status, 0) + number
+        return counts
+
+    # ------------------------------------------------------------ of the whole segment, once
+
+    @cached_property
+    def _lines(self) -> list[bytes]:
+        return self._segment.data.removesuffix(b"\n").split(b"\n")
+
+    @cached_property
+    def _escaped(self) -> list[bytes]:
+        data = self._segment.data
+        escaped = escape(data)
+        return self._lines if escaped == data else escaped.removesuffix(b"\n").split(b"\n")
+
+    @cached_property
+    def _message_starts(self) -> npt.NDArray[np.uint32]:
+        """Beside the page's events: where the message begins in the first line, 0 where nothing asks."""
+        starts = np.zeros(self.events, dtype=np.uint32)
+        blanks = zeroed(self._segment.data).split(b"\n")
+        for shape, places in _kinds(self._segment.shapes[self._picked]):
+            form = self._renderer.form(self._segment.source, shape)
+            if form.pattern is not None:
+                rows = self._picked[places]
+                starts[places] = find_starts(_at(self._lines, rows), _at(blanks, rows), anywhere=form.anywhere)
+        return starts
+
+    @cached_property
+    def _starts(self) -> npt.NDArray[np.intp]:
+        newlines = np.flatnonzero(np.frombuffer(self._segment.data, dtype=np.uint8) == ord("\n"))
+        return np.concatenate((np.zeros(1, dtype=np.intp), newlines[: len(self._segment.shapes) - 1] + 1))
+
+    @cached_property
+    def _breaks(self) -> npt.NDArray[np.intp]:
+        """Lines that continue nothing."""
+        return np.flatnonzero(self._segment.shapes != CONTINUES)
+
+    @cached_property
+    def _ends(self) -> npt.NDArray[np.intp]:
+        """Beside `_breaks`: one past the last line of what begins there."""
+        return np.append(self._breaks[1:], len(self._segment.shapes))
+
+    @cached_property
+    def _times(self) -> list[str]:
+        segment = self._segment
+        zone, pattern = _time_rule(segment.time_rule)
+        context = TimeContext(
+            anchor=segment.anchor, fallback=segment.fallback, now=segment.read_at, zone=zone, pattern=pattern
+        )
+        return line_times(self._lines, context)
+
+    @cached_property
+    def _head(self) -> bytes:
+        """A bytes format for time, id, offset and message: the start of every record of this segment."""
+        host = quoted(self._renderer.host).replace(b"%", b"%%")
+        path = quoted(self._segment.path.decode("utf-8", "backslashreplace")).replace(b"%", b"%%")
+        return (
+            b'{"@timestamp":"%b","event.id":"%b","host.name":' + host + b',"log.file.path":' + path
+            + b',"log.offset":%d,"message":"%b"'
+        )  # fmt: skip
+
+
+def _event_ids(identity: str, offsets: Sequence[int], events: Sequence[bytes]) -> list[bytes]:
+    """What `core.event_id.event_id` gives, for many events of a file at half the cost: a hash begun is copied."""
+    begun = blake2b(identity.encode("ascii") + b"\0", digest_size=16)
+    ids = []
+    for offset, event in zip(offsets, events, strict=True):
+        one = begun.copy()
+        one.update(b"%d\0%b" % (offset, event))
+        ids.append(one.hexdigest())
+    return "\n".join(ids).encode().split(b"\n")
+
+
+def _kinds(shapes: npt.NDArray[np.uint32]) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
+    """Each distinct shape with the places where it stands, in order."""
+    order = np.argsort(shapes, kind="stable")
+    sorted_shapes = shapes[order]
+    edges = np.flatnonzero(sorted_shapes[1:] != sorted_shapes[:-1]) + 1
+    if len(order):
+        for places in np.split(order, edges):
+            yield int(shapes[places[0]]), places
+
+
+def _at(items: Sequence[_Item], rows: npt.NDArray[np.intp]) -> list[_Item]:
+    return [items[row] for row in rows.tolist()]
+
+
+@lru_cache(maxsize=256)
+def _time_rule(text: str) -> tuple[str, UserTime | None]:
+    rule = json.loads(text)
+    pattern = rule.get("pattern")
+    return rule.get("zone", "UTC"), UserTime.from_text(pattern["regex"], pattern["format"]) if pattern else None

@@ -1,0 +1,213 @@
+"""What all events of one kind are written with: made once per outcome, so that an event costs a match and a format.
+
+A form is the text of a record behind its `message`. Where the template has named values it is a bytes format with one
+`%b` per value; `plain` is the same record for an event whose text the template does not fit. Keys never collide: what
+the source says wins over what the model says, and a name that is taken or not on the list of ECS goes under
+`enrichment.fields.`. Never here: an event.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from enricher.core import ecs
+from enricher.core.extract import compile_extractor, holes
+from enricher.core.skeleton import HOLE_TEXT
+from enricher.core.verdict import SEVERITIES, Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from enricher.core.ledger import Outcome, StoredAnswer
+
+Scalar = str | int | float | bool
+
+OWN_KEYS: Final = frozenset(
+    {
+        "@timestamp", "event.id", "host.name", "log.file.path", "log.flags", "log.level", "log.offset",
+        "log.record.template", "message", "severity_number", "tags", "threat.technique.id",
+    }
+)  # fmt: skip
+"""Keys that are ours whether or not a record has them; everything under `enrichment.` is too."""
+
+_SLOT: Final = re.compile(r"\{([^{}]+)\}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """How the events of one outcome from one source are written."""
+
+    plain: bytes
+    """A bytes format without a value: fields behind the message, each with its comma before it, and the end."""
+    filled: bytes
+    """The same with a `%b` for each value, in the order of `pick`."""
+    pattern: re.Pattern[bytes] | None
+    """For `core.record_values`; None if no value is written anywhere."""
+    pick: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
+    """From the values of the holes to those of `filled`."""
+    anywhere: bool
+    """The template begins with a hole: it may match before the message begins, too."""
+
+
+def quoted(text: str) -> bytes:
+    """A JSON string with its quotes."""
+    return msgspec.json.encode(text)
+
+
+def is_below(outcome: Outcome, min_severity: str) -> bool:
+    """Whether an outcome has an answer that `min_severity` leaves out."""
+    answer = readable(outcome.answer)
+    return answer is not None and SEVERITIES.index(answer.severity) < SEVERITIES.index(min_severity)
+
+
+def readable(stored: StoredAnswer | None) -> Answer | None:
+    """The answer as stored; None also where this version cannot read it."""
+    if stored is None:
+        return None
+    try:
+        return Answer.from_json(stored.body)
+    except ValueError:
+        return None
+
+
+def make_form(
+    outcome: Outcome,
+    *,
+    window: str,
+    pane: int,
+    level: tuple[str, int] | None,
+    fields: Mapping[str, Scalar],
+    quality: Mapping[str, str],
+) -> Form:
+    """Put together what is constant in the records of an outcome.
+
+    `fields` are the static ones of the source, `level` the one logged, `quality` the caution of a task by its hash.
+    """
+    answer = readable(outcome.answer)
+    status = "invalid" if outcome.answer is not None and answer is None else outcome.status
+    static = {key: value for key, value in fields.items() if key not in OWN_KEYS and not key.startswith("enrichment.")}
+    writer = _Writer(slots=answer.slots if answer else ())
+    for key, value in static.items():
+        writer.value(key, value)
+    if level is not None:
+        writer.value("log.level", level[0])
+        writer.value("severity_number", level[1])
+    writer.value("log.record.template", outcome.template)
+    writer.value("enrichment.signature", outcome.signature)
+    writer.value("enrichment.status", status)
+    writer.value("enrichment.window", window)
+    writer.value("enrichment.pane", pane)
+    if answer is not None and outcome.answer is not None:
+        _write_answer(writer, outcome.answer, answer, quality)
+        _write_slots(writer, answer.slots, holes(outcome.template), taken=frozenset(static) | OWN_KEYS)
+    return writer.form(outcome.template)
+
+
+def _write_answer(writer: _Writer, stored: StoredAnswer, answer: Answer, quality: Mapping[str, str]) -> None:
+    writer.value("enrichment.severity", answer.severity)
+    writer.value("enrichment.category", answer.category)
+    if answer.outcome is not None:
+        writer.value("enrichment.outcome", answer.outcome)
+    writer.text("enrichment.summary", answer.summary)
+    if answer.confidence is not None:
+        writer.value("enrichment.confidence", answer.confidence)
+    writer.value("enrichment.model", stored.served_model or stored.model)
+    writer.value("enrichment.batch_id", stored.batch_id)
+    writer.value("enrichment.task", stored.task)
+    if stored.task in quality:
+        writer.value("enrichment.quality", quality[stored.task])
+    if answer.tags:
+        writer.value("tags", answer.tags)
+    if answer.root_cause_hint is not None:
+        writer.text("enrichment.root_cause.hint", answer.root_cause_hint)
+    if answer.root_cause_origin is not None:
+        writer.value("enrichment.root_cause.origin", answer.root_cause_origin)
+    if answer.action is not None:
+        writer.text("enrichment.action", answer.action)
+    if answer.technique:
+        writer.value("threat.technique.id", answer.technique)
+
+
+def _write_slots(writer: _Writer, slots: Sequence[str], number: int, *, taken: frozenset[str]) -> None:
+    used = set(taken)
+    for group, name in enumerate(slots[:number], start=1):
+        listed = name in ecs.FIELDS and not ecs.is_reserved(name) and name not in used
+        key = name if listed else f"enrichment.fields.{name}"
+        while key in used:
+            key = f"{key}.{group}"
+        used.add(key)
+        writer.slot(key, group)
+
+
+class _Writer:
+    """Collects the two texts of a form side by side."""
+
+    def __init__(self, *, slots: Sequence[str]) -> None:
+        self._group_of = {name: group for group, name in reversed(list(enumerate(slots, start=1)))}
+        self._plain = bytearray()
+        self._filled = bytearray()
+        self._groups: list[int] = []
+
+    def value(self, key: str, value: Scalar | Sequence[str]) -> None:
+        """A field that is the same in all events."""
+        self._both(b"," + quoted(key) + b":" + msgspec.json.encode(value))
+
+    def slot(self, key: str, group: int) -> None:
+        """A field with an event's own value: only where there is one."""
+        self._filled += b"," + _doubled(quoted(key)) + b':"%b"'
+        self._groups.append(group)
+
+    def text(self, key: str, text: str) -> None:
+        """A sentence with `{slot}` names; where there is no value, the bare name keeps it readable."""
+        self._both(b"," + quoted(key) + b':"')
+        for index, piece in enumerate(_SLOT.split(text)):
+            if index % 2 == 0:
+                self._both(quoted(piece)[1:-1])
+            elif piece in self._group_of:
+                self._plain += _doubled(quoted(piece)[1:-1])
+                self._filled += b"%b"
+                self._groups.append(self._group_of[piece])
+            else:
+                self._both(quoted("{" + piece + "}")[1:-1])
+        self._both(b'"')
+
+    def form(self, template: str) -> Form:
+        """The form, with the pattern of the template if any value is wanted."""
+        self._both(b"}\n")
+        groups = self._groups
+        if not groups or max(groups) > holes(template):
+            return Form(plain=bytes(self._plain), filled=b"", pattern=None, pick=tuple, anywhere=False)
+        return Form(
+            plain=bytes(self._plain),
+            filled=bytes(self._filled),
+            pattern=_line_pattern(template),
+            pick=_picker(groups),
+            anywhere=template.startswith(HOLE_TEXT),
+        )
+
+    def _both(self, piece: bytes) -> None:
+        self._plain += _doubled(piece)
+        self._filled += _doubled(piece)
+
+
+@lru_cache(maxsize=4096)
+def _line_pattern(template: str) -> re.Pattern[bytes]:
+    """The extractor of a template for `findall` over many lines."""
+    return re.compile(b"^" + compile_extractor(template).pattern, re.MULTILINE)
+
+
+def _picker(groups: Sequence[int]) -> Callable[[tuple[bytes, ...]], tuple[bytes, ...]]:
+    places = [group - 1 for group in groups]
+    if len(places) == 1:  # itemgetter gives the bare item then
+        return lambda values: (values[places[0]],)
+    return itemgetter(*places)
+
+
+def _doubled(piece: bytes) -> bytes:
+    return piece.replace(b"%", b"%%")

@@ -1,0 +1,368 @@
+"""Events and answers become NDJSON: the fields of an event, whatever its bytes, in order, the same each time."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from enricher.core import record
+from enricher.core.block import CONTINUES, SKIPPED, Segment, SpooledSegment
+from enricher.core.event_id import event_id
+from enricher.core.ledger import Outcome, StoredAnswer
+from enricher.core.record import Renderer
+from enricher.core.record_form import OWN_KEYS
+from enricher.core.record_values import MAX_VALUE_BYTES, escape
+from enricher.core.skeleton import shape_of
+
+START = 1_795_341_600  # 2026-11-22T10Z
+ALWAYS = {
+    "@timestamp", "event.id", "host.name", "message", "log.file.path", "log.offset", "log.record.template",
+    "enrichment.signature", "enrichment.status", "enrichment.window", "enrichment.pane",
+}  # fmt: skip
+LOGIN = b"2026-11-22T10:00:01Z web1 sshd[42]: Failed password for user=ann from 10.0.0.7 port 22"
+
+
+def an_answer(**changes) -> StoredAnswer:
+    body = {"severity": "warning", "category": "auth", "summary": "A login failed."} | changes
+    return StoredAnswer(
+        id=1,
+        signature="s" * 16,
+        task="t" * 16,
+        model="asked",
+        served_model="served",
+        status="ok",
+        body=json.dumps(body),
+        batch_id="batch_1",
+        answered_at=0.0,
+    )
+
+
+def an_outcome(shape: int = 1, *, template: str = "nothing", status: str = "cached", **answer) -> Outcome:
+    known = an_answer(**answer) if status in ("ok", "cached") else None
+    return Outcome(shape=shape, signature=f"{shape:016x}", template=template, status=status, answer=known)
+
+
+def a_segment(data: bytes, shapes, **changes) -> SpooledSegment:
+    facts = {
+        "source": "varlog",
+        "file_id": 1,
+        "path": b"/var/log/app.log",
+        "identity": "0123456789abcdef",
+        "generation": 0,
+        "offset": 1000,
+        "lost_bytes": 0,
+        "windows": (START,),
+        "window_index": None,
+        "read_at": START + 7200.0,
+        "anchor": None,
+        "fallback": float(START),
+        "time_rule": '{"zone": "UTC", "pattern": null}',
+    }
+    panes = changes.pop("panes", (0,))
+    segment = Segment(data=data, shapes=np.array(shapes, dtype=np.uint32), **facts | changes)
+    return SpooledSegment(id=1, segment=segment, panes=panes)
+
+
+def a_renderer(*outcomes: Outcome, **changes) -> Renderer:
+    facts = {
+        "host": "web1",
+        "window": "2026-11-22T10Z",
+        "start": START,
+        "pane": 0,
+        "levels": {},
+        "fields": {},
+        "quality": {},
+        "min_severity": "trace",
+    }
+    return Renderer(outcomes=outcomes, **facts | changes)
+
+
+def no_double_keys(pairs):
+    keys = [key for key, _ in pairs]
+    assert sorted(keys) == sorted(set(keys))
+    return dict(pairs)
+
+
+def records(renderer: Renderer, spooled: SpooledSegment) -> list[dict]:
+    page = renderer.open(spooled)
+    data = page.render(0, page.events).data
+    return [json.loads(line, object_pairs_hook=no_double_keys) for line in data.splitlines()]
+
+
+def login(**answer) -> dict:
+    """The record of LOGIN, whose template has three holes."""
+    template = shape_of(LOGIN).template
+    assert template.count("<*>") == 3
+    outcome = an_outcome(template=template, **answer)
+    return records(a_renderer(outcome), a_segment(LOGIN + b"\n", [1]))[0]
+
+
+# ---------------------------------------------------------------- what a record says
+
+
+def test_an_event_without_an_answer_has_what_the_source_says_and_nothing_else():
+    outcome = an_outcome(template="it broke", status="pending")
+    (found,) = records(a_renderer(outcome), a_segment(b"2026-11-22T10:00:01Z it broke\n", [1]))
+    assert found == {
+        "@timestamp": "2026-11-22T10:00:01Z",
+        "event.id": event_id("0123456789abcdef", 1000, b"2026-11-22T10:00:01Z it broke"),
+        "host.name": "web1",
+        "log.file.path": "/var/log/app.log",
+        "log.offset": 1000,
+        "message": "2026-11-22T10:00:01Z it broke",
+        "log.record.template": "it broke",
+        "enrichment.signature": "0000000000000001",
+        "enrichment.status": "pending",
+        "enrichment.window": "2026-11-22T10Z",
+        "enrichment.pane": 0,
+    }
+    assert set(found) == ALWAYS
+
+
+def test_all_that_an_answer_says_is_written():
+    found = login(
+        outcome="failure",
+        category="security",
+        tags=["login"],
+        root_cause_hint="Guessing of passwords.",
+        root_cause_origin="upstream",
+        action="Look at the address.",
+        technique=["T1110"],
+        confidence=0.5,
+    )
+    assert {key: value for key, value in found.items() if key not in ALWAYS} == {
+        "enrichment.severity": "warning",
+        "enrichment.category": "security",
+        "enrichment.outcome": "failure",
+        "enrichment.summary": "A login failed.",
+        "enrichment.confidence": 0.5,
+        "enrichment.model": "served",
+        "enrichment.batch_id": "batch_1",
+        "enrichment.task": "t" * 16,
+        "tags": ["login"],
+        "enrichment.root_cause.hint": "Guessing of passwords.",
+        "enrichment.root_cause.origin": "upstream",
+        "enrichment.action": "Look at the address.",
+        "threat.technique.id": ["T1110"],
+    }
+
+
+def test_slots_become_fields_by_their_ecs_name_or_under_enrichment():
+    found = login(
+        slots=["user.name", "attacker", "host.name"], summary="{user.name} at {attacker}, 100% of {user.name}"
+    )
+    assert found["user.name"] == "ann"
+    assert found["enrichment.fields.attacker"] == "10.0.0.7"
+    assert found["enrichment.fields.host.name"] == "22"
+    assert found["host.name"] == "web1"
+    assert found["enrichment.summary"] == "ann at 10.0.0.7, 100% of ann"
+
+
+def test_a_single_value_is_written_too():
+    template = "started <*>"
+    outcome = an_outcome(template=template, slots=["service.name"], summary="{service.name}!")
+    (found,) = records(a_renderer(outcome), a_segment(b"2026-11-22T10:00:01Z started cron2\n", [1]))
+    assert (found["service.name"], found["enrichment.summary"]) == ("cron2", "cron2!")
+
+
+def test_an_event_that_its_template_does_not_fit_keeps_a_readable_summary_and_has_no_fields():
+    outcome = an_outcome(template="one <*> two", slots=["user.name"], summary="{user.name} did 100% of {that}")
+    (found,) = records(a_renderer(outcome), a_segment(b"something else\n", [1]))
+    assert found["enrichment.summary"] == "user.name did 100% of {that}"
+    assert "user.name" not in found
+
+
+def test_events_of_one_kind_that_fit_and_do_not_fit_stand_side_by_side():
+    outcome = an_outcome(template="port <*> open", slots=["source.port"])
+    data = b"port 22 open\n10:00:01 port 23 open\nport open\n2026-11-22 10:00:02 port 24 open\n"
+    found = records(a_renderer(outcome), a_segment(data, [1, 1, 1, 1]))
+    assert [one.get("source.port") for one in found] == ["22", "23", None, "24"]
+
+
+def test_a_header_of_another_form_is_found_in_the_same_kind():
+    lines = [b"a@web is 1", b"2026-11-22T10:00:01Z b@web is 2", b"2026-11-22T10:00:02Z c@web is 3"]
+    (template,) = {shape_of(line).template for line in lines}
+    assert template == "<*> is <*>"
+    outcome = an_outcome(template=template, slots=["a", "b"])
+    found = records(a_renderer(outcome), a_segment(b"\n".join(lines) + b"\n", [1, 1, 1]))
+    assert [one["enrichment.fields.a"] for one in found] == ["a@web", "b@web", "c@web"]
+
+
+def test_names_given_twice_do_not_collide():
+    found = login(slots=["user.name", "user.name", "user.name"])
+    assert found["user.name"] == "ann"
+    assert sorted(value for key, value in found.items() if key.startswith("enrichment.fields.")) == ["10.0.0.7", "22"]
+
+
+def test_static_fields_are_written_but_never_over_our_own_keys():
+    fields = {"varlog": {"service.name": "shop", "message": "no", "enrichment.status": "no", "tags": "no", "n": 1}}
+    outcome = an_outcome(template="started <*>", slots=["service.name"])
+    (found,) = records(a_renderer(outcome, fields=fields), a_segment(b"started cron2\n", [1]))
+    assert (found["service.name"], found["n"]) == ("shop", 1)
+    assert found["enrichment.fields.service.name"] == "cron2"
+    assert (found["message"], found["enrichment.status"]) == ("started cron2", "cached")
+    assert "tags" not in found
+
+
+def test_level_and_quality_are_written_when_there_are_any():
+    renderer = a_renderer(an_outcome(), levels={1: ("error", 17)}, quality={"t" * 16: "demo"})
+    (found,) = records(renderer, a_segment(b"ERROR nothing\n", [1]))
+    assert (found["log.level"], found["severity_number"], found["enrichment.quality"]) == ("error", 17, "demo")
+
+
+def test_an_answer_that_this_version_cannot_read_is_called_invalid():
+    outcome = an_outcome(severity="apocalyptic")
+    (found,) = records(a_renderer(outcome), a_segment(b"nothing\n", [1]))
+    assert found["enrichment.status"] == "invalid"
+    assert "enrichment.severity" not in found
+
+
+def test_an_event_of_several_lines_is_one_message():
+    data = b"Error: no\n  at a()\n  at b()\nnext\n"
+    outcome = an_outcome()
+    page = a_renderer(outcome).open(a_segment(data, [1, CONTINUES, CONTINUES, 1]))
+    rendered = page.render(0, 2)
+    first, second = map(json.loads, rendered.data.splitlines())
+    assert first["message"] == "Error: no\n  at a()\n  at b()"
+    assert first["event.id"] == event_id("0123456789abcdef", 1000, b"Error: no\n  at a()\n  at b()")
+    assert (second["message"], second["log.offset"]) == ("next", 1000 + data.index(b"next"))
+    assert (rendered.events, rendered.lines) == (2, 4)
+
+
+def test_a_skipped_line_ends_an_event_and_is_not_written():
+    found = records(a_renderer(an_outcome()), a_segment(b"one\n\ntwo\n", [1, SKIPPED, 1]))
+    assert [one["message"] for one in found] == ["one", "two"]
+
+
+def test_a_cut_line_is_marked_and_no_other():
+    found = records(a_renderer(an_outcome()), a_segment(b"one\ntwo\n", [1, 1], lost_bytes=5))
+    assert [one.get("log.flags") for one in found] == [None, ["truncated"]]
+
+
+def test_only_events_of_the_window_the_pane_and_the_round_are_written():
+    outcome = an_outcome(shape=1)
+    spooled = a_segment(
+        b"a\nb\nc\nd\n",
+        [1, 1, 2, 1],
+        windows=(START - 3600, START, START + 3600),
+        window_index=np.array([0, 1, 1, 2], dtype=np.uint8),
+        panes=(0, 3, 0),
+    )
+    assert [one["message"] for one in records(a_renderer(outcome, pane=3), spooled)] == ["b"]
+    assert records(a_renderer(outcome, pane=0), spooled) == []
+
+
+@pytest.mark.parametrize(("min_severity", "left"), [("info", ["a", "b", "c"]), ("error", ["b", "c"]), ("fatal", ["c"])])
+def test_answers_below_the_least_severity_are_left_out_and_counted(min_severity, left):
+    outcomes = (an_outcome(1, severity="warning"), an_outcome(2, severity="critical"), an_outcome(3, status="pending"))
+    page = a_renderer(*outcomes, min_severity=min_severity).open(a_segment(b"a\nb\nc\n", [1, 2, 3]))
+    rendered = page.render(0, 3)
+    assert [json.loads(line)["message"] for line in rendered.data.splitlines()] == left
+    assert (rendered.events, rendered.filtered) == (len(left), 3 - len(left))
+    assert rendered.statuses == {"cached": 2, "pending": 1}
+
+
+def test_a_long_value_is_cut_between_characters():
+    line = b"user " + "é".encode() * MAX_VALUE_BYTES + b" left"
+    outcome = an_outcome(template="user <*> left", slots=["user.name"], summary="{user.name}")
+    (found,) = records(a_renderer(outcome), a_segment(line + b"\n", [1]))
+    assert found["user.name"] == "é" * (MAX_VALUE_BYTES // 2) + "…"
+    assert found["message"] == line.decode()
+
+
+def test_times_are_read_as_they_were_when_the_lines_came_in():
+    rule = json.dumps(
+        {"zone": "Europe/Berlin", "pattern": {"regex": "at (?P<time>[0-9:. ]+)!", "format": "%d.%m.%Y %H:%M"}}
+    )
+    (found,) = records(a_renderer(an_outcome()), a_segment(b"at 22.11.2026 11:05!\n", [1], time_rule=rule))
+    assert found["@timestamp"] == "2026-11-22T10:05:00Z"
+
+
+# ---------------------------------------------------------------- hostile bytes
+
+
+def test_bytes_that_are_no_text_and_controls_are_escaped():
+    data = b'a\x00\x1b[2J\xff\\"\t\x7f\xc2\x9b\xe2\x82\xac\xe2\x82'
+    (found,) = records(a_renderer(an_outcome()), a_segment(data + b"\n", [1]))
+    assert found["message"] == 'a\x00\x1b[2J\\xff\\"\t\x7f\x9b€\\xe2\\x82'
+    page = a_renderer(an_outcome()).open(a_segment(data + b"\n", [1]))
+    assert page.render(0, 1).data.removesuffix(b"\n").decode().isprintable()
+
+
+def test_a_path_that_is_no_text_and_holds_percent_signs_is_written():
+    (found,) = records(a_renderer(an_outcome(), host="100%"), a_segment(b"x\n", [1], path=b'/var/%b/\xff".log'))
+    assert (found["host.name"], found["log.file.path"]) == ("100%", '/var/%b/\\xff".log')
+
+
+LINES = st.one_of(
+    st.binary(max_size=40).map(lambda line: line.replace(b"\n", b"")),
+    st.sampled_from([LOGIN, b"port 22 open", b'say "%d" \\ now 7', b"2026-11-22T10:00:02Z web1 sshd[7]: x 1 y 2"]),
+)
+CASES = st.lists(st.tuples(LINES, st.sampled_from(["event", "event", "event", "continues", "skipped"])), min_size=1)
+NAMES = st.lists(st.sampled_from(["user.name", "tags", "message", "p1", "p2", "x", "service.name", "enrichment.x"]))
+
+
+def a_case(lines, names) -> tuple[Renderer, SpooledSegment, list[bytes]]:
+    """A renderer, a segment, and the events that the two should give, in order."""
+    shapes, events, ids = [], [], {}
+    for line, role in lines:
+        if role == "event" or (role == "continues" and (not shapes or shapes[-1] == SKIPPED)):
+            shapes.append(ids.setdefault(shape_of(line), len(ids) + 1))
+            events.append(line)
+        elif role == "continues":
+            shapes.append(CONTINUES)
+            events[-1] += b"\n" + line
+        else:
+            shapes.append(SKIPPED)
+    summary = "".join(f"{{{name}}} 100% " for name in names) or "x"
+    outcomes = [
+        an_outcome(row, template=shape.template, slots=names, summary=summary, status="ok" if row % 3 else "pending")
+        for shape, row in ids.items()
+    ]
+    data = b"".join(line + b"\n" for line, _ in lines)
+    fields = {"varlog": {"service.name": 'sh"op', "enrichment.x": 1}}
+    return a_renderer(*outcomes, fields=fields), a_segment(data, shapes), events
+
+
+@settings(max_examples=80, derandomize=True, deadline=None)
+@given(CASES, NAMES)
+def test_every_event_is_one_valid_object_in_its_place_whatever_its_bytes(lines, names):
+    renderer, spooled, events = a_case(lines, names)
+    found = records(renderer, spooled)
+    assert [one["message"] for one in found] == [event.decode("utf-8", "backslashreplace") for event in events]
+    assert all(set(one) >= ALWAYS for one in found)
+    assert [one["event.id"] for one in found] == [
+        event_id("0123456789abcdef", one["log.offset"], event) for one, event in zip(found, events, strict=True)
+    ]
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(CASES, NAMES, st.integers(1, 4))
+def test_pieces_of_a_page_are_the_page_and_twice_is_the_same(lines, names, count):
+    renderer, spooled, events = a_case(lines, names)
+    whole = renderer.open(spooled).render(0, len(events))
+    pieces = [renderer.open(spooled).render(first, count) for first in range(0, len(events), count)]
+    assert whole.data == b"".join(one.data for one in pieces)
+    assert whole.lines == sum(one.lines for one in pieces)
+    assert whole.data == a_case(lines, names)[0].open(spooled).render(0, len(events)).data
+
+
+@settings(max_examples=100, derandomize=True)
+@given(st.binary())
+def test_escaping_many_lines_is_escaping_each(data):
+    assert escape(data).split(b"\n") == [escape(line) for line in data.split(b"\n")]
+
+
+def test_ids_of_many_events_are_the_ids_of_each():
+    events = [b"", b"a", b"b\nc", bytes(range(256))]
+    offsets = [0, 1, 2**40, 7]
+    expected = [event_id("f" * 16, *pair).encode() for pair in zip(offsets, events, strict=True)]
+    assert expected == record._event_ids("f" * 16, offsets, events)
+
+
+def test_own_keys_cover_every_key_that_is_not_enrichment():
+    assert {key for key in ALWAYS if not key.startswith("enrichment.")} <= OWN_KEYS
