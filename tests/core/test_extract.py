@@ -56,10 +56,9 @@ def test_groups_are_named_in_order():
     assert 2 == holes("a <*> b <*>")
 
 
-WORDS = st.sampled_from(
-    "user=root|10.0.0.7:443|0xdead1|failed|/var/log/a.log|(x)|[7]|5 ms|a,b;c|Sat Jul  9|=|name: 'q'|é|bob@example.com|--"
-    '|1, 2,3|()|100%|{"k":1}'.split("|")
-)
+NAMES = ["user=root", "10.0.0.7:443", "0xdead1", "failed", "/var/log/a.log", "bob@example.com", "5 ms", "Sat Jul  9"]
+SIGNS = ["(x)", "[7]", "a,b;c", "=", "name: 'q'", "é", "--", "1, 2,3", "()", "100%", '{"k":1}']
+WORDS = st.sampled_from(NAMES) | st.sampled_from(SIGNS)
 HEADERS = st.sampled_from(["", "2026-11-22 10:01:02,123 [main-1] WARN  ", "Nov 22 10:01:02 web-3 sshd[4711]: "])
 
 

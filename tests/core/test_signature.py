@@ -140,6 +140,15 @@ def test_a_skeleton_holds_nothing_that_could_reach_a_terminal_or_pass_for_a_hole
     assert not set(text) & set("\u200b\u202e\u2066\ufeff\U000e0041")
 
 
+@pytest.mark.parametrize(
+    "character", ["\0", "\x07", "\x1b", "\x85", "\xad", "\u200b", "\u202e", "\u2066", "\ufe0f", "\U000e0041"]
+)
+def test_characters_that_cannot_be_seen_are_replaced(character):
+    shape = shape_of(f"2026-11-22 10:00:00 INFO one{character}two {character} three".encode())
+
+    assert "one\ufffdtwo \ufffd three" == shape.template
+
+
 @settings(derandomize=True, max_examples=100)
 @given(LINES)
 def test_a_message_starts_inside_the_line_and_not_with_a_blank(line):
