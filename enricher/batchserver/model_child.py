@@ -102,7 +102,8 @@ def _serve(options: argparse.Namespace, key: str) -> Any:  # noqa: ANN401 - the 
         return engine.Server(params)
     except RuntimeError as error:
         raise UnusableError(
-            f"the engine cannot load {options.file}: {error}", "fetch it again: enricher model pull"
+            f"the engine cannot load {options.file}: {error}",
+            "see that memory is free, or fetch it again: enricher model pull",
         ) from error
 
 

@@ -14,7 +14,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -102,13 +101,12 @@ class ModelProcess:
         command: Sequence[str] = CHILD_COMMAND,
         restart_delays_seconds: Sequence[float] = _RESTART_DELAYS_SECONDS,
         load_timeout_seconds: float = _LOAD_TIMEOUT_SECONDS,
-        answer_timeout_seconds: float = _ANSWER_TIMEOUT_SECONDS,
     ) -> None:
         self._settings = settings
         self._command = command
         self._restart_delays_seconds = restart_delays_seconds
         self._load_timeout_seconds = load_timeout_seconds
-        self._timeout = aiohttp.ClientTimeout(total=answer_timeout_seconds)
+        self._timeout = aiohttp.ClientTimeout(total=_ANSWER_TIMEOUT_SECONDS)
         self._slots = asyncio.Semaphore(settings.slots)
         self._launching = asyncio.Lock()
         self._failures = 0
@@ -118,7 +116,7 @@ class ModelProcess:
 
     async def start(self) -> None:
         """Load the model and see that it keeps to schemas; raises ModelError with a hint."""
-        self._http = aiohttp.ClientSession(timeout=self._timeout)
+        self._http = aiohttp.ClientSession()
         await self._running()
         if not await enforces_schemas(self.answer):
             raise ModelError(
@@ -167,7 +165,8 @@ class ModelProcess:
         if self._http is None:
             raise aiohttp.ClientConnectionError("the backend is closed")
         headers = {"Authorization": f"Bearer {child.key}"}
-        async with self._http.post(child.address + CHAT_ENDPOINT, json=request, headers=headers) as response:
+        url = child.address + CHAT_ENDPOINT
+        async with self._http.post(url, json=request, headers=headers, timeout=self._timeout) as response:
             reply = await response.json(content_type=None)
         if not isinstance(reply, dict):
             raise ValueError("the answer is not a JSON object")  # noqa: TRY004 - one kind with text that is no JSON
@@ -193,7 +192,8 @@ class ModelProcess:
             return self._child
 
     async def _launch(self) -> _Child:
-        with tempfile.TemporaryFile() as stderr:
+        # In memory: a full or missing temporary directory is no reason to lack a model.
+        with os.fdopen(os.memfd_create("model-stderr"), "w+b") as stderr:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *self._command,
