@@ -1,16 +1,17 @@
 """The body of a request: what a provider is sent about some kinds of event, and in what form it must answer.
 
 Invariants: all that is the same in every request of a task comes first, so that providers can cache it; text from logs
-is only ever a JSON string in the last message; the output length is always limited; nothing is asked to be stored.
-It never decides whether something may leave the host: questions come in as they may be sent.
+is only ever a JSON string in the last message; secrets and addresses in constant text are always masked; the output
+length is always limited; nothing is asked to be stored. Examples are sent as they come: who gives them decides.
 """
 
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from enricher.core.redact import HOLE, clean
+from enricher.core.redact import HOLE, clean, mask_template
 from enricher.core.skeleton import message_start
 from enricher.core.task import CHAT, RESPONSES, Task
 from enricher.core.verdict import CATEGORIES, ORIGINS, OUTCOMES, SEVERITIES, Question
@@ -132,7 +133,8 @@ def single_text(line: str) -> str:
 def _first_line(question: Question) -> str:
     if question.examples:
         return _headless(question.examples[0], question.program)
-    return f"{question.program}: {question.template}" if question.program else question.template
+    template = _shown(question.template)
+    return f"{question.program}: {template}" if question.program else template
 
 
 def _headless(line: str, program: str) -> str:
@@ -158,8 +160,9 @@ def shown_question(question: Question) -> dict[str, Any]:
     return shown
 
 
+@lru_cache(maxsize=4096)
 def _shown(template: str) -> str:
-    cleaned = clean(template)
+    cleaned = mask_template(template)
     if len(cleaned) <= _MAX_TEMPLATE_CHARACTERS:
         return cleaned
     # A hole that the cut runs through would be shown as text; `<*` cannot end a whole one.

@@ -49,10 +49,10 @@ def clean(text: str) -> str:
     return _ESCAPE.sub("", text).translate(_INVISIBLE)
 
 
+# The end of a name that a secret is assigned to; only the short ones must be a whole word.
 _NAME: Final = (
-    r"(?:[\w.-]{0,40}?(?:passw(?:or)?d|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|auth[_-]?key|signing[_-]?key"
-    r"|encryption[_-]?key|account[_-]?key|private[_-]?key|client[_-]?secret|credentials?|authorization|cookie|sessid"
-    r"|session[_-]?(?:id|key)|csrf[\w-]{0,20}|signature|sig)|pass|pw)"
+    r"(?:passw(?:or)?d|passphrase|pwd|secret|token|(?:api|access|auth|signing|encryption|account|private|session)[_-]?key"
+    r"|credentials?|authorization|cookie|sessid|session[_-]?id|csrf|signature|(?<![\w.-])(?:pass|pw|sig))"
 )
 _VALUE: Final = r"""(?:"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?|[^\s"',;&)\]}]++)"""
 
@@ -61,8 +61,12 @@ _PRIVATE_KEY: Final = re.compile(
 )
 _USERINFO: Final = re.compile(r"(?<=://)[^\s/@\"'<>]{0,80}(?:<\*>)?[^\s/@\"']{0,200}(?=@)")
 _SCHEME_AUTH: Final = re.compile(r"(?i)\b(bearer|basic|digest|negotiate|apikey)(\s+)((?:<\*>|[\w.~+/=-]){8,})")
-_ASSIGNED: Final = re.compile(rf"""(?i)(?<![\w.-])({_NAME}["']?)(\s{{0,3}}(?:=>|[=:])\s{{0,3}})({_VALUE})""")
+_ASSIGNED: Final = re.compile(rf"""(?i)({_NAME}["']?)(\s{{0,3}}(?:=>|[=:])\s{{0,3}})({_VALUE})""")
 _OPTION: Final = re.compile(r"(?i)(--?(?:password|passwd|pass|token|secret|api-?key|auth)\s+)([^\s\"'<-][^\s]*+)")
+_HINTS: Final = (
+    *("pass", "pwd", "pw", "secret", "token", "key", "credential", "auth", "cookie", "sess", "csrf", "sig"),
+    *("bearer", "basic", "digest", "negotiate"),
+)
 _KNOWN: Final = re.compile(
     r"\beyJ[\w-]{6,}\.[\w<*>-]{4,}(?:\.[\w<*>-]*)?"  # JSON web token
     r"|\b(?:sk|rk|pk)[-_](?:(?:live|test|proj|ant|or|svcacct|admin)[-_])?(?:<\*>|[\w-]){8,}"
@@ -74,7 +78,7 @@ _LONG: Final = re.compile(r"[A-Za-z0-9+_=-]{32,}")
 _EMAIL: Final = re.compile(r"(?:<\*>|[\w.+%-]){1,64}@(?:<\*>|[A-Za-z0-9-]){1,63}(?:\.(?:<\*>|[A-Za-z0-9-]){1,63}){1,8}")
 # Words that may follow "token:" in a message that says something about the token instead of showing it.
 _PLAIN_WORD: Final = re.compile(r"[A-Za-z]?[a-z]{1,15}[.!?]?")
-_ALWAYS_SECRET: Final = re.compile(r"(?i)passw|passphrase|pwd|^pass|^pw|secret")
+_ALWAYS_SECRET: Final = re.compile(r"(?i)pass|pwd|pw|secret")
 
 
 def mask_template(text: str) -> str:
@@ -83,14 +87,19 @@ def mask_template(text: str) -> str:
     The name before a value stays (`password=<secret>`), and so does every hole, so that slots keep their numbers.
     """
     masked = clean(text)
-    masked = _PRIVATE_KEY.sub(_whole(SECRET), masked)
-    masked = _USERINFO.sub(_whole(SECRET), masked)
-    masked = _SCHEME_AUTH.sub(_scheme_auth, masked)
-    masked = _ASSIGNED.sub(_assigned, masked)
-    masked = _OPTION.sub(lambda match: match[1] + _mark(match[2], SECRET), masked)
+    if "PRIVATE KEY-----" in masked:
+        masked = _PRIVATE_KEY.sub(_whole(SECRET), masked)
+    if "://" in masked:
+        masked = _USERINFO.sub(_whole(SECRET), masked)
+    lowered = masked.lower()
+    # A search for a word is some hundred times cheaper than the patterns, and nearly every template has none of them.
+    if any(hint in lowered for hint in _HINTS):
+        masked = _SCHEME_AUTH.sub(_scheme_auth, masked)
+        masked = _ASSIGNED.sub(_assigned, masked)
+        masked = _OPTION.sub(lambda match: match[1] + _mark(match[2], SECRET), masked)
     masked = _KNOWN.sub(_whole(SECRET), masked)
     masked = _LONG.sub(lambda match: SECRET if _is_random(match.group()) else match.group(), masked)
-    return _EMAIL.sub(_whole(EMAIL), masked)
+    return _EMAIL.sub(_whole(EMAIL), masked) if "@" in masked else masked
 
 
 def _whole(mark: str) -> Callable[[re.Match[str]], str]:

@@ -368,6 +368,16 @@ def test_log_text_is_only_ever_a_json_string_in_the_last_message():
     assert told["examples"][0].isprintable()
 
 
+@pytest.mark.parametrize(("task", "endpoint"), [(PACKED, RESPONSES), (SINGLE, CHAT)])
+def test_a_template_is_never_sent_with_its_secrets(task, endpoint):
+    question = Question(
+        signature="a", template=f"login of bob@corp.example with password=hunter {HOLE}", level="", program=""
+    )
+    body = json.dumps(request_body(task, [question], model="m", endpoint=endpoint))
+    assert "hunter" not in body
+    assert "bob@" not in body
+
+
 def test_holes_are_numbered_in_order_and_a_very_long_template_is_cut():
     question = Question(signature="a", template=f"a {HOLE} b {HOLE}" + " c" * 4000 + HOLE, level="", program="")
     body = request_body(PACKED, [question], model="m", endpoint=RESPONSES)

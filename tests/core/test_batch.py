@@ -92,7 +92,7 @@ def test_a_single_task_asks_one_kind_a_request():
 
 
 def test_no_request_reaches_long_context_prices():
-    questions = [a_question(number, "漢" * 4000) for number in range(40)]
+    questions = [a_question(number, "漢" * 3000) for number in range(30)]
     requests = packed(questions, max_signatures=50, max_tokens=10**9)
     assert max(request.tokens for request in requests) <= MAX_REQUEST_TOKENS
 
