@@ -1,0 +1,148 @@
+"""The file sink on a file system: names, leftovers, retention, and what it says when it cannot write."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from enricher.core.ledger import Part
+from enricher.edges import sink_file
+from enricher.edges.sink_file import FileSink
+from enricher.errors import SinkError
+
+WINDOW = "2026-11-22T10Z"
+DAY = 86_400
+NOW = 1_795_341_600.0 + 100 * DAY
+
+
+def a_sink(directory, **changes) -> FileSink:
+    facts = {"compress": "none", "retention_days": 0, "min_severity": "trace"}
+    return FileSink("files", directory, **facts | changes)
+
+
+async def deliver(sink, number=0, text=b"one\n", window=WINDOW):
+    async def chunks():
+        yield text
+
+    part = Part(start=1_795_341_600, number=number, pane=0, round_number=0, first=0, events=1)
+    async with aclosing(chunks()) as stream:
+        return await sink.deliver(window, part, stream)
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(("compress", "suffix"), [("none", ""), ("gzip", ".gz"), ("zstd", ".zst")])
+async def test_a_part_lies_in_its_windows_directory_under_its_number(tmp_path, compress, suffix):
+    sink = a_sink(tmp_path / "a" / "out", compress=compress)
+    await deliver(sink, 7)
+    await sink.manifest(WINDOW, b"{}")
+    assert names(tmp_path / "a" / "out") == [f"{WINDOW}/events-007.jsonl{suffix}", f"{WINDOW}/manifest.json"]
+
+
+async def test_files_and_directories_are_not_for_everyone(tmp_path):
+    await deliver(a_sink(tmp_path / "out"))
+    assert (tmp_path / "out" / WINDOW).stat().st_mode & 0o007 == 0
+    assert (tmp_path / "out" / WINDOW / "events-000.jsonl").stat().st_mode & 0o007 == 0
+
+
+async def test_a_part_written_again_with_another_compression_is_there_once(tmp_path):
+    await deliver(a_sink(tmp_path, compress="zstd"))
+    await deliver(a_sink(tmp_path, compress="none"))
+    assert names(tmp_path) == [f"{WINDOW}/events-000.jsonl"]
+
+
+async def test_leftovers_of_a_crash_are_removed_and_nothing_else_is(tmp_path):
+    for name in (
+        f"{WINDOW}/.events-003.jsonl.gz.tmp",
+        f"{WINDOW}/.manifest.json.tmp",
+        f"{WINDOW}/.mine.tmp",
+        "x/.events-000.jsonl.tmp",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"half")
+    await deliver(a_sink(tmp_path))
+    assert names(tmp_path) == [f"{WINDOW}/.mine.tmp", f"{WINDOW}/events-000.jsonl", "x/.events-000.jsonl.tmp"]
+
+
+async def test_what_was_written_is_synced_before_it_has_its_name(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        sink_file.os, "fsync", lambda descriptor: seen.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    )
+    await deliver(a_sink(tmp_path))
+    window = tmp_path / WINDOW
+    assert seen == [str(tmp_path), str(window / ".events-000.jsonl.tmp"), str(window)]
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EACCES, "let the service's user write"),
+        (errno.EROFS, "ReadWritePaths"),
+        (errno.EIO, "tried again"),
+    ],
+)
+async def test_a_failing_file_system_is_a_sink_error_that_names_the_directory(tmp_path, monkeypatch, code, advice):
+    def fail(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(sink_file.os, "fsync", fail)
+    (tmp_path / WINDOW).mkdir()
+    for attempt in (deliver(a_sink(tmp_path)), a_sink(tmp_path).manifest(WINDOW, b"{}")):
+        with pytest.raises(SinkError) as caught:
+            await attempt
+        assert str(tmp_path / WINDOW) in str(caught.value)
+        assert advice in caught.value.hint
+        assert str(tmp_path / WINDOW) in caught.value.hint
+    assert names(tmp_path) == []
+
+
+async def test_a_file_in_the_way_of_the_directory_is_a_sink_error(tmp_path):
+    (tmp_path / "out").write_bytes(b"")
+    for attempt in (deliver(a_sink(tmp_path / "out")), a_sink(tmp_path / "out").check()):
+        with pytest.raises(SinkError) as caught:
+            await attempt
+        assert "no directory" in caught.value.hint
+
+
+async def test_a_check_creates_nothing(tmp_path):
+    await a_sink(tmp_path / "a" / "b").check()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_check_says_when_it_may_not_write(tmp_path, monkeypatch):
+    monkeypatch.setattr(sink_file.os, "access", lambda path, mode: False)
+    with pytest.raises(SinkError, match="Permission denied"):
+        await a_sink(tmp_path).check()
+
+
+async def test_old_windows_go_and_young_ones_and_other_peoples_files_stay(tmp_path):
+    sink = a_sink(tmp_path, retention_days=30)
+    old = NOW - 31 * DAY
+    for window in ("2026-11-22T10Z", "2026-11-23Z", "2026-11-24T00Z", "2027-02-28T00Z", "2026-11-25T00Z"):
+        await deliver(sink, window=window)
+        await sink.manifest(window, b"{}")
+        for path in (tmp_path / window).iterdir():
+            os.utime(path, (old, old))
+    (tmp_path / "2026-11-24T00Z" / "notes.txt").write_text("mine")
+    (tmp_path / "2026-99-99").mkdir()
+    # Read late: an old window, written today.
+    os.utime(tmp_path / "2026-11-25T00Z" / "events-000.jsonl", (NOW, NOW))
+    assert await sink.retain(NOW) == 2
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["2026-11-24T00Z", "2026-11-25T00Z", "2026-99-99", "2027-02-28T00Z"]
+
+
+async def test_retention_of_no_days_keeps_everything(tmp_path):
+    await deliver(a_sink(tmp_path))
+    os.utime(tmp_path / WINDOW / "events-000.jsonl", (0, 0))
+    assert await a_sink(tmp_path).retain(NOW * 2) == 0
+    assert await a_sink(tmp_path / "not there", retention_days=1).retain(NOW) == 0
+    assert names(tmp_path) == [f"{WINDOW}/events-000.jsonl"]
