@@ -26,7 +26,7 @@ _COLOUR_REST = rb"(?>(?:(?<=\x1b)\[[0-9;]{0,16}m[" + _REPLACED + rb"]*+)*)"
 _END = rb"[" + _BLANK + rb"]*+(?:\n|\Z)"
 _LAST_VALUE = rb"(?>(?:[^\n" + _BLANK + rb"]++(?:[" + _BLANK + rb"]++(?![\n" + _BLANK + rb"]|\Z))?)*)"
 
-_AHEAD = 24  # steps of a literal that decide where a hole ends; more would let a long literal be tried at every byte
+_AHEAD = 64  # bytes of a literal that decide where a hole ends; more would let a long literal be tried at every byte
 
 _MAX_HEADERS = 16  # per shape; bounds memory and what a line that matches none costs
 
