@@ -44,7 +44,7 @@ CREATE TABLE files (
 ) STRICT;
 CREATE INDEX files_by_identity ON files (source, identity);
 
--- root and template are those of the signature that the shape resolves to now.
+-- root and template are those of the signature that the shape resolves to now; events are those ever read.
 CREATE TABLE shapes (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     key TEXT NOT NULL UNIQUE,
@@ -54,7 +54,8 @@ CREATE TABLE shapes (
     skeleton TEXT NOT NULL,
     root INTEGER NOT NULL,
     template TEXT NOT NULL,
-    created_at REAL NOT NULL
+    created_at REAL NOT NULL,
+    events INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX shapes_by_root ON shapes (root);
 
@@ -209,6 +210,7 @@ CREATE TABLE batches (
     cost_usd REAL NOT NULL,
     collected_at REAL
 ) STRICT;
+CREATE INDEX batches_by_window ON batches (window, part);
 CREATE INDEX batches_by_state ON batches (state);
 CREATE INDEX batches_by_end ON batches (collected_at);
 

@@ -525,6 +525,12 @@ async def test_a_plan_committed_again_changes_nothing(store):
     assert [NOW + 50] == [pane.closed_at for pane in await store.closed_panes()]
 
 
+async def test_batch_files_of_a_window_are_numbered_on(store):
+    assert 0 == await store.next_part(W0)
+    await plan(store, a_request("x"))
+    assert (1, 0) == (await store.next_part(W0), await store.next_part(W1))
+
+
 @pytest.mark.parametrize("given", [True, False])
 async def test_a_request_again_goes_into_its_new_batch_with_the_next_attempt(store, given):
     request = a_request("x", "y")
@@ -928,6 +934,38 @@ async def test_the_summary_shows_what_is_open(store):
         summary.requests,
     )
     assert [replace(batch, state=BatchState.OPEN)] == list(summary.open_batches)
+
+
+async def test_kinds_seen_are_counted_over_all_windows_and_stay_when_their_spool_is_gone(store):
+    shapes = [a_shape(word) for word in "abcd"]  # d is never read
+    await store.intern_shapes(shapes[:2], NOW)
+    await store.intern_shapes(shapes[2:], NOW + 1)
+    await store.commit_merges([Merge(members=(1, 2), template="<*>")], NOW)
+    file = await spool(store, [1, 2, CONTINUES, 3], windows=(W0, W1), index=[0, 1, 1, 1])
+    await spool(store, [2], file=file)
+    await answer(store, shapes[0].id)
+    await plan(store, closed=[(W0, 0), (W1, 0)])
+    for pane in ((W0, 0), (W1, 0)):
+        await write_all(store, pane)
+        await store.finish_pane(pane, NOW)
+    newest, oldest = await store.kinds_seen(TASK, MODEL)
+    assert (shapes[2].id, "c", "INFO", "shop", 1, NOW + 1, None) == (
+        newest.signature,
+        newest.template,
+        newest.level,
+        newest.program,
+        newest.events,
+        newest.first_seen_at,
+        newest.answer,
+    )
+    assert (shapes[0].id, "<*>", 3, NOW, "ok") == (
+        oldest.signature,
+        oldest.template,
+        oldest.events,
+        oldest.first_seen_at,
+        oldest.answer.status,
+    )
+    assert [None, None] == [kind.answer for kind in await store.kinds_seen("another task", MODEL)]
 
 
 # ---------------------------------------------------------------- cancelling

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from enricher.core.block import SpooledSegment
 from enricher.edges.store_sqlite import codec, dead_letters, delivery, ledger, plan, report, shapes, spool
-from enricher.edges.store_sqlite.connection import Connection
+from enricher.edges.store_sqlite.connection import DATABASE_NAME, Connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from enricher.core.ledger import (
         BatchState,
         Kind,
+        KindSeen,
         LedgerBatch,
         LedgerRequest,
         Money,
@@ -50,6 +51,8 @@ _REMEMBERED_BYTES: Final = 16 * 1024 * 1024
 
 class SqliteStore:
     """The `Store` port on a directory."""
+
+    FILE_NAME: Final = DATABASE_NAME
 
     def __init__(self, connection: Connection, sinks: Collection[str]) -> None:
         self._db = connection
@@ -108,7 +111,7 @@ class SqliteStore:
         model: str,
         now: float,  # noqa: ARG002 (the port's: answers of this store do not age)
     ) -> list[Kind]:
-        """Signatures of the panes to ask about; of all closed panes under (task, model) that are not done for none."""
+        """Signatures of the panes to ask about; for no panes, of all that are closed and not done."""
         return await self._db.read(plan.kinds, panes, task, model)
 
     async def samples(
@@ -137,6 +140,10 @@ class SqliteStore:
         return await self._db.write(
             plan.commit_plan, closed=closed, requests=requests, batches=batches, task=task, model=model, now=now
         )
+
+    async def next_part(self, window: int) -> int:
+        """Number of the next batch file of a window."""
+        return await self._db.read(plan.next_part, window)
 
     async def requests_again(self) -> list[LedgerRequest]:
         """Requests to be sent again unchanged, bodies included."""
@@ -242,6 +249,10 @@ class SqliteStore:
         return await self._db.read(report.window_report, start)
 
     # -- for the operator
+
+    async def kinds_seen(self, task: str, model: str) -> list[KindSeen]:
+        """Every signature that was ever read, with its answer under (task, model), newest first seen first."""
+        return await self._db.read(shapes.kinds_seen, task, model)
 
     async def summary(self, now: float) -> StoreSummary:  # noqa: ARG002 (the port's: these are counts, not rates)
         """Counts for status and metrics."""

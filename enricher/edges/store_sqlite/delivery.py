@@ -204,13 +204,8 @@ def _pane(db: sqlite3.Connection, pane: tuple[int, int]) -> sqlite3.Row:
     return row
 
 
-_ANSWER_OF = """
-    a.id, a.signature AS asked_signature, a.task, a.model, a.served_model, a.status AS answer_status, a.body,
-    a.batch_id, a.answered_at
-"""
-
 _UNDECIDED = f"""
-SELECT k.shape, r.key AS signature, r.template, {_ANSWER_OF}
+SELECT k.shape, r.key AS signature, r.template, {rows.ANSWER_COLUMNS}
 FROM pane_kinds k JOIN shapes s ON s.id = k.shape JOIN shapes r ON r.id = s.root
     LEFT JOIN answers a ON a.signature = r.key AND a.task = :task AND a.model = :model AND a.is_current
 WHERE k.start = :start AND k.pane = :pane AND k.round IS NULL AND k.events > 0
@@ -218,7 +213,7 @@ ORDER BY k.shape
 """  # noqa: S608 (a list of our own columns)
 
 _OUTCOMES = f"""
-SELECT k.shape, k.signature, k.template, k.status, {_ANSWER_OF}
+SELECT k.shape, k.signature, k.template, k.status, {rows.ANSWER_COLUMNS}
 FROM pane_kinds k LEFT JOIN answers a ON a.id = k.answer
 WHERE k.start = ? AND k.pane = ? AND k.round = ? ORDER BY k.shape
 """  # noqa: S608 (a list of our own columns)

@@ -35,12 +35,7 @@ def panes_in(db: sqlite3.Connection, state: str) -> list[Pane]:
 
 def kinds(db: sqlite3.Connection, panes: Sequence[tuple[int, int]], task: str, model: str) -> list[Kind]:
     """Signatures without answer that no live or again request carries."""
-    text = rows.panes_json(panes)
-    if not panes:
-        closed = db.execute(
-            "SELECT start, number FROM panes WHERE state = 'closed' AND task = ? AND model = ?", (task, model)
-        )
-        text = rows.panes_json((row["start"], row["number"]) for row in closed)
+    text = rows.panes_json(panes or ((pane.start, pane.number) for pane in panes_in(db, "closed")))
     found = db.execute(_KINDS, {"panes": text, "task": task, "model": model}).fetchall()
     by_signature: dict[str, list[sqlite3.Row]] = defaultdict(list)
     for row in found:
@@ -200,6 +195,12 @@ def _take(db: sqlite3.Connection, request: str, batch: int | None, position: int
     ).fetchone()
     if taken is not None:
         db.execute("INSERT OR IGNORE INTO batch_windows (window, batch) VALUES (?, ?)", (taken["window"], batch))
+
+
+def next_part(db: sqlite3.Connection, window: int) -> int:
+    """One more than the last batch file of a window has; 0 for the first."""
+    row = db.execute("SELECT coalesce(max(part) + 1, 0) FROM batches WHERE window = ?", (window,)).fetchone()
+    return int(row[0])
 
 
 def requests_again(db: sqlite3.Connection) -> list[LedgerRequest]:

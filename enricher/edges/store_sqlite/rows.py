@@ -17,6 +17,12 @@ FILE_COLUMNS = tuple(field.name for field in fields(FileState))
 BATCH_COLUMNS = tuple(field.name for field in fields(LedgerBatch))
 _PANE_COLUMNS = tuple(field.name for field in fields(Pane))
 
+ANSWER_COLUMNS = """
+    a.id, a.signature AS asked_signature, a.task, a.model, a.served_model, a.status AS answer_status, a.body,
+    a.batch_id, a.answered_at
+"""
+"""What `answer_from` needs of `answers a` in a join."""
+
 
 def insert_sql(table: str, columns: Iterable[str]) -> str:
     """An INSERT with named parameters. Names are ours, never data."""

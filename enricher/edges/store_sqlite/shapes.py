@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from enricher.core.ledger import KindSeen
 from enricher.core.skeleton import Shape
+from enricher.edges.store_sqlite import rows
 from enricher.errors import StoreError
 from enricher.ports import ShapeRow
 
@@ -80,6 +82,22 @@ def make_root(db: sqlite3.Connection, signature: str, now: float) -> None:
     )
 
 
+def kinds_seen(db: sqlite3.Connection, task: str, model: str) -> list[KindSeen]:
+    """Every signature with events, those first seen last first."""
+    return [
+        KindSeen(
+            signature=row["signature"],
+            template=row["template"],
+            level=row["level"],
+            program=row["program"],
+            events=row["events"],
+            first_seen_at=row["first_seen_at"],
+            answer=None if row["id"] is None else rows.answer_from(row),
+        )
+        for row in db.execute(_KINDS_SEEN, {"task": task, "model": model})
+    ]
+
+
 def _join(db: sqlite3.Connection, roots: str, root: int, template: str) -> None:
     db.execute(
         "UPDATE shapes SET root = ?, template = ? WHERE root IN (SELECT value FROM json_each(?))",
@@ -95,6 +113,14 @@ def _is_answered(db: sqlite3.Connection, root: int) -> bool:
     )
     return found.fetchone() is not None
 
+
+_KINDS_SEEN = f"""
+SELECT r.key AS signature, r.template, r.level, r.program, s.events, s.first_seen_at, {rows.ANSWER_COLUMNS}
+FROM (SELECT root, sum(events) AS events, min(created_at) AS first_seen_at FROM shapes WHERE events > 0 GROUP BY root) s
+    JOIN shapes r ON r.id = s.root
+    LEFT JOIN answers a ON a.signature = r.key AND a.task = :task AND a.model = :model AND a.is_current
+ORDER BY s.first_seen_at DESC, r.id DESC
+"""  # noqa: S608 (a list of our own columns)
 
 _ROOTS = "SELECT DISTINCT root FROM shapes WHERE id IN (SELECT value FROM json_each(?)) ORDER BY root"
 

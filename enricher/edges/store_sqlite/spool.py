@@ -9,6 +9,7 @@ Never here: compressing (`codec`), which must not happen inside a transaction.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -40,11 +41,17 @@ def commit_block(db: sqlite3.Connection, block: Block, encoded: Sequence[Encoded
     states = tuple(_save_file(db, state, row) for state, row in zip(block.files, known, strict=True))
     commit_merges(db, block.merges, now)
     panes = _Panes(db, now)
+    read: Counter[int] = Counter()
     spooled_bytes = 0
     for one in encoded:
         if one.windows:
             _save_segment(db, one, _file_of(one.segment, states), panes)
             spooled_bytes += one.spooled_bytes
+        for window in one.windows:
+            read.update({shape: events for shape, events, _ in window.kinds.tolist()})
+    db.executemany(
+        "UPDATE shapes SET events = events + ? WHERE id = ?", [(events, shape) for shape, events in read.items()]
+    )
     panes.save()
     counts = block.counts
     db.execute(
