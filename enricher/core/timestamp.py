@@ -244,11 +244,12 @@ def _read_runs(data: bytes, starts: npt.NDArray[np.intp], context: TimeContext) 
     instants = []
     for run, (first, size) in enumerate(zip(runs.firsts.tolist(), sizes.tolist(), strict=True)):
         line = data[starts[first] : starts[first + 1] - 1]
+        before = reader.last
         instants += reader.walk((line,))
         instant = reader.last[0]
         if is_odd[run]:
             continue
-        if not _vouches(line, template, instant, context.now):
+        if reader.last is before or not _vouches(line, template, instant, context.now):
             return None
         reader.origins["own"] += size - 1
         # What comes after the run may depend on the time of the very line before it.

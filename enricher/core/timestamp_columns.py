@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _WORD_BYTES = 8
 _MOST_COLUMNS = 96
+_SMALL_BYTES = 65_536
 # What would carry a time on if something else followed it than follows it in the template line.
 _GOES_ON = {b"+", b"-", b"Z", b"U", b"G"}
 _DIGITS_TO_ZERO = bytes(ord("0") if chr(byte) in "0123456789" else byte for byte in range(256))
@@ -69,6 +70,10 @@ def find_runs(
     if shift < 0 or shift > template.start(1) or end + 3 > _MOST_COLUMNS or after in _GOES_ON or after.isdigit():
         return None
     width = -(-(end + 3) // _WORD_BYTES) * _WORD_BYTES
+    if (
+        len(starts) * width > 2 * len(data) + _SMALL_BYTES
+    ):  # lines shorter than the columns: the rows would not fit memory
+        return None
     at, is_odd = (starts[:-1], np.zeros(len(starts) - 1, np.bool_)) if anchor == b"" else _brackets(data, starts)
     rows = gather(data, at, width)
     moment, fraction, suffix = (slice(*(place - shift for place in template.span(group))) for group in (1, 2, 3))

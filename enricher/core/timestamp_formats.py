@@ -226,7 +226,8 @@ _ACCESS = re.compile(
 ).match
 
 
-# Indented lines continue something, and what is JSON is not also an access log.
+# Indented lines continue something (and an empty one is as quickly told); what is JSON is not also an access log.
+_INDENT = b" \t"
 _NO_TEXT_TIME = b"{ \t"
 
 
@@ -327,6 +328,8 @@ def starts_with_time(line: bytes) -> bool:
 
 def find_time(line: bytes) -> tuple[TimeFormat, re.Match[bytes]] | None:
     """The format of the line's time and where it stands; None when the line has none."""
+    if line[:1] in _INDENT:
+        return None
     begins = _ANY_START(line)
     if begins is not None:
         # Each source has three groups, so the last one that took part says which source it was.

@@ -145,6 +145,8 @@ def test_origins_say_where_the_time_of_every_line_came_from():
 def test_a_time_more_than_ten_minutes_ahead_becomes_the_read_time():
     assert ["2026-11-22T12:10:00Z"] == times("2026-11-22T12:10:00Z up")
     assert ["2026-11-22T12:00:00Z"] == times("2026-11-22T12:10:01.5Z up")
+    within_a_minute = ("2026-11-22T12:10:00Z up", "2026-11-22T12:10:01Z up")
+    assert ["2026-11-22T12:10:00Z", "2026-11-22T12:00:00Z"] == times(*within_a_minute)
     assert ["2026-11-22T12:00:00.250000Z"] == times("2026-11-22T13:10:01.5Z up", now="2026-11-22T12:00:00.25Z")
 
 
@@ -198,8 +200,13 @@ def test_a_year_is_found_again_on_every_day_of_four_years(at, ahead_seconds):
 def test_the_hour_that_is_repeated_in_autumn_is_told_apart_by_the_event_before():
     lines = [f"2026-10-25 {clock}:00 up" for clock in ("01:59", "02:10", "02:50", "02:10", "02:50", "03:05")]
     assert ["24T23", "25T00", "25T00", "25T01", "25T01", "25T02"] == windows(*lines, zone="Europe/Berlin")
-    jitter = ("2026-10-25 02:10:05 up", "2026-10-25 02:10:03 up")
-    assert ["25T00", "25T00"] == windows(*jitter, zone="Europe/Berlin")
+
+
+def test_a_small_step_back_within_the_hour_that_is_repeated_is_not_taken_for_the_repetition():
+    lines = [f"2026-10-25 02:{clock} up" for clock in ("10:00", "10:59", "09:59", "09:50", "09:59", "08:00")]
+    assert ["25T00"] * 5 + ["25T01"] == windows(*lines, zone="Europe/Berlin")
+    lines = [f"2026-10-25 02:{clock} up" for clock in ("10:00", "10:59", "09:58")]
+    assert ["25T00", "25T00", "25T01"] == windows(*lines, zone="Europe/Berlin")
 
 
 def test_a_time_that_the_clocks_skip_in_spring_counts_from_before_the_change():
@@ -239,17 +246,32 @@ def test_the_anchor_of_a_block_is_the_time_of_its_last_event():
 
 def test_the_fast_way_is_not_fooled_by_lines_that_only_look_alike():
     lines = [f"2026-11-22 10:00:{second:02} up" for second in range(40)]
-    lines[7] = "2026-11-22 10:00:07 +0100 up"
+    lines[7] = "2026-11-22 10:00:07 +0300 up"
     lines[11] = "2026-11-22 10:00:11.5 up"
     lines[13] = "2026-11-22 10:00:13Z up"
     lines[17] = "2026-11-22 10:00:99 up"
-    lines[19] = "2026-11-22 10:0x:19 up"
     lines[23] = "2026-11-22 10:00:23 UTC up"
     expected = ["22T09"] * 40
-    expected[7], expected[13], expected[23] = "22T09", "22T10", "22T10"
+    expected[7], expected[13], expected[23] = "22T07", "22T10", "22T10"
     assert expected == windows(*lines, zone="Europe/Berlin")
     assert "2026-11-22T09:00:11.500Z" == times(*lines, zone="Europe/Berlin")[11]
     assert times(*lines, zone="Europe/Berlin")[16] == times(*lines, zone="Europe/Berlin")[17]
+
+
+def test_in_an_access_log_a_time_at_the_start_of_the_line_comes_first():
+    lines = [f'10.0.0.{host} - - [22/Nov/2026:10:00:0{host} +0000] "GET" 200' for host in range(9)]
+    lines[5] = "INFO 2026-11-22 08:00:00 [22/Nov/2026:10:00:05 +0000] 200"
+    lines[7] = '10.0.0.7 - [x] [22/Nov/2026:09:00:07 +0000] "GET" 200'
+    assert [*["22T10"] * 5, "22T08", "22T10", "22T09", "22T10"] == windows(*lines)
+    assert "2026-11-22T10:00:08Z" == times(*lines)[8]
+
+
+def test_lines_whose_time_is_of_the_right_form_but_no_time_take_the_one_before():
+    lines = ["2026-11-22 10:00:01 up", *["2026-11-35 10:00:01 up"] * 3, "2026-11-22 11:00:00 up"]
+    assert ["2026-11-22T10:00:01Z"] * 4 + ["2026-11-22T11:00:00Z"] == times(*lines)
+    assert ["22T10"] * 4 + ["22T11"] == windows(*lines)
+    assert ["2026-11-22T12:00:00Z"] == times("2026-11-35 10:00:00.5 up")
+    assert ["22T10", "22T10", "22T11"] == windows(lines[0], "2026-11-22 1x:00:00 up", lines[-1])
 
 
 PATTERN = UserTime.from_text(r"at (?P<time>\S+ \S+) we", "%d.%m.%Y %H:%M:%S,%f")
