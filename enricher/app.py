@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 from enricher import __version__
 from enricher import provider as providers
 from enricher.config import SourceSettings
+from enricher.core.keying import KeyingRule
 from enricher.core.window import window_id
 from enricher.edges.admin_http import AdminServer
 from enricher.edges.batch_files import DirectoryBatchFiles
 from enricher.edges.clock_system import SystemClock
 from enricher.edges.sink_file import FileSink
+from enricher.edges.source_files import FilesSource
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.errors import EnricherError, StoreError, TryAgainError
-from enricher.stages.ingest import Ingest
+from enricher.stages.ingest import Ingest, IngestSource
 from enricher.stages.plan import Plan, PlanSettings
 from enricher.stages.submit import Submit, SubmitSettings
 from enricher.stages.track import Track, TrackSettings
@@ -105,7 +107,7 @@ class Enricher:
         """Take the lock, open the store, connect, build the stages. Raises LockedError, StoreError, ConfigError."""
         config, telemetry, clock = self._config, self._telemetry, self._clock
         telemetry.initialise(sources=[one.id for one in config.sources], sinks=[one.id for one in config.sinks])
-        self.store = await SqliteStore.open(config.state_dir)
+        self.store = await SqliteStore.open(config.state_dir, sinks=[one.id for one in config.sinks])
         self._closers.append(self.store.close)
         base_url = await self._start_embedded() if self._provider.kind == "local" else self._provider.base_url
         client = providers.connect(
@@ -123,8 +125,8 @@ class Enricher:
             self._closers.append(source.close)
         self.sinks = [
             FileSink(
-                id=one.id,
-                directory=one.directory,
+                one.id,
+                one.directory,
                 compress=one.compress,
                 retention_days=one.retention_days,
                 min_severity=one.min_severity,
@@ -233,8 +235,6 @@ class Enricher:
             answered = await self.kinds_seen() if self._mode.limit_kinds is not None else ()
             tell(self._asking(events, summary, answered))
             if not summary.windows.get("open") and not summary.windows.get("closed"):
-                for sink in self.sinks:
-                    await sink.retain(self._clock.now())
                 return summary
             if not moved:
                 self._raise_if_stuck(summary)
@@ -284,16 +284,16 @@ class Enricher:
             registry=self._telemetry.registry,
             status=self.status,
             unready=self._unready,
-            refresh=self._refresh,
+            refresh=self._refreshed,
         )
         address = await admin.start()
         self._closers.append(admin.close)
         loops = [
-            self._repeat(stop, self._ingest_step),
-            self._repeat(stop, self.plan.step),
-            self._repeat(stop, self.submit.step),
-            self._repeat(stop, self.track.step),
-            self._repeat(stop, self.write.step),
+            *(
+                self._guarded(stop, self._repeat(stop, step))
+                for step in (self._ingest_step, self.plan.step, self.submit.step, self.track.step)
+            ),
+            self._guarded(stop, self.write.run(stop)),
             self._report(stop, notifier),
             self._probe(stop, notifier),
         ]
@@ -325,20 +325,22 @@ class Enricher:
     async def _repeat(self, stop: asyncio.Event, step: Callable[[], Awaitable[bool]]) -> None:
         """Step until stopped; without pause while there is work."""
         while not stop.is_set():
-            try:
-                moved = await step()
-            except StoreError as error:
-                self._failure = str(error)
-                self._telemetry.store_failed(error=str(error), hint=error.hint)
-                stop.set()
-                raise
-            if not moved:
+            if not await step():
                 await _wait(stop, min(TICK_SECONDS, self._provider.poll_interval_seconds))
 
+    async def _guarded(self, stop: asyncio.Event, stage: Awaitable[None]) -> None:
+        """Run a stage; a store that fails ends the process, since nothing is known of what was committed."""
+        try:
+            await stage
+        except StoreError as error:
+            self._failure = str(error)
+            self._telemetry.store_failed(error=str(error), hint=error.hint)
+            stop.set()
+            raise
+
     async def _report(self, stop: asyncio.Event, notifier: Notifier) -> None:
-        """Keep gauges, the status line and retention up to date."""
+        """Keep gauges and the status line up to date, and watch the clock."""
         offset = self._clock.now() - self._clock.monotonic()
-        retained_at = 0.0
         while not stop.is_set():
             summary = await self._refresh()
             unread = sum(one.unread_bytes for one in self._source_progress(self._clock.now()))
@@ -350,10 +352,6 @@ class Enricher:
             if abs(drift) > _CLOCK_STEP_SECONDS:
                 offset += drift
                 self._telemetry.clock_stepped(seconds=drift)
-            if self._clock.monotonic() >= retained_at + 3600:
-                retained_at = self._clock.monotonic()
-                for sink in self.sinks:
-                    await sink.retain(self._clock.now())
             await _wait(stop, REPORT_SECONDS)
 
     async def _probe(self, stop: asyncio.Event, notifier: Notifier) -> None:
@@ -376,6 +374,9 @@ class Enricher:
         for source in self.sources:
             self._telemetry.source_progressed(source=source.id, progress=source.progress(now), now=now)
         return summary
+
+    async def _refreshed(self) -> None:
+        await self._refresh()
 
     def _unready(self) -> list[str]:
         reasons = []
@@ -473,9 +474,9 @@ def source_for(config: Config, settings: SourceSettings, telemetry: Telemetry, *
     """Build a source; what the daemon itself writes is never read."""
     own = [config.state_dir, *(sink.directory for sink in config.sinks)]
     return FilesSource(
-        id=settings.id,
-        include=settings.include,
-        exclude=settings.exclude,
+        settings.id,
+        settings.include,
+        settings.exclude,
         start=settings.start,
         once=once,
         own_directories=[path.absolute() for path in own],
@@ -486,6 +487,18 @@ def source_for(config: Config, settings: SourceSettings, telemetry: Telemetry, *
 
 def ingest_for(config: Config, store: SqliteStore, sources: Sequence[FilesSource], telemetry: Telemetry) -> Ingest:
     """Build the first stage over sources that stand beside the configuration's."""
+    feeds = []
+    for settings, source in zip(config.sources, sources, strict=True):
+        pattern = settings.time_pattern
+        rule = KeyingRule(
+            length_seconds=config.window.length_seconds,
+            zone=settings.timezone,
+            time_pattern=(pattern.regex, pattern.format) if pattern else None,
+            drop=settings.drop,
+            ask_events=settings.ask == "event",
+        )
+        feeds.append(IngestSource(source=source, rule=rule))
+    return Ingest(store=store, sources=feeds, clock=SystemClock(), telemetry=telemetry)
 
 
 def plan_settings(config: Config, provider: Provider, mode: Mode) -> PlanSettings:

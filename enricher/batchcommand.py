@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from enricher.edges.clock_system import SystemClock
 from enricher.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping
     from pathlib import Path
 

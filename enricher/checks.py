@@ -167,12 +167,12 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
         show.grid(console, "batches under way", ("file", "state", "provider says", "requests", "note"), rows)
     files = [one for one in report["files"] if not one["gone"]]
     if files:
-        rows = [
+        places = [
             (one["path"], f"{one['position']:,}", "" if one["lag_bytes"] is None else f"{one['lag_bytes']:,}")
             for one in files[:50]
         ]
-        title = "files" if len(files) <= len(rows) else f"files (50 of {len(files)}; all with --json)"
-        show.grid(console, title, ("path", "read", "unread"), rows)
+        title = "files" if len(files) <= len(places) else f"files (50 of {len(files)}; all with --json)"
+        show.grid(console, title, ("path", "read", "unread"), places)
 
 
 def _counts(counts: Mapping[str, int], *, unit: str = "") -> str:

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -124,8 +125,7 @@ def run(config: ConfigOption = None) -> None:
     telemetry = Telemetry()
     settings: Config | None = configuration.load(config)
     while settings is not None:
-        current = settings
-        settings = asyncio.run(_until_stopped(lambda stop, current=current: _serve(current, config, telemetry, stop)))
+        settings = asyncio.run(_until_stopped(partial(_serve, settings, config, telemetry)))
         if settings is not None:
             telemetry.reload_finished()
 

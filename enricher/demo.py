@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from enricher import app, show
 from enricher import provider as providers
 from enricher.config import AdminSettings, BatchSettings, Config, SinkSettings, SourceSettings
+from enricher.core.answer import Answer
 from enricher.core.ledger import Kind
-from enricher.core.verdict import Answer
 from enricher.dryrun import estimate, pack_kinds
 from enricher.telemetry import Telemetry
 

@@ -18,7 +18,7 @@ from enricher import show
 from enricher.app import Mode, ingest_for, plan_settings, source_for
 from enricher.core import batch as batch_lines
 from enricher.core import pricing, window
-from enricher.core.verdict import Question, Usage
+from enricher.core.answer import Question, Usage
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.stages.plan import draft
 from enricher.telemetry import Telemetry
@@ -150,7 +150,6 @@ def pack_kinds(kinds: Iterable[Kind], task: Task, *, model: str, endpoint: str) 
         model=model,
         endpoint=endpoint,
         max_signatures=task.signatures_per_request,
-        max_tokens=batch_lines.MAX_REQUEST_TOKENS,
     )
 
 
@@ -160,7 +159,6 @@ def _question(kind: Kind) -> Question:
         template=kind.template,
         level=kind.level,
         program=kind.program,
-        holes=kind.template.count("<*>"),
     )
 
 

@@ -194,10 +194,12 @@ class Telemetry:
 
     # -- the process
 
-    def daemon_started(self, *, version: str, state_dir: str, provider: str, model: str) -> None:
+    def daemon_started(self, *, version: str, state_dir: str, provider: str, model: str, admin: str) -> None:
         """The daemon is up; READY=1 follows."""
         self.metrics.ready.set(1)
-        self._log.info("daemon_started", version=version, state_dir=state_dir, provider=provider, model=model)
+        self._log.info(
+            "daemon_started", version=version, state_dir=state_dir, provider=provider, model=model, admin=admin
+        )
 
     def daemon_stopped(self, *, reason: str) -> None:
         """The daemon has drained."""

@@ -9,6 +9,7 @@ Never here: calling the provider, looking at a line (examples come from the stor
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from enricher.core.answer import Question
 from enricher.core.ledger import BatchState, LedgerBatch, LedgerRequest, RequestState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from enricher.core.batch import Request
     from enricher.core.block import Pane
@@ -146,7 +147,7 @@ class Plan:
                 ),
                 window.Progress(
                     now=now,
-                    monotonic_past_end_seconds=mono - self._overdue.get(pane.start, mono),
+                    past_end_seconds=mono - self._overdue.get(pane.start, mono),
                     read_through=read_through,
                 ),
                 length_seconds=length,
@@ -276,7 +277,7 @@ def _ledger_request(settings: PlanSettings, request: Request, kinds: Mapping[str
         model=settings.model,
         endpoint=settings.endpoint,
         signatures=request.signatures,
-        holes=tuple(kind.template.count("<*>") for kind in mine),
+        holes=request.holes,
         body=request.body,
         tokens=request.tokens,
         reserved_usd=pricing.reserve(request.tokens, settings.task, len(mine), settings.prices),
@@ -292,7 +293,6 @@ def _resent(request: LedgerRequest) -> LedgerRequest:
     return replace(request, attempt=request.attempt + 1, state=RequestState.LIVE)
 
 
-def _read_through(progress: Iterable[SourceProgress]) -> float | None:
-    """The time through which every source was read; None while one has not had a complete pass."""
-    times = [one.read_through for one in progress]
-    return None if not times or any(time is None for time in times) else min(time for time in times if time is not None)
+def _read_through(progress: Sequence[SourceProgress]) -> float:
+    """The time through which every source was read; the beginning of time while one has not had a complete pass."""
+    return min((-math.inf if one.read_through is None else one.read_through for one in progress), default=math.inf)

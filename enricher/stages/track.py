@@ -196,7 +196,7 @@ class Track:
             answers.Asked(signature=signature, holes=holes)
             for signature, holes in zip(request.signatures, request.holes, strict=True)
         ]
-        reading = answers.read_response(task, request.endpoint, body, questions)
+        reading = answers.read_response(task, request.endpoint, body, questions, sent=request.body)
         usage = (reading.usage.input_tokens, reading.usage.cached_tokens, reading.usage.output_tokens)
         cost = pricing.cost(reading.usage, self._prices, batch=True) if self._prices else 0.0
         fate = job.fate_of_answered([verdict.status for verdict in reading.verdicts], tries=request.tries)
