@@ -90,6 +90,8 @@ def make_form(
     `fields` are the static ones of the source, `level` the one logged, `quality` the caution of a task by its hash.
     """
     answer = readable(outcome.answer)
+    # Where every event is asked, what stands behind a NUL tells shapes apart and is no part of the text.
+    template = outcome.template.partition("\0")[0]
     status = "invalid" if outcome.answer is not None and answer is None else outcome.status
     static = {key: value for key, value in fields.items() if key not in OWN_KEYS and not key.startswith("enrichment.")}
     writer = _Writer(slots=answer.slots if answer else ())
@@ -98,15 +100,15 @@ def make_form(
     if level is not None:
         writer.value("log.level", level[0])
         writer.value("severity_number", level[1])
-    writer.value("log.record.template", outcome.template)
+    writer.value("log.record.template", template)
     writer.value("enrichment.signature", outcome.signature)
     writer.value("enrichment.status", status)
     writer.value("enrichment.window", window)
     writer.value("enrichment.pane", pane)
     if answer is not None and outcome.answer is not None:
         _write_answer(writer, outcome.answer, answer, quality)
-        _write_slots(writer, answer.slots, holes(outcome.template), taken=frozenset(static) | OWN_KEYS)
-    return writer.form(outcome.template)
+        _write_slots(writer, answer.slots, holes(template), taken=frozenset(static) | OWN_KEYS)
+    return writer.form(template)
 
 
 def _write_answer(writer: _Writer, stored: StoredAnswer, answer: Answer, quality: Mapping[str, str]) -> None:

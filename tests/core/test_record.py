@@ -162,6 +162,12 @@ def test_slots_become_fields_by_their_ecs_name_or_under_enrichment():
     assert found["enrichment.summary"] == "ann at 10.0.0.7, 100% of ann"
 
 
+def test_what_tells_events_apart_that_are_asked_one_by_one_is_no_part_of_the_template():
+    outcome = an_outcome(template="started <*>\0" + "f" * 32, slots=["service.name"])
+    (found,) = records(a_renderer(outcome), a_segment(b"started cron2\n", [1]))
+    assert (found["log.record.template"], found["service.name"]) == ("started <*>", "cron2")
+
+
 def test_a_single_value_is_written_too():
     template = "started <*>"
     outcome = an_outcome(template=template, slots=["service.name"], summary="{service.name}!")
