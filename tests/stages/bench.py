@@ -77,11 +77,12 @@ class Bench:
         """Step all three stages, the clock a minute at a time, until nothing is under way."""
         async with asyncio.timeout(seconds):
             while True:
-                await self.plan.step()
-                await self.submit.step()
-                await self.track.step()
+                moved = await self.plan.step()
+                moved |= await self.submit.step()
+                moved |= await self.track.step()
                 summary = await self.store.summary(self.clock.now())
-                if until(summary) if until else not any(n for state, n in summary.batches.items() if state != "done"):
+                under_way = any(n for state, n in summary.batches.items() if state != "done")
+                if until(summary) if until else not moved and not under_way:
                     return summary
                 self.clock.time += 60.0
 

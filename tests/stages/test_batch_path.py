@@ -136,7 +136,7 @@ async def test_request_that_always_fails_ends_as_an_error(tmp_path):
         statuses = {one.status for one in await bench.store.undecided((1_794_996_000, 0))}
     assert {"failed": 2} == summary.requests
     assert {"error"} == statuses
-    assert (await_ledger := summary.cost_usd) == 0, await_ledger
+    assert summary.cost_usd == 0
 
 
 async def test_packed_request_that_is_refused_is_asked_one_by_one(tmp_path):
@@ -150,7 +150,7 @@ async def test_packed_request_that_is_refused_is_asked_one_by_one(tmp_path):
 
 async def test_only_masked_templates_leave_the_host(tmp_path):
     async with a_bench(tmp_path) as bench:
-        await bench.settle()
+        await bench.settle(until=lambda summary: summary.batches.get("open"))
         uploaded = b"".join(path.read_bytes() for path in (tmp_path / "server").rglob("*") if path.is_file())
-    assert b"went wrong" in uploaded or uploaded == b""
+    assert b"went wrong" in uploaded
     assert b"line 0" not in uploaded
