@@ -20,6 +20,8 @@ from enricher.batchserver.shapes import RequestCounts, Usage, to_error_body, to_
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from enricher.batchserver.disk import DiskThreads
+
 # How long to wait before a full or broken disk is tried again.
 DISK_RETRY_SECONDS = 2.0
 
@@ -73,7 +75,8 @@ def _line(
 class AnswerLog:
     """Both logs of one batch. `open` first, `close` last, all from one event loop."""
 
-    def __init__(self, output: Path, errors: Path) -> None:
+    def __init__(self, output: Path, errors: Path, disk: DiskThreads) -> None:
+        self._disk = disk
         self._paths = {True: output, False: errors}
         self._sizes = {True: 0, False: 0}
         self._pending: list[AnswerLine] = []
@@ -87,7 +90,7 @@ class AnswerLog:
 
     async def open(self) -> None:
         """Read what is there, and cut off a line that is not whole. Raises `OSError`."""
-        await asyncio.to_thread(self._recover)
+        await self._disk.run(self._recover)
 
     def _recover(self) -> None:
         for is_output, path in self._paths.items():
@@ -128,7 +131,7 @@ class AnswerLog:
         group, self._pending = self._pending, []
         while True:
             try:
-                await asyncio.to_thread(self._write, group)
+                await self._disk.run(self._write, group)
             except OSError as error:
                 self.trouble = to_trouble(error)
                 if self._closing.is_set():

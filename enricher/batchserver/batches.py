@@ -20,6 +20,8 @@ from enricher.errors import StoreError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from enricher.batchserver.disk import DiskThreads
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
@@ -34,8 +36,9 @@ class Books:
 class BatchRegister:
     """All batches of one state directory, the newest last."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, disk: DiskThreads) -> None:
         self._directory = directory
+        self.disk = disk
         self._books_path = directory / "books"
         self._lock = asyncio.Lock()
         self.records: dict[str, BatchRecord] = {}
@@ -71,15 +74,15 @@ class BatchRegister:
         path = self._directory / f"{record.batch.id}.json"
         async with self._lock:
             # The newest state, not the one given: another change may have overtaken this one on its way here.
-            await asyncio.to_thread(write_atomic, path, to_json(self.records[record.batch.id]))
+            await self.disk.run(write_atomic, path, to_json(self.records[record.batch.id]))
 
     async def write_books(self, books: Books) -> None:
         """Take over the books and make them durable. Raises `OSError`."""
         self.books = books
         async with self._lock:
-            await asyncio.to_thread(write_atomic, self._books_path, to_json(self.books))
+            await self.disk.run(write_atomic, self._books_path, to_json(self.books))
 
     async def forget_work(self, batch_id: str) -> None:
         """Remove the working files of a batch that ended."""
         for path in (self.input_of(batch_id), self.output_of(batch_id), self.errors_of(batch_id)):
-            await asyncio.to_thread(path.unlink, missing_ok=True)
+            await self.disk.run(path.unlink, missing_ok=True)

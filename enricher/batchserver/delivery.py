@@ -6,7 +6,6 @@ the shelf.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from enricher.batchserver.disk import write_atomic
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from enricher.batchserver.batches import BatchRegister
+    from enricher.batchserver.disk import DiskThreads
     from enricher.batchserver.faults import FaultRule
     from enricher.batchserver.files import FileShelf
     from enricher.batchserver.shapes import BatchRecord
@@ -27,13 +27,13 @@ async def deliver(
     record: BatchRecord, register: BatchRegister, shelf: FileShelf, now: float
 ) -> tuple[str | None, str | None]:
     """Put both files of a batch on the shelf; return their ids, null where there is no line. Raises `OSError`."""
-    batch_id = record.batch.id
+    batch_id, disk = record.batch.id, register.disk
     rules = [rule for rule in record.faults if rule.what in FILE_FAULTS]
     whats = {rule.what for rule in record.faults}
     none_id = "" if "empty_file_ids" in whats else None
-    output_id = await _shelve(record, register.output_of(batch_id), "output", shelf, now, rules=rules)
+    output_id = await _shelve(record, register.output_of(batch_id), "output", shelf, now, disk, rules=rules)
     error_id = await _shelve(
-        record, register.errors_of(batch_id), "error", shelf, now, keep_empty="empty_error_file" in whats
+        record, register.errors_of(batch_id), "error", shelf, now, disk, keep_empty="empty_error_file" in whats
     )
     return output_id or none_id, error_id or none_id
 
@@ -44,20 +44,21 @@ async def _shelve(
     kind: str,
     shelf: FileShelf,
     now: float,
+    disk: DiskThreads,
     *,
     rules: list[FaultRule] | None = None,
     keep_empty: bool = False,
 ) -> str | None:
     file_id = to_id("file-", record.batch.id, kind)
-    size = await asyncio.to_thread(lambda: log.stat().st_size if log.exists() else None)
+    size = await disk.run(lambda: log.stat().st_size if log.exists() else None)
     if size is None:
         return file_id if shelf.find(file_id) else None
     if size == 0 and not keep_empty:
         return None
     if rules:
-        mangled = mangle_output(await asyncio.to_thread(log.read_bytes), rules)
+        mangled = mangle_output(await disk.run(log.read_bytes), rules)
         log = log.with_suffix(f".{kind}-mangled")
-        await asyncio.to_thread(write_atomic, log, mangled)
+        await disk.run(write_atomic, log, mangled)
     await shelf.adopt(
         log,
         file_id=file_id,

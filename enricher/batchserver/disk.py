@@ -5,21 +5,26 @@ After `write_atomic` returns, a reader sees the old object or the new one, also 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import msgspec
 
 from enricher.errors import LockedError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Record = TypeVar("Record")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -61,6 +66,25 @@ def remove_temporary(directory: Path) -> None:
     """Remove what an interrupted write left behind."""
     for path in directory.glob("*.tmp"):
         path.unlink(missing_ok=True)
+
+
+class DiskThreads:
+    """Runs what touches the state directory, off the event loop.
+
+    Its own threads rather than the loop's: a cancelled task leaves its write running, and `close` waits for that, so
+    that nothing is written any more once the directory belongs to somebody else.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="batchserver-disk")
+
+    async def run(self, work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        """Call `work` in a thread and return what it returns."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *args, **kwargs))
+
+    async def close(self) -> None:
+        """Wait for what has begun; nothing runs afterwards."""
+        await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
 
 
 class DirectoryLock:

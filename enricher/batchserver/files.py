@@ -6,7 +6,6 @@ when its object and its bytes are durable, in this order; one without the other 
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import os
 import secrets
@@ -21,6 +20,8 @@ from enricher.batchserver.validation import EXPIRY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from enricher.batchserver.disk import DiskThreads
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 _WRITE_BYTES = 1024 * 1024
@@ -53,8 +54,9 @@ def discard(path: Path) -> None:
 class FileShelf:
     """All files of one state directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, disk: DiskThreads) -> None:
         self._directory = directory
+        self._disk = disk
         self._records: dict[str, FileRecord] = {}
         self._hidden: dict[str, int] = {}
 
@@ -103,7 +105,7 @@ class FileShelf:
                     tally.add(chunk)
                     buffer += chunk
                     if len(buffer) >= _WRITE_BYTES:
-                        await asyncio.to_thread(stream.write, bytes(buffer))
+                        await self._disk.run(stream.write, bytes(buffer))
                         buffer.clear()
                 stream.write(buffer)
         except BaseException:
@@ -130,7 +132,7 @@ class FileShelf:
         self, path: Path, *, file_id: str, filename: str, purpose: str, now: float, expires_after_seconds: int | None
     ) -> FileObject:
         """Move the bytes at `path` onto the shelf under `file_id`; again with the same id is the same file, once."""
-        size = await asyncio.to_thread(lambda: path.stat().st_size)
+        size = await self._disk.run(lambda: path.stat().st_size)
         record = FileRecord(
             created=now,
             file=FileObject(
@@ -142,7 +144,7 @@ class FileShelf:
                 purpose=purpose,
             ),
         )
-        await asyncio.to_thread(self._place, path, record)
+        await self._disk.run(self._place, path, record)
         self._records[file_id] = record
         return record.file
 
@@ -155,7 +157,7 @@ class FileShelf:
     async def delete(self, file_id: str) -> None:
         """Remove a file and its bytes."""
         self._records.pop(file_id, None)
-        await asyncio.to_thread(self._remove, file_id)
+        await self._disk.run(self._remove, file_id)
 
     def _remove(self, file_id: str) -> None:
         (self._directory / f"{file_id}.json").unlink(missing_ok=True)

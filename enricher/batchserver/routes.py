@@ -205,7 +205,13 @@ class Routes:
                 400, "Streaming is not passed on by this server.", code="unsupported_value", param="stream"
             )
         status, answer = await self._backend.answer(request.path, body)
-        return web.Response(status=status, body=to_json(answer), content_type="application/json")
+        try:
+            content = to_json(answer)
+        except UnicodeEncodeError as error:
+            raise RefusedError(
+                502, "The upstream's answer is not valid Unicode.", code="bad_upstream_answer"
+            ) from error
+        return web.Response(status=status, body=content, content_type="application/json")
 
     async def _report_health(self, _request: web.Request) -> web.StreamResponse:
         return _answer({"status": "ok"})

@@ -17,13 +17,13 @@ import msgspec
 from aiohttp import web
 
 from enricher.batchserver.batches import BatchRegister
-from enricher.batchserver.disk import DirectoryLock
+from enricher.batchserver.disk import DirectoryLock, DiskThreads
 from enricher.batchserver.files import FileShelf
 from enricher.batchserver.routes import Routes
 from enricher.batchserver.runner import BatchRunner
 from enricher.batchserver.scripted import ScriptedFaults
 from enricher.batchserver.shapes import RefusedError, to_error_body
-from enricher.errors import ConfigError
+from enricher.errors import ConfigError, EnricherError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -58,8 +58,9 @@ class BatchServer:
         self._backend = backend
         self._clock = clock
         self._lock = DirectoryLock(settings.state_dir)
-        self._shelf = FileShelf(settings.state_dir / "files")
-        self._register = BatchRegister(settings.state_dir / "batches")
+        self._disk = DiskThreads()
+        self._shelf = FileShelf(settings.state_dir / "files", self._disk)
+        self._register = BatchRegister(settings.state_dir / "batches", self._disk)
         self._http: web.AppRunner | None = None
         self._faults: ScriptedFaults | None = None
         self._runner: BatchRunner | None = None
@@ -128,6 +129,7 @@ class BatchServer:
         if self._runner is not None:
             await self._runner.close()
         await self._backend.close()
+        await self._disk.close()
         self._lock.release()
 
     def snapshot(self) -> ServerSnapshot:
@@ -173,6 +175,8 @@ async def _answer_errors(
     except web.HTTPException as error:
         status = error.status
         body = to_error_body(f"{error.reason} ({request.method} {request.path[:200]})", status=status)
+    except EnricherError as error:
+        status, body = 500, to_error_body(str(error), status=500, code="backend_failed")
     except OSError as error:
         status = 500
         body = to_error_body(f"The server cannot use its disk: {error.strerror or error}", status=status)

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from enricher.batchserver.backend_schema import SchemaBackend
 from enricher.batchserver.faults import FaultScript
@@ -116,13 +116,14 @@ class Bench:
     async def crash(self):
         """End everything of the server as SIGKILL would: nothing is finished, nothing is written any more."""
         runner = self.server._runner
-        runner._is_stopping.set()
+        runner._stopping.set()
         tasks = [run.task for run in runner._runs.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.server._http.cleanup()
         self.server._http = None
+        await self.server._disk.close()
         self.server._lock.release()
 
 
@@ -141,7 +142,9 @@ async def serve(tmp_path, clock):
         script = FaultScript.from_mapping({"fault": faults}) if faults else None
         server = BatchServer(ServerSettings(faults=script, **settings), backend or SchemaBackend(clock), clock)
         url = await server.start()
-        bench = Bench(server, url, AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=20))
+        # Without TLS, whose trust store takes longer to load than most of these tests run.
+        http = DefaultAsyncHttpxClient(verify=False)
+        bench = Bench(server, url, AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=20, http_client=http))
         benches.append(bench)
         return bench
 

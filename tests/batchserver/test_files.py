@@ -7,6 +7,7 @@ import openai
 import pytest
 
 from enricher.batchserver import files
+from enricher.batchserver.disk import DiskThreads
 from enricher.batchserver.files import FileShelf
 
 
@@ -172,7 +173,7 @@ def test_halves_of_an_interrupted_upload_are_removed(tmp_path):
         (directory / name).write_text("x")
     file = {"id": "file-2", "bytes": 1, "created_at": 1, "expires_at": None, "filename": "a", "purpose": "batch"}
     (directory / "file-2.json").write_text(json.dumps({"created": 1.0, "file": file}))
-    shelf = FileShelf(directory)
+    shelf = FileShelf(directory, DiskThreads())
     shelf.open()
     assert [] == shelf.list(None)
     assert [] == list(directory.iterdir())

@@ -13,7 +13,7 @@ from openai.types.responses import Response
 from enricher.batchserver.backend_schema import SchemaBackend
 from enricher.batchserver.server import BatchServer
 from enricher.batchserver.settings import ServerSettings
-from enricher.errors import ConfigError, LockedError, StoreError
+from enricher.errors import ConfigError, LockedError, ModelError, StoreError
 
 SCHEMA = {
     "type": "object",
@@ -127,6 +127,25 @@ async def test_single_requests_and_models_are_passed_on(serve, hand):
         await bench.client.responses.create(model="m", input="bad")
     await bench.client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hello"}])
     assert ["good", "bad", "hello"] == backend.asked
+
+
+async def test_backend_that_cannot_answer_is_told_in_the_shape_of_openai(serve, hand):
+    backend = hand({"broken": ModelError("it fell over"), "odd": (200, {"text": "\ud800"})})
+    bench = await serve(backend)
+    for prompt, status, message in (("broken", 500, "it fell over"), ("odd", 502, "not valid Unicode")):
+        with pytest.raises(openai.InternalServerError, match=message) as caught:
+            await bench.client.responses.create(model="m", input=prompt)
+        assert status == caught.value.status_code
+
+
+async def test_disk_that_refuses_an_upload_is_told(serve, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    bench = await serve()
+    monkeypatch.setattr("enricher.batchserver.files.write_atomic", refuse)
+    with pytest.raises(openai.InternalServerError, match="cannot use its disk: No space left on device"):
+        await bench.upload(b"x")
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"model":"m","input":"x","stream":true}'])
