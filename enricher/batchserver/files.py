@@ -32,7 +32,6 @@ class ReceivedFile:
     """An upload on disk that is not on the shelf yet."""
 
     path: Path
-    bytes: int
     lines: int
     is_utf8: bool
 
@@ -196,4 +195,4 @@ class _Tally:
     def result(self, path: Path) -> ReceivedFile:
         self._decode(b"", is_final=True)
         lines = self._newlines + (self._last != b"\n")
-        return ReceivedFile(path=path, bytes=self._bytes, lines=lines, is_utf8=self._is_utf8)
+        return ReceivedFile(path=path, lines=lines, is_utf8=self._is_utf8)
