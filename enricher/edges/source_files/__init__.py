@@ -1,0 +1,5 @@
+"""Log files as a source: found by patterns, followed by identity through rotation, truncation and compression."""
+
+from enricher.edges.source_files.source import FilesSource
+
+__all__ = ["FilesSource"]

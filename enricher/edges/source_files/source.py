@@ -1,0 +1,369 @@
+"""Log files as a source: the port's methods over a scanner, a reader and the descriptors.
+
+Invariants: positions move in `committed` alone, so that what was read and not committed is read again; a busy file
+never keeps a quiet one waiting; file I/O runs in a worker thread. Must never: raise for what a file does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from enricher.core.block import MAX_BLOCK_BYTES, MAX_LINE_BYTES
+from enricher.edges.source_files.discovery import Discovery
+from enricher.edges.source_files.identity import HEAD_BYTES, MARKER_BYTES
+from enricher.edges.source_files.reader import PLAIN, Reading, Stream, read_lines
+from enricher.edges.source_files.scanning import Scanner, readable
+from enricher.edges.source_files.tracking import Descriptors, ReplacedError, Tracked, with_head
+from enricher.ports import Chunk, SkippedFile, SourceProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from enricher.core.block import FileState
+    from enricher.telemetry import Telemetry
+
+WORTH_READING_BYTES: Final = 256 * 1024
+"""Less than this waits in its file for more."""
+_MAX_DESCRIPTORS: Final = 256
+_MAX_COMPRESSED: Final = 2
+"""Compressed files read at a time: each holds a decompressor, whose dictionary may be large."""
+_MAX_STATE_CHUNKS: Final = 1000
+_LEFT_OUT_SECONDS: Final = 15 * 60.0
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What lies behind a chunk that was handed out."""
+
+    file: Tracked
+    chunk: Chunk
+    reading: Reading
+    drained: bool
+    """The file ends with it for good."""
+
+
+class FilesSource:
+    """Files below directories, followed by identity; implements `ports.Source`.
+
+    `start`: what to do with what is there at the very first run: `beginning`, `end`, or `since:24h` (files changed
+    since then). `once`: what the files hold when they are first seen, to the end. `own_directories` are never read.
+    """
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the port's own word
+        include: Sequence[str],
+        exclude: Sequence[str],
+        *,
+        start: str,
+        once: bool,
+        own_directories: Sequence[str | os.PathLike[str]],
+        host: str,
+        telemetry: Telemetry,
+        linger_seconds: float = 10.0,
+        max_line_bytes: int = MAX_LINE_BYTES,
+    ) -> None:
+        self.id = id
+        self._once = once
+        self._linger_seconds = linger_seconds
+        self._line_bytes = max_line_bytes
+        self._telemetry = telemetry
+        self._descriptors = Descriptors(_MAX_DESCRIPTORS)
+        self._scanner = Scanner(
+            source=id,
+            host=host,
+            discovery=Discovery(include, exclude, own_directories, os.getcwd()),
+            descriptors=self._descriptors,
+            telemetry=telemetry,
+            skip_older_than=_skip_older_than(start),
+            once=once,
+            line_bytes=max_line_bytes,
+        )
+        self._turn = 0
+        self._last_served: dict[Tracked, int] = {}
+        self._reads: dict[int, _Read] = {}
+        self._accepted: dict[FileState, _Read] = {}
+        self._progress = SourceProgress(
+            files=0, degraded=0, unread_bytes=0, oldest_unread_at=None, read_through=None, left_out=(), exhausted=False
+        )
+
+    async def start(self, states: Sequence[FileState]) -> None:
+        """Take the registry rows of this source."""
+        self._scanner.take(states)
+
+    async def scan(self, now: float) -> Sequence[SkippedFile]:
+        """Look at the disk."""
+        skipped = await asyncio.to_thread(self._scanner.scan, now)
+        self._progress = self._measure(now)
+        return skipped
+
+    async def read(self, now: float, *, flush: bool) -> Sequence[Chunk]:
+        """Up to 4 MiB of whole lines, and chunks without lines for rows that have other news."""
+        chunks = await asyncio.to_thread(self._read, now, flush=flush)
+        self._progress = self._measure(now)
+        return chunks
+
+    def accept(
+        self, chunk: Chunk, taken: int, *, partial: bytes, anchor: float | None, learned: bool | None
+    ) -> FileState:
+        """The row after the first `taken` bytes of a chunk became events; what was seen behind it joins `partial`."""
+        read = self._reads[id(chunk)]
+        file, row, reading = read.file, chunk.file, read.reading
+        whole = taken == chunk.length
+        state = replace(
+            row,
+            path=file.path,
+            position=row.position + taken,
+            marker=reading.marker if whole else (row.marker + chunk.data[:taken])[-MARKER_BYTES:],
+            partial=partial + reading.tail,
+            anchor=anchor,
+            learned=learned,
+            size_seen=file.size,
+            mtime_seen=file.mtime,
+            gone_at=chunk.read_at if read.drained else file.gone_at,
+        )
+        state = with_head(state, file.head)
+        self._accepted[replace(state, id=0)] = read
+        return state
+
+    def committed(self, files: Sequence[FileState]) -> None:
+        """Positions move."""
+        for state in files:
+            read = self._accepted.pop(replace(state, id=0), None)
+            if read is None:
+                continue
+            file = read.file
+            file.row = state
+            file.dirty = state.path != file.path
+            file.looked_to = max(file.looked_to, file.read_end, read.reading.looked_to)
+            if read.drained:
+                file.done, file.gone_at = True, state.gone_at
+            if self._once and read.reading.at_end:
+                file.done = True
+            if not file.present and not read.chunk.data:
+                file.lost_bytes = 0
+            if read.chunk.lost_bytes and read.chunk.data:
+                self._telemetry.line_cut(source=self.id, path=readable(file.path), lost_bytes=read.chunk.lost_bytes)
+            file.unread_since = file.unread_since if file.unread else None
+            file.reached()
+        self._accepted.clear()
+        self._progress = self._measure(self._scanner.scanned_at or 0.0)
+
+    def progress(self, now: float) -> SourceProgress:  # noqa: ARG002 - the port's signature: other sources may need it
+        """How far it was after the last scan, read or commit."""
+        return self._progress
+
+    async def close(self) -> None:
+        """Close every descriptor."""
+        self._descriptors.close_all()
+
+    # -- reading
+
+    def _read(self, now: float, *, flush: bool) -> list[Chunk]:
+        self._reads.clear()
+        self._accepted.clear()
+        self._turn += 1
+        chunks: list[Chunk] = []
+        for file, share in self._shares(now, flush=flush):
+            read = self._read_file(file, share, now)
+            if read is not None:
+                chunks.append(read.chunk)
+                self._reads[id(read.chunk)] = read
+                self._last_served[file] = self._turn
+        return chunks
+
+    def _shares(self, now: float, *, flush: bool) -> Iterator[tuple[Tracked, int]]:
+        """The files to read now and how much of each: those that waited longest, and the small ones whole.
+
+        What small files leave is shared by the large ones. Reading may yield less than its share, which then goes to
+        those behind it: the share is worked out file by file.
+        """
+        ready = [file for file in self._scanner.files if self._is_ready(file, now, flush=flush)]
+        silent = [file for file in ready if not self._has_content(file)]
+        for file in silent[:_MAX_STATE_CHUNKS]:
+            yield file, 0
+        loud = [file for file in ready if self._has_content(file)]
+        if self._once:
+            loud.sort(key=lambda file: file.path)
+        else:
+            loud.sort(key=lambda file: self._last_served.get(file, 0))
+        compressed = [file for file in loud if file.row.codec != PLAIN][:_MAX_COMPRESSED]
+        loud = [file for file in loud if file.row.codec == PLAIN or file in compressed]
+        left = MAX_BLOCK_BYTES
+        if not self._once:
+            loud = sorted(loud[: MAX_BLOCK_BYTES // WORTH_READING_BYTES], key=lambda file: file.unread)
+        for at, file in enumerate(loud):
+            if left < WORTH_READING_BYTES:
+                return
+            share = left if self._once else max(WORTH_READING_BYTES, left // (len(loud) - at))
+            yield file, share
+            read = next((read for read in self._reads.values() if read.file is file), None)
+            left -= len(read.chunk.data) if read else 0
+
+    def _has_content(self, file: Tracked) -> bool:
+        waiting = file.unread or file.row.partial or self._holds_back(file)
+        return bool(file.present and not file.done and (waiting or self._once))
+
+    def _is_ready(self, file: Tracked, now: float, *, flush: bool) -> bool:
+        """Whether reading it now is worth a commit."""
+        if not file.present:
+            return bool(file.dirty or file.row.partial or file.lost_bytes)
+        if file.degraded_since is not None or file.done:
+            return file.dirty
+        if self._once or file.dirty:
+            return True
+        unread = file.unread
+        if unread:
+            waited = now - (file.unread_since if file.unread_since is not None else now)
+            hurried = flush or file.renamed or file.deleted or file.row.codec != PLAIN
+            if hurried or unread >= WORTH_READING_BYTES or waited >= self._linger_seconds:
+                return True
+        return file.is_quiet(now) and self._holds_back(file)
+
+    def _holds_back(self, file: Tracked) -> bool:
+        """Whether quiet makes an event of what was seen: whole lines; the unended one of a file that was left."""
+        return b"\n" in file.row.partial or (
+            (file.renamed or file.deleted) and max(file.read_end, file.looked_to) > file.row.position
+        )
+
+    def _read_file(self, file: Tracked, share: int, now: float) -> _Read | None:
+        if not file.present:
+            return self._last_words(file, now)
+        reading = None
+        if self._has_content(file) and file.degraded_since is None:
+            try:
+                stream = self._descriptors.stream(file)
+                hole = self._hole(file, stream)
+                reading = hole or self._lines(file, stream, share, now)
+                if reading is not None and not file.row.identity and reading.data:
+                    self._identify(file, stream, reading)
+            except (ReplacedError, FileNotFoundError):
+                file.checked = None
+            except OSError as error:
+                self._scanner.degrade(file, error, now)
+        if reading is None:
+            return self._made(file, Reading(marker=file.row.marker, tail=file.row.partial), now) if file.dirty else None
+        drained = reading.at_end and file.row.codec != PLAIN and (self._once or file.is_quiet(now))
+        final = reading.at_end and (self._once or file.is_quiet(now))
+        return self._made(file, reading, now, final=final, drained=drained)
+
+    def _lines(self, file: Tracked, stream: Stream, share: int, now: float) -> Reading | None:
+        """Lines that are new, or that nothing more is waited for; None if there are none."""
+        row = file.row
+        left = file.renamed or file.deleted or row.codec != PLAIN
+        whole = file.end is None or file.size <= file.end
+        reading = read_lines(
+            stream,
+            position=row.position,
+            marker=row.marker,
+            held=row.partial,
+            limit_bytes=share,
+            end=file.end,
+            line_bytes=self._line_bytes,
+            looked_to=file.looked_to,
+            to_the_last_byte=whole if self._once else left and file.is_quiet(now),
+        )
+        if reading.changed:
+            file.checked = None
+            return None
+        if stream.damage:
+            hint = "what was before the damage was read; restore the rest from a copy"
+            self._scanner.tell(file.path, "unreadable", f"damaged: {stream.damage}", hint)
+        if row.head_bytes < HEAD_BYTES and row.codec == PLAIN:
+            file.head = stream.pread(HEAD_BYTES, 0)
+        ended = reading.at_end and (self._once or file.is_quiet(now))
+        if reading.length > len(row.partial) or (ended and reading.length):
+            return reading
+        file.looked_to = max(file.looked_to, reading.looked_to)
+        if ended and (self._once or row.codec != PLAIN):
+            # Nothing more will come: that is worth a row where there is one, or where restarts must know it.
+            file.done = True
+            if row.codec != PLAIN:
+                file.gone_at, file.dirty = now, True
+        return None
+
+    def _hole(self, file: Tracked, stream: Stream) -> Reading | None:
+        """NULs at the very start: what a writer leaves that goes on behind a truncation."""
+        if file.row.position or file.row.partial or stream.pread(1, 0) != b"\x00":
+            return None
+        start = stream.text_start(0)
+        if start is None:
+            return None
+        marker = stream.pread(min(MARKER_BYTES, start), max(0, start - MARKER_BYTES))
+        return Reading(length=start, lost_bytes=start, marker=marker, looked_to=start)
+
+    def _identify(self, file: Tracked, stream: Stream, reading: Reading) -> None:
+        first = reading.data
+        if file.started_inside:
+            begin = 3 if file.head.startswith(b"\xef\xbb\xbf") else 0
+            first = stream.pread(self._line_bytes + 1, begin)
+        self._scanner.identify(file, first[: first.find(b"\n") if b"\n" in first else None][: self._line_bytes])
+
+    def _last_words(self, file: Tracked, now: float) -> _Read:
+        """What the row of a file that is gone still holds: its partial, then the count of what was lost with it."""
+        row = file.row
+        marker = (row.marker + row.partial)[-MARKER_BYTES:]
+        if row.partial:
+            data = row.partial if row.partial.endswith(b"\n") else row.partial + b"\n"
+            if not row.identity:
+                self._scanner.identify(file, data[: data.find(b"\n")])
+            return self._made(file, Reading(data=data, length=len(row.partial), marker=marker), now, final=True)
+        lost = file.lost_bytes
+        return self._made(file, Reading(length=lost, lost_bytes=lost, marker=marker), now)
+
+    def _made(
+        self, file: Tracked, reading: Reading, now: float, *, final: bool = False, drained: bool = False
+    ) -> _Read:
+        chunk = Chunk(
+            file=file.row,
+            data=reading.data,
+            length=reading.length,
+            lost_bytes=reading.lost_bytes,
+            final=final,
+            fallback=file.mtime if self._once else now,
+            read_at=now,
+        )
+        # Bytes behind the chunk that are still in a plain file are read from there again, unless it may lose them.
+        keep = reading.at_end or file.row.codec != PLAIN or not reading.data
+        return _Read(file, chunk, reading if keep else replace(reading, tail=b""), drained)
+
+    # -- telling how far
+
+    def _measure(self, now: float) -> SourceProgress:
+        files = self._scanner.files
+        live = [file for file in files if file.present]
+        degraded = [file for file in live if file.degraded_since is not None]
+        left_out = {file for file in degraded if now - (file.degraded_since or 0.0) >= _LEFT_OUT_SECONDS}
+        counted = [file for file in live if file not in left_out]
+        counted += [file for file in files if not file.present and file.row.partial]
+        unread = [file.unread_since for file in live if file.unread_since is not None]
+        times = [file.through for file in counted]
+        scanned_at = self._scanner.scanned_at
+        return SourceProgress(
+            files=len(live),
+            degraded=len(degraded) + len(self._scanner.unreadable),
+            unread_bytes=sum(file.unread for file in live),
+            oldest_unread_at=min(unread, default=None),
+            read_through=None if None in times else min((t for t in times if t is not None), default=scanned_at),
+            left_out=tuple(sorted({file.path for file in left_out} | self._scanner.unreadable)),
+            exhausted=self._once
+            and scanned_at is not None
+            and not any(self._is_ready(file, now, flush=True) for file in files),
+        )
+
+
+def _skip_older_than(start: str) -> float | None:
+    """Seconds since its last change from which a file of the first run counts as read; None: no file does."""
+    if start == "beginning":
+        return None
+    if start == "end":
+        return float("-inf")
+    match = re.fullmatch(r"since:([1-9][0-9]*)([smhd])", start)
+    if match is None:
+        raise ValueError(f"start is beginning, end or since: with a duration, not {start!r}")
+    return float(int(match[1]) * _SECONDS[match[2]])

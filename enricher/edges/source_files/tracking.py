@@ -1,0 +1,218 @@
+"""What is known of each file between two scans, and the descriptors that are kept open.
+
+A tracked file is its registry row as committed, plus what was seen on disk since: nothing in here is durable, and all
+of it can be found out again.
+
+Invariant: only `FilesSource.committed` moves a row. Must never: decide what a file is (`identity`), or read lines.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+from enricher.core.block import FileState
+from enricher.edges.source_files.identity import MARKER_BYTES, birth_of
+from enricher.edges.source_files.reader import PLAIN, Stream, open_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+QUIET_SECONDS: Final = 5.0
+"""After so long without a change a file's last event is taken to be whole."""
+ROTATED_SECONDS: Final = 60.0
+"""So long a renamed file that no pattern matches is watched for late writers after it was drained."""
+_MAX_GOALS: Final = 64
+
+
+@dataclass(slots=True, eq=False)
+class Tracked:
+    """One file that is followed."""
+
+    row: FileState
+    path: bytes
+    """Where it is now; the row has it after the next commit."""
+    size: int = 0
+    mtime: float = 0.0
+    changed_at: float = 0.0
+    """Wall time of its last change, as far as it is known."""
+    head: bytes = b""
+    started_inside: bool = False
+    """Reading began behind its first line (`start = "end"`)."""
+    looked_to: int = 0
+    """How far its content was looked through; behind the read bytes only where no line ended yet."""
+    unread_since: float | None = None
+    present: bool = False
+    outside: bool = False
+    """No pattern matches its path: it is followed because it was renamed."""
+    renamed: bool = False
+    deleted: bool = False
+    """No path leads to it any more, but a descriptor does."""
+    checked: tuple[int, float] | None = None
+    """Size and mtime with which its content was last compared with the row."""
+    dirty: bool = False
+    """The row has news to commit even if no line is read."""
+    done: bool = False
+    end: int | None = None
+    """`once`: what it held when it was first seen."""
+    degraded_since: float | None = None
+    gone_at: float | None = None
+    lost_bytes: int = 0
+    """Bytes known to have been there and not read when it went."""
+    through: float | None = None
+    goals: deque[tuple[float, int]] = field(default_factory=deque)
+    """(time, size then), for sizes not read to yet."""
+
+    @property
+    def read_end(self) -> int:
+        """Offset behind the last byte that the row holds."""
+        return self.row.position + len(self.row.partial)
+
+    @property
+    def before(self) -> bytes:
+        """The bytes that must lie before `read_end`."""
+        return (self.row.marker + self.row.partial)[-MARKER_BYTES:]
+
+    @property
+    def unread(self) -> int:
+        """Bytes on disk that were not looked at; for compressed files their whole size until they are done."""
+        if self.row.codec != PLAIN:
+            return 0 if self.done else self.size
+        end = self.size if self.end is None else min(self.size, self.end)
+        return max(0, end - max(self.read_end, self.looked_to))
+
+    @property
+    def settled(self) -> int:
+        """Offset up to which every whole line belongs to a committed event."""
+        return self.row.position if b"\n" in self.row.partial else max(self.read_end, self.looked_to)
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether nothing was written to it for a while."""
+        return now - self.changed_at >= QUIET_SECONDS
+
+    def aim(self, now: float) -> None:
+        """Remember that it has its size now, to say later that it was read so far."""
+        if self.is_read_to(self.size):
+            self.through = now
+            self.goals.clear()
+        elif self.goals and self.goals[-1][1] == self.size:
+            self.goals[-1] = (now, self.size)
+        else:
+            self.goals.append((now, self.size))
+            if len(self.goals) > _MAX_GOALS:  # thinned: what is left out only makes `through` later than it could be
+                self.goals = deque(goal for at, goal in enumerate(self.goals) if at % 2)
+
+    def reached(self) -> None:
+        """Draw the consequences of a commit."""
+        while self.goals and self.is_read_to(self.goals[0][1]):
+            self.through = self.goals.popleft()[0]
+
+    def is_read_to(self, size: int) -> bool:
+        """Whether it was read to a size that it had."""
+        return self.done or (self.row.codec == PLAIN and self.settled >= size)
+
+    def seen(self, stat: os.stat_result, now: float) -> None:
+        """Take over what stat says."""
+        if (stat.st_size, stat.st_mtime) != (self.size, self.mtime):
+            # A file met for the first time was last written when it says so, not when we came.
+            self.changed_at = min(now, stat.st_mtime) if self.checked is None else now
+            self.size, self.mtime = stat.st_size, stat.st_mtime
+        self.present = True
+        self.deleted = False
+
+
+def new_row(source: str, path: bytes, stat: os.stat_result, birth: str, codec: str) -> FileState:
+    """A registry row for a file never met before."""
+    return FileState(
+        id=0,
+        source=source,
+        path=path,
+        device=stat.st_dev,
+        inode=stat.st_ino,
+        birth=birth,
+        head_bytes=0,
+        head_hash=sha256(b"").digest(),
+        marker=b"",
+        codec=codec,
+        generation=0,
+        identity="",
+        position=0,
+        partial=b"",
+        anchor=None,
+        learned=None,
+        size_seen=0,
+        mtime_seen=0.0,
+        gone_at=None,
+    )
+
+
+def with_head(row: FileState, head: bytes) -> FileState:
+    """The row with a fingerprint of a head that has grown."""
+    if len(head) <= row.head_bytes:
+        return row
+    return replace(row, head_bytes=len(head), head_hash=sha256(head).digest())
+
+
+class ReplacedError(Exception):
+    """Another file lies at the path than the one that was to be opened."""
+
+
+class Descriptors:
+    """Open files. The least recently used one is closed first, those of deleted files last: they cannot be reopened."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open: OrderedDict[Tracked, tuple[int, Stream]] = OrderedDict()
+
+    def stream(self, file: Tracked) -> Stream:
+        """The content of a file. OSError if it cannot be opened, ReplacedError if its path leads elsewhere."""
+        if file in self._open:
+            self._open.move_to_end(file)
+            return self._open[file][1]
+        descriptor = open_file(file.path)
+        stat = os.fstat(descriptor)
+        if (stat.st_dev, stat.st_ino) != (file.row.device, file.row.inode):
+            os.close(descriptor)
+            raise ReplacedError
+        return self.keep(file, descriptor)
+
+    def keep(self, file: Tracked, descriptor: int) -> Stream:
+        """Take over a descriptor that is open already."""
+        self.close(file)
+        while len(self._open) >= self._limit:
+            self.close(next((other for other in self._open if not other.deleted), next(iter(self._open))))
+        stream = open_stream(descriptor, file.row.codec)
+        self._open[file] = (descriptor, stream)
+        return stream
+
+    def stat(self, file: Tracked) -> os.stat_result | None:
+        """What the open descriptor of a file says; None if there is none."""
+        return os.fstat(self._open[file][0]) if file in self._open else None
+
+    def birth(self, file: Tracked) -> str:
+        """The birth of an open file."""
+        return birth_of(self._open[file][0])
+
+    def close(self, file: Tracked) -> None:
+        """Close a file if it is open."""
+        if file in self._open:
+            os.close(self._open.pop(file)[0])
+
+    def close_all(self) -> None:
+        """Close every file."""
+        for file in list(self._open):
+            self.close(file)
+
+    def __iter__(self) -> Iterator[Tracked]:
+        return iter(self._open)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+
+def open_file(path: bytes) -> int:
+    """Open for reading; never waits, not even for a FIFO that took the place of a file."""
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)

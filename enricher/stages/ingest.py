@@ -1,0 +1,176 @@
+"""Ingest: lines are read, windowed and named, and made durable together with the file positions.
+
+Finds what each source has that is new, keys it in a worker thread (`core.keying`), and commits one block per read: the
+lines, the positions behind them, and the merges that new shapes caused. Only then does the source move on.
+
+Invariant: a position never moves without its lines. Must never: look at a line itself, or call another stage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from enricher.core.block import Block, BlockCounts
+from enricher.core.keying import EVENT_FORMAT, Keyed, Keying, KeyingRule, Reading, key_lines, sum_counts, sum_origins
+from enricher.core.merge import Merger
+from enricher.core.signature import ShapeIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from enricher.core.merge import Merge
+    from enricher.core.skeleton import Shape
+    from enricher.ports import Chunk, Clock, Source, Store
+    from enricher.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestSource:
+    """A source and how its lines are looked at."""
+
+    source: Source
+    rule: KeyingRule
+
+
+@dataclass(slots=True)
+class _Feed:
+    source: Source
+    keying: Keying
+    index: ShapeIndex
+
+
+class Ingest:
+    """The first stage. `start` once, then `step` as long as there is something to read."""
+
+    def __init__(self, *, store: Store, sources: Sequence[IngestSource], clock: Clock, telemetry: Telemetry) -> None:
+        self._store = store
+        self._clock = clock
+        self._telemetry = telemetry
+        self._feeds = [_Feed(source=one.source, keying=Keying(one.rule), index=ShapeIndex()) for one in sources]
+        self._shapes = _Shapes()
+
+    async def start(self) -> None:
+        """Take up the registry, the shapes and their merges where the last process left them.
+
+        Raises StoreError. A process that died between numbering shapes and committing their block has left merges out:
+        replaying all shapes finds them again.
+        """
+        rows = await self._store.shapes()
+        merges: list[Merge] = []
+        for row in rows:
+            merges += self._shapes.add(row.id, row.shape)
+        if merges:
+            await self._store.commit_merges(merges, self._clock.now())
+        known = [(row.id, row.shape) for row in rows if row.shape.format != EVENT_FORMAT]
+        for feed in self._feeds:
+            feed.index.load(known)
+            await feed.source.start(await self._store.files(feed.source.id))
+
+    async def step(self, *, flush: bool = False) -> int:
+        """Scan, read and commit once per source; returns how many events were made durable. Raises StoreError.
+
+        `flush` reads what would otherwise wait in its file for more.
+        """
+        events = 0
+        for feed in self._feeds:
+            now = self._clock.now()
+            for skipped in await feed.source.scan(now):
+                self._telemetry.file_skipped(source=feed.source.id, skipped=skipped)
+            chunks = await feed.source.read(now, flush=flush)
+            if chunks:
+                events += await self._commit(feed, chunks, now)
+            progress = feed.source.progress(now)
+            self._telemetry.source_progressed(source=feed.source.id, progress=progress, now=now)
+        return events
+
+    async def _commit(self, feed: _Feed, chunks: Sequence[Chunk], now: float) -> int:
+        naming = _Naming(self._store, self._shapes, now)
+        keyed = await asyncio.to_thread(_key_all, feed, chunks, naming)
+        files = [
+            feed.source.accept(
+                chunk, chunk.length - len(one.held), partial=one.held, anchor=one.anchor, learned=one.learned
+            )
+            for chunk, one in zip(chunks, keyed, strict=True)
+        ]
+        counts = sum_counts([one.counts for one in keyed])
+        block = Block(
+            segments=tuple(segment for one in keyed for segment in one.segments),
+            files=tuple(files),
+            merges=tuple(naming.merges),
+            counts=counts,
+        )
+        receipt = await self._store.commit_block(block, now)
+        feed.source.committed(receipt.files)
+        self._telemetry.block_committed(
+            source=feed.source.id,
+            lines=counts.lines,
+            events=counts.events,
+            size_bytes=sum(chunk.length - len(one.held) for chunk, one in zip(chunks, keyed, strict=True)),
+            blank=counts.blank,
+            dropped=counts.dropped,
+            lost_bytes=counts.lost_bytes,
+            origins=sum_origins([one.origins for one in keyed]),
+            late_events=receipt.late_events,
+            new_shapes=naming.new_shapes,
+        )
+        return counts.events
+
+
+class _Shapes:
+    """The shapes met so far, of all sources, and what they merge into."""
+
+    def __init__(self) -> None:
+        self._merger = Merger()
+        self.newest = 0
+
+    def add(self, row_id: int, shape: Shape) -> list[Merge]:
+        """Take in a shape; a single event's is never merged."""
+        self.newest = max(self.newest, row_id)
+        return [] if shape.format == EVENT_FORMAT else self._merger.add(row_id, shape)
+
+
+class _Naming:
+    """Numbers new shapes from the worker thread, on the loop that made it, and collects the merges they cause."""
+
+    def __init__(self, store: Store, shapes: _Shapes, now: float) -> None:
+        self.merges: list[Merge] = []
+        self.new_shapes = 0
+        self._store = store
+        self._shapes = shapes
+        self._now = now
+        self._loop = asyncio.get_running_loop()
+
+    def intern(self, shapes: list[Shape]) -> list[int]:
+        """Row ids of shapes; blocks the thread. Raises StoreError."""
+        row_ids = asyncio.run_coroutine_threadsafe(self._number(shapes), self._loop).result()
+        newest = self._shapes.newest
+        for row_id, shape in sorted(zip(row_ids, shapes, strict=True), key=lambda pair: pair[0]):
+            self.merges += self._shapes.add(row_id, shape)
+        self.new_shapes += sum(row_id > newest for row_id in row_ids)
+        return row_ids
+
+    async def _number(self, shapes: list[Shape]) -> list[int]:
+        return await self._store.intern_shapes(shapes, self._now)
+
+
+def _key_all(feed: _Feed, chunks: Sequence[Chunk], naming: _Naming) -> list[Keyed]:
+    return [_key(feed, chunk, naming) for chunk in chunks]
+
+
+def _key(feed: _Feed, chunk: Chunk, naming: _Naming) -> Keyed:
+    if not chunk.data:
+        # News of a file without lines: it moved, it is gone, or something of it is lost.
+        counts = BlockCounts(lines=0, events=0, blank=0, dropped=0, lost_bytes=chunk.lost_bytes)
+        state = chunk.file
+        return Keyed(segments=(), held=b"", anchor=state.anchor, learned=state.learned, counts=counts, origins={})
+    reading = Reading(
+        file=chunk.file,
+        data=chunk.data,
+        lost_bytes=chunk.lost_bytes,
+        final=chunk.final,
+        fallback=chunk.fallback,
+        read_at=chunk.read_at,
+    )
+    return key_lines(reading, feed.keying, feed.index, naming.intern)
