@@ -15,9 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 
 from enricher.core.block import Block, BlockCounts, FileState, Segment
 from enricher.core.skeleton import Shape
+from enricher.edges import store_sqlite
 from enricher.edges.store_sqlite import SqliteStore, codec, connection
 from enricher.errors import LockedError, StoreError, StoreVersionError
 
@@ -296,7 +298,7 @@ async def test_a_damaged_segment_is_buried_and_every_other_event_stays_where_it_
 
 
 @pytest.mark.parametrize("column", ["data", "shapes", "window_index"])
-@pytest.mark.parametrize("damage", [b"", b"\x28\xb5\x2f\xfd", b"x" * 40])
+@pytest.mark.parametrize("damage", [b"", b"\x28\xb5\x2f\xfd", b"x" * 40, zstandard.compress(b"another length")])
 async def test_damage_anywhere_in_a_segment_is_seen(tmp_path, column, damage):
     store = await SqliteStore.open(tmp_path)
     await store.intern_shapes([a_shape("a")], 0.0)
@@ -462,6 +464,18 @@ async def test_space_is_given_back_when_a_pane_is_done(tmp_path):
     assert full > 4_000_000
     assert after.spool_bytes == 0
     assert size_bytes < 1_000_000
+
+
+async def test_only_the_segments_decoded_last_are_kept_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_sqlite, "_REMEMBERED_BYTES", 70)
+    store = await SqliteStore.open(tmp_path)
+    await store.intern_shapes([a_shape("a"), a_shape("b")], 0.0)
+    for number in range(4):
+        await store.commit_block(three_lines(number), 0.0)  # 30 bytes with its shapes
+    for _ in range(2):
+        assert [0, 18, 36, 54] == [one.segment.offset async for one in store.segments((W0, 0))]
+    assert [3, 4] == list(store._decoded)
+    await store.close()
 
 
 def a_large_block(lines: int = 35_000, shapes: int = 40) -> Block:

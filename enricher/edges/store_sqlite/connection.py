@@ -94,7 +94,7 @@ class Connection:
     def file_bytes(self) -> int:
         """Size of the database and its log."""
         path = self._directory / DATABASE_NAME
-        return sum(_size(path.with_name(path.name + suffix)) for suffix in ("", "-wal"))
+        return sum(_size(path.with_name(path.name + suffix)) or 0 for suffix in ("", "-wal"))
 
     async def _run(self, call: Callable[[], T]) -> T:
         if self._failure is not None:
@@ -148,12 +148,12 @@ class Connection:
 def _open(directory: Path, *, read_only: bool) -> Connection:
     path = directory / DATABASE_NAME
     if read_only:
-        if not path.exists():
+        if _size(path) is None:
             raise StoreError(f"{path}: there is no store", hint="`enricher run` or `enricher once` makes one")
         return Connection(_connect(path, read_only=True), directory, None)
     lock = lock_directory(directory)
     try:
-        if not path.exists():
+        if _size(path) is None:
             _create(path)
         db = _connect(path, read_only=False)
     except BaseException:
@@ -190,7 +190,7 @@ def lock_directory(directory: Path) -> int:
 
 def _create(path: Path) -> None:
     """Build an empty store under another name; it gets its own when it is whole."""
-    if path.with_name(path.name + "-wal").exists():
+    if _size(path.with_name(path.name + "-wal")) is not None:
         raise StoreError(
             f"{path}: is missing, but its write-ahead log is there",
             hint=f"put {path.name} back, or move {path.name}-wal away to start from nothing",
@@ -313,8 +313,12 @@ def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
             return StoreError(f"{path}: {error}")
 
 
-def _size(path: Path) -> int:
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None if there is none."""
     try:
         return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        hint = "run as the user that enricher runs as"
+        raise StoreError(f"{path}: cannot be looked at: {error.strerror}", hint=hint) from error
