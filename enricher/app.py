@@ -38,10 +38,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from enricher.config import Config
+    from enricher.core.books import StoreSummary
     from enricher.core.ledger import KindSeen
     from enricher.edges.systemd import Notifier
     from enricher.errors import ProviderError
-    from enricher.ports import SourceProgress, StoreSummary
+    from enricher.ports import SourceProgress
     from enricher.provider import Provider
     from enricher.telemetry import Telemetry
 

@@ -15,6 +15,7 @@ from enricher.batchserver.faults import FaultScript
 from enricher.batchserver.model_process import ModelProcess, ModelSettings, spare_threads
 from enricher.batchserver.server import BatchServer
 from enricher.batchserver.settings import ServerSettings
+from enricher.config import is_loopback
 from enricher.edges.clock_system import SystemClock
 from enricher.errors import ConfigError, UsageError
 
@@ -44,6 +45,12 @@ async def serve(
     """Serve until stopped; one line on standard output tells the address as soon as it listens."""
     if upstream and schema_only:
         raise UsageError("--upstream and --schema-only exclude each other", hint="give one of them")
+    key = environment.get("ENRICHER_SERVER_KEY") or None
+    if key is None and not is_loopback(host):
+        raise UsageError(
+            f"--listen {host}: everyone who reaches that address could use the model behind it",
+            hint="set ENRICHER_SERVER_KEY, or listen on 127.0.0.1",
+        )
     clock = SystemClock()
     backend: Backend
     if schema_only:
@@ -63,7 +70,7 @@ async def serve(
         concurrency=concurrency,
         host=host,
         port=port,
-        api_key=environment.get("ENRICHER_SERVER_KEY") or None,
+        api_key=key,
         enqueued_token_limit=enqueued_tokens,
         completion_window_seconds=window_seconds,
         faults=FaultScript.from_file(faults) if faults else None,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from enricher.app import Mode, Progress
-    from enricher.ports import StoreSummary
+    from enricher.core.books import StoreSummary
     from enricher.telemetry import Telemetry
 
 EXIT_FAILED, EXIT_USAGE, EXIT_LOCKED, EXIT_AGAIN, EXIT_CONFIG = 1, 64, 73, 75, 78

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from enricher.core.block import Block, FileState, Pane, SpooledSegment
+    from enricher.core.books import Delivery, StoreSummary, WindowReport
     from enricher.core.ledger import (
         BatchState,
         Kind,
@@ -310,87 +311,6 @@ class Store(Protocol):
 
     async def summary(self, now: float) -> StoreSummary:
         """Counts for status and metrics."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """A part as a sink has it."""
-
-    part: Part
-    sha256: str
-    size_bytes: int
-    events: int
-    lines: int
-    filtered: int
-    """Events of the part that `min_severity` left out."""
-    delivered_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRange:
-    """What a window holds of a file."""
-
-    path: bytes
-    generation: int
-    first_byte: int
-    last_byte: int
-    """One past the end of the last segment with events of the window."""
-    lines: int
-    events: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WindowReport:
-    """The books of a window, kept beyond the life of its spool."""
-
-    start: int
-    panes: tuple[Pane, ...]
-    files: tuple[FileRange, ...]
-    signatures: int
-    requests: int
-    """Requests counted to this window (the earliest that needed them)."""
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    cost_usd: float
-    batches: tuple[str, ...]
-    dead_letters: Mapping[str, int]
-    """Lines by reason."""
-    statuses: Mapping[str, int]
-    """Events by `enrichment.status`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreSummary:
-    """Counts for status, metrics and the books."""
-
-    files: tuple[FileState, ...]
-    windows: Mapping[str, int]
-    """Panes by state."""
-    oldest_open_window: int | None
-    batches: Mapping[str, int]
-    """By state."""
-    open_batches: tuple[LedgerBatch, ...]
-    requests: Mapping[str, int]
-    signatures: int
-    answers: Mapping[str, int]
-    """By status."""
-    read_lines: int
-    read_events: int
-    blank_lines: int
-    dropped_lines: int
-    lost_bytes: int
-    written_events: int
-    """Events that every sink has (delivered or filtered)."""
-    pending_events: int
-    dead_events: int
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    cost_usd: float
-    store_bytes: int
-    spool_bytes: int
-    pending_by_sink: Mapping[str, int]
 
 
 # ---------------------------------------------------------------- the batch provider

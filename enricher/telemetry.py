@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from enricher.core.books import StoreSummary
     from enricher.core.ledger import LedgerBatch
-    from enricher.ports import SkippedFile, SourceProgress, StoreSummary
+    from enricher.ports import SkippedFile, SourceProgress
 
 SKIP_REASONS: Final = (
     "unreadable", "binary", "directory", "not_regular", "vanished", "own_output", "compressed_unknown",

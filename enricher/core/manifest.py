@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from enricher.core.block import Pane
-    from enricher.ports import Delivery, FileRange, WindowReport
+    from enricher.core.books import Delivery, FileRange, WindowReport
 
 SUFFIXES: Final = {"none": "", "zstd": ".zst", "gzip": ".gz"}
 """What a compression adds to the name of a part."""

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from enricher.core.block import Pane
+from enricher.core.books import Delivery, FileRange, WindowReport
 from enricher.core.ledger import Part
 from enricher.core.manifest import build_manifest, imbalance
-from enricher.ports import Delivery, FileRange, WindowReport
 
 START = 1_795_341_600
 

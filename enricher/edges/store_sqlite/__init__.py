@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from enricher.core.block import Block, FileState, Pane, Segment
+    from enricher.core.books import Delivery, StoreSummary, WindowReport
     from enricher.core.ledger import (
         BatchState,
         Kind,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     )
     from enricher.core.merge import Merge
     from enricher.core.skeleton import Shape
-    from enricher.ports import BlockReceipt, Delivery, ShapeRow, StoreSummary, WindowReport
+    from enricher.ports import BlockReceipt, ShapeRow
 
 __all__ = ["SqliteStore"]
 
@@ -265,7 +266,9 @@ class SqliteStore:
         segment = self._decoded.get(number)
         if segment is not None:
             self._decoded.move_to_end(number)
-            panes = await self._db.read(spool.panes_of, number)
+            panes = await self._db.read(spool.panes_of, number, segment.windows)
+            if not any(pane is not None for pane in panes):
+                return None
         else:
             stored = await self._db.read(spool.load, number)
             if stored is None:
@@ -278,7 +281,7 @@ class SqliteStore:
                 return None
             self._remember(number, segment)
             panes = stored.panes
-        return None if panes is None else SpooledSegment(id=number, segment=segment, panes=panes)
+        return SpooledSegment(id=number, segment=segment, panes=panes)
 
     def _remember(self, number: int, segment: Segment) -> None:
         self._decoded[number] = segment

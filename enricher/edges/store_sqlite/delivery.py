@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from enricher.core.books import Delivery
 from enricher.core.ledger import Outcome
 from enricher.edges.store_sqlite import rows, spool
 from enricher.errors import StoreError
-from enricher.ports import Delivery
 
 if TYPE_CHECKING:
     import sqlite3

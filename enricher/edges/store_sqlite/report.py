@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from enricher.core.books import FileRange, StoreSummary, WindowReport
 from enricher.core.ledger import BatchState
 from enricher.edges.store_sqlite import rows
 from enricher.edges.store_sqlite.delivery import window_signatures
 from enricher.edges.store_sqlite.ledger import batches
-from enricher.ports import FileRange, StoreSummary, WindowReport
 
 if TYPE_CHECKING:
     import sqlite3
