@@ -7,20 +7,24 @@ never keeps a quiet one waiting; file I/O runs in a worker thread. Must never: r
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from enricher.core.block import MAX_BLOCK_BYTES, MAX_LINE_BYTES
 from enricher.edges.source_files.discovery import Discovery
 from enricher.edges.source_files.identity import HEAD_BYTES, MARKER_BYTES
-from enricher.edges.source_files.reader import PLAIN, Reading, Stream, read_lines
-from enricher.edges.source_files.scanning import Scanner, readable
+from enricher.edges.source_files.known import Known, readable
+from enricher.edges.source_files.notices import Notices
+from enricher.edges.source_files.reader import Reading, read_lines
+from enricher.edges.source_files.scanning import UTF8_BOM, Scanner
+from enricher.edges.source_files.streams import PLAIN, Stream
 from enricher.edges.source_files.tracking import Descriptors, ReplacedError, Tracked, with_head
 from enricher.ports import Chunk, SkippedFile, SourceProgress
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Sequence
 
     from enricher.core.block import FileState
@@ -74,10 +78,12 @@ class FilesSource:
         self._line_bytes = max_line_bytes
         self._telemetry = telemetry
         self._descriptors = Descriptors(_MAX_DESCRIPTORS)
+        self._notices = Notices()
+        self._known = Known(source=id, host=host, descriptors=self._descriptors, telemetry=telemetry)
         self._scanner = Scanner(
-            source=id,
-            host=host,
-            discovery=Discovery(include, exclude, own_directories, os.getcwd()),
+            known=self._known,
+            notices=self._notices,
+            discovery=Discovery(include, exclude, own_directories, Path.cwd()),
             descriptors=self._descriptors,
             telemetry=telemetry,
             skip_older_than=_skip_older_than(start),
@@ -94,13 +100,14 @@ class FilesSource:
 
     async def start(self, states: Sequence[FileState]) -> None:
         """Take the registry rows of this source."""
-        self._scanner.take(states)
+        self._scanner.first_run = not states
+        self._known.take(states)
 
     async def scan(self, now: float) -> Sequence[SkippedFile]:
         """Look at the disk."""
-        skipped = await asyncio.to_thread(self._scanner.scan, now)
+        await asyncio.to_thread(self._scanner.scan, now)
         self._progress = self._measure(now)
-        return skipped
+        return self._notices.take()
 
     async def read(self, now: float, *, flush: bool) -> Sequence[Chunk]:
         """Up to 4 MiB of whole lines, and chunks without lines for rows that have other news."""
@@ -183,7 +190,7 @@ class FilesSource:
         What small files leave is shared by the large ones. Reading may yield less than its share, which then goes to
         those behind it: the share is worked out file by file.
         """
-        ready = [file for file in self._scanner.files if self._is_ready(file, now, flush=flush)]
+        ready = [file for file in self._known if self._is_ready(file, now, flush=flush)]
         silent = [file for file in ready if not self._has_content(file)]
         for file in silent[:_MAX_STATE_CHUNKS]:
             yield file, 0
@@ -273,7 +280,7 @@ class FilesSource:
             return None
         if stream.damage:
             hint = "what was before the damage was read; restore the rest from a copy"
-            self._scanner.tell(file.path, "unreadable", f"damaged: {stream.damage}", hint)
+            self._notices.tell(file.path, "unreadable", f"damaged: {stream.damage}", hint)
         if row.head_bytes < HEAD_BYTES and row.codec == PLAIN:
             file.head = stream.pread(HEAD_BYTES, 0)
         ended = reading.at_end and (self._once or file.is_quiet(now))
@@ -300,9 +307,9 @@ class FilesSource:
     def _identify(self, file: Tracked, stream: Stream, reading: Reading) -> None:
         first = reading.data
         if file.started_inside:
-            begin = 3 if file.head.startswith(b"\xef\xbb\xbf") else 0
+            begin = len(UTF8_BOM) if file.head.startswith(UTF8_BOM) else 0
             first = stream.pread(self._line_bytes + 1, begin)
-        self._scanner.identify(file, first[: first.find(b"\n") if b"\n" in first else None][: self._line_bytes])
+        self._known.identify(file, first[: first.find(b"\n") if b"\n" in first else None][: self._line_bytes])
 
     def _last_words(self, file: Tracked, now: float) -> _Read:
         """What the row of a file that is gone still holds: its partial, then the count of what was lost with it."""
@@ -311,7 +318,7 @@ class FilesSource:
         if row.partial:
             data = row.partial if row.partial.endswith(b"\n") else row.partial + b"\n"
             if not row.identity:
-                self._scanner.identify(file, data[: data.find(b"\n")])
+                self._known.identify(file, data[: data.find(b"\n")])
             return self._made(file, Reading(data=data, length=len(row.partial), marker=marker), now, final=True)
         lost = file.lost_bytes
         return self._made(file, Reading(length=lost, lost_bytes=lost, marker=marker), now)
@@ -335,7 +342,7 @@ class FilesSource:
     # -- telling how far
 
     def _measure(self, now: float) -> SourceProgress:
-        files = self._scanner.files
+        files = list(self._known)
         live = [file for file in files if file.present]
         degraded = [file for file in live if file.degraded_since is not None]
         left_out = {file for file in degraded if now - (file.degraded_since or 0.0) >= _LEFT_OUT_SECONDS}
@@ -346,11 +353,11 @@ class FilesSource:
         scanned_at = self._scanner.scanned_at
         return SourceProgress(
             files=len(live),
-            degraded=len(degraded) + len(self._scanner.unreadable),
+            degraded=len(degraded) + len(self._notices.unreadable),
             unread_bytes=sum(file.unread for file in live),
             oldest_unread_at=min(unread, default=None),
             read_through=None if None in times else min((t for t in times if t is not None), default=scanned_at),
-            left_out=tuple(sorted({file.path for file in left_out} | self._scanner.unreadable)),
+            left_out=tuple(sorted({file.path for file in left_out} | self._notices.unreadable)),
             exhausted=self._once
             and scanned_at is not None
             and not any(self._is_ready(file, now, flush=True) for file in files),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from enricher.core.block import FileState
 from enricher.edges.source_files.identity import MARKER_BYTES, birth_of
-from enricher.edges.source_files.reader import PLAIN, Stream, open_stream
+from enricher.edges.source_files.streams import PLAIN, Stream, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,155 @@
+"""Known files under new names: renamed, copied, compressed, back from the dead.
+
+Invariant: a file is taken for a known one only on the word of `identity.resume_verdict`. Must never: read lines.
+"""
+
+from __future__ import annotations
+
+import os
+import stat as modes
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from enricher.edges.source_files.identity import (
+    HEAD_BYTES,
+    Sighting,
+    Verdict,
+    birth_of,
+    is_same_inode,
+    logical_path,
+    resume_verdict,
+)
+from enricher.edges.source_files.streams import PLAIN, Stream, codec_of, open_stream
+from enricher.edges.source_files.tracking import Descriptors, Tracked, open_file
+
+if TYPE_CHECKING:
+    from enricher.core.block import FileState
+    from enricher.edges.source_files.known import Known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stranger:
+    """An open file whose inode is not known."""
+
+    path: bytes
+    stat: os.stat_result
+    birth: str
+    codec: str
+    stream: Stream
+    head: bytes
+
+
+def sight(seen: Stranger, row: FileState, now: float) -> Sighting:
+    """What an open file shows of the anchors of a row."""
+    before = seen.stream.pread(len(row.marker), row.position - len(row.marker)) if row.marker else b""
+    is_plain = row.codec == PLAIN == seen.codec
+    shrunk = len(before) < len(row.marker) or (is_plain and seen.stat.st_size < row.position + len(row.partial))
+    return Sighting(
+        path=seen.path,
+        device=seen.stat.st_dev,
+        inode=seen.stat.st_ino,
+        birth=seen.birth,
+        head=seen.head,
+        before=None if shrunk else before,
+        quiet_seconds=max(0.0, now - seen.stat.st_mtime),
+    )
+
+
+def adopt(known: Known, stranger: Stranger, now: float) -> Tracked | None:
+    """The known file that a stranger is; None if it is none."""
+    for original in known.alike(stranger.path, stranger.head):
+        gone = not original.present or not _is_in_place(original)
+        verdict = resume_verdict(original.row, sight(stranger, original.row, now), original_gone=gone)
+        # A file that was given up may be back as it was: an unmounted disk, a directory that could not be entered.
+        if not (verdict is Verdict.ADOPT or (verdict is Verdict.CONTINUE and not original.present)):
+            continue
+        row = replace(
+            original.row,
+            path=stranger.path,
+            device=stranger.stat.st_dev,
+            inode=stranger.stat.st_ino,
+            birth=stranger.birth,
+            codec=stranger.codec,
+            gone_at=None,
+        )
+        if gone:
+            known.move(original, row)
+            return original
+        file = Tracked(row=replace(row, id=0), path=row.path, dirty=True, renamed=True, looked_to=original.read_end)
+        known.add(file)
+        return file
+    return None
+
+
+def find_inode(file: Tracked) -> bytes | None:
+    """The path in its directory that a file has now."""
+    for entry in _neighbours(file.path):
+        try:
+            if entry.inode() == file.row.inode and is_same_inode(file.row, entry.stat()):
+                return entry.path
+        except OSError:
+            continue
+    return None
+
+
+def find_copy(known: Known, descriptors: Descriptors, file: Tracked, now: float) -> bool:
+    """Go on with a file in its copy under a rotated name in its directory, compressed too. False if there is none."""
+    if not file.row.position:
+        return False
+    name = logical_path(file.path)
+    for entry in _neighbours(file.path):
+        try:
+            stat = entry.stat()
+            is_other = modes.S_ISREG(stat.st_mode) and not known.has((stat.st_dev, stat.st_ino))
+            if is_other and logical_path(entry.path) == name and _goes_on_in(known, descriptors, file, entry.path, now):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _goes_on_in(known: Known, descriptors: Descriptors, file: Tracked, path: bytes, now: float) -> bool:
+    descriptor = open_file(path)
+    adopted = None
+    try:
+        stat = os.fstat(descriptor)
+        codec = codec_of(os.pread(descriptor, HEAD_BYTES, 0))
+        if codec.startswith("("):
+            return False
+        stream = open_stream(descriptor, codec)
+        stranger = Stranger(
+            path=path,
+            stat=stat,
+            birth=birth_of(descriptor),
+            codec=codec,
+            stream=stream,
+            head=stream.pread(HEAD_BYTES, 0),
+        )
+        adopted = adopt(known, stranger, now)
+        if adopted is None:
+            return False
+        adopted.head = stranger.head
+        adopted.seen(stat, now)
+        adopted.checked = (stat.st_size, stat.st_mtime)
+        adopted.outside = True
+        descriptors.keep(adopted, descriptor)
+        return adopted is file
+    finally:
+        if adopted is None:
+            os.close(descriptor)
+
+
+def _neighbours(path: bytes) -> list[os.DirEntry[bytes]]:
+    try:
+        with os.scandir(os.path.dirname(path) or b"/") as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        return []
+
+
+def _is_in_place(file: Tracked) -> bool:
+    """Whether a file's own inode still lies at its path, now and not only at the last scan."""
+    try:
+        return is_same_inode(file.row, os.stat(file.path))
+    except OSError:
+        return False
