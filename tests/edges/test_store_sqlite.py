@@ -450,7 +450,7 @@ async def test_space_is_given_back_when_a_pane_is_done(tmp_path):
     store = await SqliteStore.open(tmp_path)
     await store.intern_shapes([a_shape("a")], 0.0)
     noise = np.random.default_rng(1)
-    for number in range(4):
+    for number in range(8):
         data = noise.bytes(1_000_000).replace(b"\n", b" ") + b"\n"
         await store.commit_block(a_block(data, [1], offset=number * 1_000_001), 0.0)
     full = (await store.summary(0.0)).spool_bytes
@@ -461,9 +461,9 @@ async def test_space_is_given_back_when_a_pane_is_done(tmp_path):
     after = await store.summary(0.0)
     size_bytes = (tmp_path / connection.DATABASE_NAME).stat().st_size
     await store.close()
-    assert full > 4_000_000
+    assert full > 8_000_000
     assert after.spool_bytes == 0
-    assert size_bytes < 1_000_000
+    assert size_bytes < 2_000_000  # what stays free for the next pane
 
 
 async def test_only_the_segments_decoded_last_are_kept_in_memory(tmp_path, monkeypatch):

@@ -42,6 +42,9 @@ _BUSY_SECONDS: Final = 30.0
 _VACUUM_PAGES: Final = 2000
 """Pages given back per transaction (8 MB), so that ingest does not wait behind a long one."""
 
+_KEPT_PAGES: Final = 256
+"""Free pages (1 MB) that stay for what comes next: giving back and taking again for every small pane costs more."""
+
 
 class Connection:
     """An open store and its thread."""
@@ -128,15 +131,19 @@ class Connection:
                 self._db.rollback()
 
     def _vacuum(self) -> bool:
+        """Give back some pages; whether there are more."""
         try:
+            free = self._db.execute("PRAGMA freelist_count").fetchone()[0]
+            if free <= _KEPT_PAGES:
+                return False
             # As a script, since `execute` takes one step of it, which is one page in a transaction of its own.
-            self._db.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
-            left: int = self._db.execute("PRAGMA freelist_count").fetchone()[0]
-            if left == 0:
-                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._db.executescript(f"PRAGMA incremental_vacuum({min(_VACUUM_PAGES, free - _KEPT_PAGES)})")
+            if free - _KEPT_PAGES > _VACUUM_PAGES:
+                return True
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # the file itself shrinks only now
         except sqlite3.Error as error:
             raise _store_error(self._directory / DATABASE_NAME, error) from error
-        return left > 0
+        return False
 
     def _close(self) -> None:
         self._thread.shutdown(wait=True)

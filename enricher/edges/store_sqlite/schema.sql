@@ -125,7 +125,7 @@ CREATE TABLE segment_panes (
     kinds BLOB NOT NULL,
     PRIMARY KEY (start, pane, segment)
 ) STRICT;
-CREATE INDEX segment_panes_by_segment ON segment_panes (segment);
+CREATE INDEX segment_panes_by_segment ON segment_panes (segment, start, pane);
 
 -- The events of a pane by shape and, once a round has them, what they are written with.
 CREATE TABLE pane_kinds (

@@ -47,8 +47,8 @@ def intern_shapes(db: sqlite3.Connection, wanted: Sequence[Shape], now: float) -
                 " VALUES (?, ?, ?, ?, ?, 0, ?, ?) RETURNING id",
                 (key, shape.format, shape.level, shape.program, shape.skeleton, shape.template, now),
             ).fetchone()
-            db.execute("UPDATE shapes SET root = id WHERE id = ?", (known["id"],))
         ids.append(known["id"])
+    db.execute("UPDATE shapes SET root = id WHERE root = 0")
     return ids
 
 

@@ -199,6 +199,7 @@ class StoredSegment:
     """A segment as its row has it, still compressed."""
 
     row: sqlite3.Row
+    windows: tuple[int, ...]
     panes: tuple[int | None, ...]
 
     def decode(self) -> Segment:
@@ -214,7 +215,7 @@ class StoredSegment:
             data=codec.decompress(row["data"], row["data_bytes"]),
             lost_bytes=row["lost_bytes"],
             shapes=codec.decode_shapes(row["shapes"], row["lines"]),
-            windows=tuple(json.loads(row["windows"])),
+            windows=self.windows,
             window_index=codec.decode_index(row["window_index"], row["lines"], row["index_bytes"]),
             read_at=row["read_at"],
             anchor=row["anchor"],
@@ -228,20 +229,26 @@ def pane_segments(db: sqlite3.Connection, pane: tuple[int, int]) -> list[int]:
     return [row["segment"] for row in db.execute(PANE_SEGMENTS, pane)]
 
 
-def panes_of(db: sqlite3.Connection, number: int) -> tuple[int | None, ...] | None:
-    """Beside a segment's windows: the pane that has the events, None where nothing is left to write. None: freed."""
-    row = db.execute("SELECT windows FROM segments WHERE id = ?", (number,)).fetchone()
-    if row is None:
-        return None
-    panes = dict(db.execute("SELECT start, pane FROM segment_panes WHERE segment = ?", (number,)).fetchall())
-    return tuple(panes.get(start) for start in json.loads(row["windows"]))
+def panes_of(db: sqlite3.Connection, number: int, windows: Sequence[int]) -> tuple[int | None, ...]:
+    """Beside a segment's windows: the pane that has the events, None where nothing is left to write."""
+    panes = dict(_pairs(db, "SELECT start, pane FROM segment_panes WHERE segment = ?", number))
+    return tuple(map(panes.get, windows))
+
+
+def _pairs(db: sqlite3.Connection, sql: str, number: int) -> list[tuple[int, int]]:
+    """Plain pairs: a segment of a slow file has thousands of windows."""
+    cursor = db.cursor()
+    cursor.row_factory = None
+    return cursor.execute(sql, (number,)).fetchall()
 
 
 def load(db: sqlite3.Connection, number: int) -> StoredSegment | None:
     """A segment; None if it was freed meanwhile."""
     row = db.execute("SELECT * FROM segments JOIN spool ON segment = id WHERE id = ?", (number,)).fetchone()
-    panes = panes_of(db, number)
-    return None if row is None or panes is None else StoredSegment(row=row, panes=panes)
+    if row is None:
+        return None
+    windows = tuple(json.loads(row["windows"]))
+    return StoredSegment(row=row, windows=windows, panes=panes_of(db, number, windows))
 
 
 def free(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
