@@ -1,9 +1,9 @@
 """What all events of one kind are written with: made once per outcome, so that an event costs a match and a format.
 
-A form is the text of a record behind its `message`. Where the template has named values it is a bytes format with one
-`%b` per value; `plain` is the same record for an event whose text the template does not fit. Keys never collide: what
-the source says wins over what the model says, and a name that is taken or not on the list of ECS goes under
-`enrichment.fields.`. Never here: an event.
+A form is the text of a record behind its `message`: pieces of constant text, and between them places for values.
+`plain` is the same record for an event whose text the template does not fit. Keys never collide: what the source says
+wins over what the model says, and a name that is taken or not on the list of ECS goes under `enrichment.fields.`.
+Never here: an event.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -22,7 +21,7 @@ from enricher.core.skeleton import HOLE_TEXT
 from enricher.core.verdict import SEVERITIES, Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from enricher.core.ledger import Outcome, StoredAnswer
 
@@ -44,13 +43,13 @@ class Form:
     """How the events of one outcome from one source are written."""
 
     plain: bytes
-    """A bytes format without a value: fields behind the message, each with its comma before it, and the end."""
-    filled: bytes
-    """The same with a `%b` for each value, in the order of `pick`."""
+    """What follows the message: its quote, fields, each with its comma before it, and the end; without any value."""
+    pieces: tuple[bytes, ...]
+    """The same with values: piece, value, piece, … , piece."""
+    groups: tuple[int, ...]
+    """Which hole's value stands behind each piece but the last; from 1."""
     pattern: re.Pattern[bytes] | None
-    """For `core.record_values`; None if no value is written anywhere."""
-    pick: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
-    """From the values of the holes to those of `filled`."""
+    """For `core.record_values`; None if no value is written anywhere, and `plain` serves all."""
     anywhere: bool
     """The template begins with a hole: it may match before the message begins, too."""
 
@@ -152,8 +151,8 @@ class _Writer:
 
     def __init__(self, *, slots: Sequence[str]) -> None:
         self._group_of = {name: group for group, name in reversed(list(enumerate(slots, start=1)))}
-        self._plain = bytearray()
-        self._filled = bytearray()
+        self._plain = bytearray(b'"')
+        self._pieces = [bytearray(b'"')]
         self._groups: list[int] = []
 
     def value(self, key: str, value: Scalar | Sequence[str]) -> None:
@@ -162,8 +161,9 @@ class _Writer:
 
     def slot(self, key: str, group: int) -> None:
         """A field with an event's own value: only where there is one."""
-        self._filled += b"," + _doubled(quoted(key)) + b':"%b"'
-        self._groups.append(group)
+        self._pieces[-1] += b"," + quoted(key) + b':"'
+        self._place(group)
+        self._pieces[-1] += b'"'
 
     def text(self, key: str, text: str) -> None:
         """A sentence with `{slot}` names; where there is no value, the bare name keeps it readable."""
@@ -172,9 +172,8 @@ class _Writer:
             if index % 2 == 0:
                 self._both(quoted(piece)[1:-1])
             elif piece in self._group_of:
-                self._plain += _doubled(quoted(piece)[1:-1])
-                self._filled += b"%b"
-                self._groups.append(self._group_of[piece])
+                self._plain += quoted(piece)[1:-1]
+                self._place(self._group_of[piece])
             else:
                 self._both(quoted("{" + piece + "}")[1:-1])
         self._both(b'"')
@@ -182,34 +181,25 @@ class _Writer:
     def form(self, template: str) -> Form:
         """The form, with the pattern of the template if any value is wanted."""
         self._both(b"}\n")
-        groups = self._groups
-        if not groups or max(groups) > holes(template):
-            return Form(plain=bytes(self._plain), filled=b"", pattern=None, pick=tuple, anywhere=False)
+        has_values = 0 < max(self._groups, default=0) <= holes(template)
         return Form(
             plain=bytes(self._plain),
-            filled=bytes(self._filled),
-            pattern=_line_pattern(template),
-            pick=_picker(groups),
+            pieces=tuple(map(bytes, self._pieces)) if has_values else (),
+            groups=tuple(self._groups) if has_values else (),
+            pattern=_line_pattern(template) if has_values else None,
             anywhere=template.startswith(HOLE_TEXT),
         )
 
+    def _place(self, group: int) -> None:
+        self._groups.append(group)
+        self._pieces.append(bytearray())
+
     def _both(self, piece: bytes) -> None:
-        self._plain += _doubled(piece)
-        self._filled += _doubled(piece)
+        self._plain += piece
+        self._pieces[-1] += piece
 
 
 @lru_cache(maxsize=4096)
 def _line_pattern(template: str) -> re.Pattern[bytes]:
     """The extractor of a template for `findall` over many lines."""
     return re.compile(b"^" + compile_extractor(template).pattern, re.MULTILINE)
-
-
-def _picker(groups: Sequence[int]) -> Callable[[tuple[bytes, ...]], tuple[bytes, ...]]:
-    places = [group - 1 for group in groups]
-    if len(places) == 1:  # itemgetter gives the bare item then
-        return lambda values: (values[places[0]],)
-    return itemgetter(*places)
-
-
-def _doubled(piece: bytes) -> bytes:
-    return piece.replace(b"%", b"%%")

@@ -39,20 +39,24 @@ def find_starts(lines: Sequence[bytes], zeroed_lines: Sequence[bytes], *, anywhe
 
     `anywhere`: the kind's template begins with a hole, which would take a header for its value.
     """
-    headers: list[tuple[bytes, int]] = []
-    starts: list[int] = []
-    for line, blank in zip(lines, zeroed_lines, strict=True):
-        for header, known in headers:
-            if blank.startswith(header):
-                start = known
-                break
-        else:
-            start = message_start(line)
-            # No header at all fits every line, which is told from a misfit only if the template begins with a word.
-            if len(headers) < MAX_HEADERS and (start or not anywhere):
-                headers.append((blank[:start], start))
-                headers.sort(key=lambda header: -header[1])  # the longest first: it says most
-        starts.append(start)
+    starts = [0] * len(lines)
+    left = list(range(len(lines)))
+    for _ in range(MAX_HEADERS):
+        if not left:
+            break
+        start = message_start(lines[left[0]])
+        header = zeroed_lines[left[0]][:start]
+        # No header at all fits every line, which is told from a misfit only if the template begins with a word.
+        fits = left if header or not anywhere else left[:1]
+        others = [at for at in fits if not zeroed_lines[at].startswith(header)]
+        if not others and len(fits) == len(lines):
+            return [start] * len(lines)
+        known = set(fits).difference(others)
+        for at in known:
+            starts[at] = start
+        left = [at for at in left if at not in known]
+    for at in left:
+        starts[at] = message_start(lines[at])
     return starts
 
 
@@ -76,18 +80,18 @@ def _exact_values(pattern: re.Pattern[bytes], line: bytes, start: int) -> Values
     return None if match is None else match.groups()
 
 
-def escape_values(values: Values) -> Values:
-    """Values as the insides of JSON strings, cut to a bounded length."""
-    return tuple(map(_escaped_value, values))
+def escape_values(values: Sequence[bytes]) -> list[bytes]:
+    """Values as the insides of JSON strings, each cut to a bounded length."""
+    return escape(b"\n".join(map(_cut, values))).split(b"\n")
 
 
-def _escaped_value(value: bytes) -> bytes:
-    if len(value) > MAX_VALUE_BYTES:
-        end = MAX_VALUE_BYTES
-        while end > MAX_VALUE_BYTES - 3 and value[end] & 0xC0 == 0x80:  # never inside a character
-            end -= 1
-        value = value[:end] + "…".encode()
-    return escape(value)
+def _cut(value: bytes) -> bytes:
+    if len(value) <= MAX_VALUE_BYTES:
+        return value
+    end = MAX_VALUE_BYTES
+    while end > MAX_VALUE_BYTES - 3 and value[end] & 0xC0 == 0x80:  # never inside a character
+        end -= 1
+    return value[:end] + "…".encode()
 
 
 def escape(data: bytes) -> bytes:

@@ -367,7 +367,7 @@ def test_ids_of_many_events_are_the_ids_of_each():
     events = [b"", b"a", b"b\nc", bytes(range(256))]
     offsets = [0, 1, 2**40, 7]
     expected = [event_id("f" * 16, *pair).encode() for pair in zip(offsets, events, strict=True)]
-    assert expected == record._event_ids("f" * 16, offsets, events)
+    assert expected == record._event_ids("f" * 16, [str(offset).encode() for offset in offsets], events)
 
 
 def test_own_keys_cover_every_key_that_is_not_enrichment():
