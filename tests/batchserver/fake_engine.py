@@ -43,10 +43,12 @@ class Server:
             def act(self, body):
                 wish = body["messages"][-1]["content"]
                 if wish.startswith("die"):
-                    if wish == "die together":
-                        together.wait()
+                    # Told before the wait: of two requests neither may find the other's mark.
                     marker = outer.home / "died"
-                    if wish == "die" or not marker.exists():
+                    is_first = not marker.exists()
+                    if wish == "die together" and is_first:
+                        together.wait()
+                    if wish == "die" or is_first:
                         marker.touch()
                         os._exit(3)
                 if wish == "hang":
