@@ -17,32 +17,29 @@ from typing import TYPE_CHECKING, Any
 
 from enricher import __version__
 from enricher import provider as providers
-from enricher.config import SourceSettings
-from enricher.core.keying import KeyingRule
-from enricher.core.window import window_id
+from enricher.compose import Mode, ingest_for, plan_settings, source_for
+from enricher.core.ledger import BatchState
 from enricher.edges.admin_http import AdminServer
 from enricher.edges.batch_files import DirectoryBatchFiles
 from enricher.edges.clock_system import SystemClock
 from enricher.edges.sink_file import FileSink
-from enricher.edges.source_files import FilesSource
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.errors import EnricherError, StoreError, TryAgainError
-from enricher.stages.ingest import Ingest, IngestSource
-from enricher.stages.plan import Plan, PlanSettings
+from enricher.stages.plan import Plan
 from enricher.stages.submit import Submit, SubmitSettings
 from enricher.stages.track import Track, TrackSettings
 from enricher.stages.write import Write, WriteSettings
+from enricher.status import status_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from pathlib import Path
 
     from enricher.config import Config
     from enricher.core.books import StoreSummary
     from enricher.core.ledger import KindSeen
     from enricher.edges.systemd import Notifier
     from enricher.errors import ProviderError
-    from enricher.ports import SourceProgress
+    from enricher.ports import BatchClient, SourceProgress
     from enricher.provider import Provider
     from enricher.telemetry import Telemetry
 
@@ -55,18 +52,6 @@ TICK_SECONDS = 0.5
 REPORT_SECONDS = 5.0
 _LAG_PROBE_SECONDS = 0.05
 _CLOCK_STEP_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mode:
-    """What differs between the commands that read, ask and write."""
-
-    once: bool
-    wait: bool = True
-    limit_kinds: int | None = None
-    gravest_first: bool = False
-    requests_per_batch: int | None = None
-    """Smaller batches than configured, so that answers are seen as they come (the demo)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +91,7 @@ class Enricher:
 
     async def open(self) -> None:
         """Take the lock, open the store, connect, build the stages. Raises LockedError, StoreError, ConfigError."""
-        config, telemetry, clock = self._config, self._telemetry, self._clock
+        config, telemetry = self._config, self._telemetry
         telemetry.initialise(sources=[one.id for one in config.sources], sinks=[one.id for one in config.sinks])
         self.store = await SqliteStore.open(config.state_dir, sinks=[one.id for one in config.sinks])
         self._closers.append(self.store.close)
@@ -118,12 +103,8 @@ class Enricher:
             telemetry=telemetry,
         )
         self._closers.append(client.close)
-        files = DirectoryBatchFiles(config.state_dir / "batches")
-        jitter = random.SystemRandom().random
-        poll = self._provider.poll_interval_seconds
         self.sources = [source_for(config, one, telemetry, once=self._mode.once) for one in config.sources]
-        for source in self.sources:
-            self._closers.append(source.close)
+        self._closers += [source.close for source in self.sources]
         self.sinks = [
             FileSink(
                 one.id,
@@ -134,11 +115,18 @@ class Enricher:
             )
             for one in config.sinks
         ]
-        for sink in self.sinks:
-            self._closers.append(sink.close)
-        self.ingest = ingest_for(config, self.store, self.sources, telemetry)
+        self._closers += [sink.close for sink in self.sinks]
+        self._build_stages(client)
+        await self.ingest.start()
+
+    def _build_stages(self, client: BatchClient) -> None:
+        config, store, clock, telemetry = self._config, self.store, self._clock, self._telemetry
+        files = DirectoryBatchFiles(config.state_dir / "batches")
+        jitter = random.SystemRandom().random
+        poll = self._provider.poll_interval_seconds
+        self.ingest = ingest_for(config, store, self.sources, telemetry)
         self.plan = Plan(
-            store=self.store,
+            store=store,
             progress=self._source_progress,
             clock=clock,
             telemetry=telemetry,
@@ -146,7 +134,7 @@ class Enricher:
             new_id=lambda: uuid.uuid4().hex,
         )
         self.submit = Submit(
-            store=self.store,
+            store=store,
             client=client,
             files=files,
             clock=clock,
@@ -160,7 +148,7 @@ class Enricher:
             jitter=jitter,
         )
         self.track = Track(
-            store=self.store,
+            store=store,
             client=client,
             files=files,
             clock=clock,
@@ -170,15 +158,10 @@ class Enricher:
             prices=self._provider.prices,
             jitter=jitter,
         )
+        settings = self._write_settings()
         self.write = Write(
-            store=self.store,
-            sinks=self.sinks,
-            clock=clock,
-            telemetry=telemetry,
-            settings=self._write_settings(),
-            jitter=jitter,
+            store=store, sinks=self.sinks, clock=clock, telemetry=telemetry, settings=settings, jitter=jitter
         )
-        await self.ingest.start()
 
     async def _start_embedded(self) -> str:
         server = providers.embedded_server(
@@ -238,7 +221,7 @@ class Enricher:
             if not summary.windows.get("open") and not summary.windows.get("closed"):
                 return summary
             if not moved:
-                self._raise_if_stuck(summary)
+                await self._raise_if_stuck(summary)
                 await _wait(stop, min(TICK_SECONDS, self._provider.poll_interval_seconds))
         raise TryAgainError("interrupted", hint="run the same command again: it goes on where it stopped")
 
@@ -264,16 +247,19 @@ class Enricher:
         if not any(summary.requests.get(state) for state in ("live", "again")):
             self.write.release_pending()
 
-    def _raise_if_stuck(self, summary: StoreSummary) -> None:
+    async def _raise_if_stuck(self, summary: StoreSummary) -> None:
         blocked: ProviderError | None = self.submit.blocked or self.track.blocked
         if blocked is not None and not summary.batches.get("open"):
             raise blocked
+        if self._mode.wait:
+            return
         under_way = summary.batches.get("open", 0) + summary.batches.get("cancelling", 0)
-        sending = sum(summary.batches.get(state, 0) for state in ("planned", "uploading", "creating"))
-        if not self._mode.wait and under_way and not sending:
-            raise TryAgainError(
-                f"{under_way} batches are with the provider", hint="run the same command again later to collect them"
-            )
+        unsent = await self.store.batches((BatchState.PLANNED, BatchState.UPLOADING, BatchState.CREATING))
+        text = f"{under_way} batches are with the provider"
+        if unsent:
+            reasons = "; ".join(sorted({batch.error for batch in unsent if batch.error}))
+            text += f", {len(unsent)} are not sent yet: {reasons or 'they wait'}"
+        raise TryAgainError(text, hint="run the same command again later: it goes on from here")
 
     # -- the daemon
 
@@ -405,123 +391,6 @@ class Enricher:
         }
         report = status_of(await self.store.summary(now), length_seconds=self._config.window.length_seconds)
         return {"version": __version__, "unready": self._unready(), "sources": progress, **report}
-
-
-def status_of(summary: StoreSummary, *, length_seconds: int) -> dict[str, Any]:
-    """The store's counts as JSON."""
-    oldest = summary.oldest_open_window
-    return {
-        "events": {
-            "read": summary.read_events,
-            "written": summary.written_events,
-            "pending": summary.pending_events,
-            "dead_lettered": summary.dead_events,
-        },
-        "lines": {
-            "read": summary.read_lines,
-            "blank": summary.blank_lines,
-            "dropped": summary.dropped_lines,
-            "lost_bytes": summary.lost_bytes,
-        },
-        "windows": dict(summary.windows),
-        "oldest_open_window": None if oldest is None else window_id(oldest, length_seconds),
-        "signatures": summary.signatures,
-        "answers": dict(summary.answers),
-        "requests": dict(summary.requests),
-        "batches": dict(summary.batches),
-        "open_batches": [
-            {
-                "name": batch.name,
-                "batch_id": batch.batch_id,
-                "state": batch.state.value,
-                "status": batch.status,
-                "requests": batch.requests,
-                "created_at": batch.created_at,
-                "error": batch.error,
-            }
-            for batch in summary.open_batches
-        ],
-        "tokens": {
-            "input": summary.input_tokens,
-            "cached": summary.cached_tokens,
-            "output": summary.output_tokens,
-        },
-        "cost_usd": round(summary.cost_usd, 6),
-        "store_bytes": summary.store_bytes,
-        "spool_bytes": summary.spool_bytes,
-        "pending_by_sink": dict(summary.pending_by_sink),
-        "files": [
-            {
-                "path": file.path.decode("utf-8", "backslashreplace"),
-                "source": file.source,
-                "position": file.position,
-                "size": file.size_seen,
-                "lag_bytes": max(0, file.size_seen - file.position) if file.codec == "plain" else None,
-                "gone": file.gone_at is not None,
-            }
-            for file in summary.files
-        ],
-    }
-
-
-def source_of(paths: Sequence[Path], source_id: str) -> SourceSettings:
-    """A source of exactly these files and directories; their names are no patterns."""
-    # A bracket of one character stands for that character.
-    literal = [str(path.absolute()).translate({ord(char): f"[{char}]" for char in "*?[{"}) for path in paths]
-    return SourceSettings(id=source_id, include=tuple(literal))
-
-
-def source_for(config: Config, settings: SourceSettings, telemetry: Telemetry, *, once: bool) -> FilesSource:
-    """Build a source; what the daemon itself writes is never read."""
-    own = [config.state_dir, *(sink.directory for sink in config.sinks)]
-    return FilesSource(
-        settings.id,
-        settings.include,
-        settings.exclude,
-        start=settings.start,
-        once=once,
-        own_directories=[path.absolute() for path in own],
-        host=platform.node(),
-        telemetry=telemetry,
-    )
-
-
-def ingest_for(config: Config, store: SqliteStore, sources: Sequence[FilesSource], telemetry: Telemetry) -> Ingest:
-    """Build the first stage over sources that stand beside the configuration's."""
-    feeds = []
-    for settings, source in zip(config.sources, sources, strict=True):
-        pattern = settings.time_pattern
-        rule = KeyingRule(
-            length_seconds=config.window.length_seconds,
-            zone=settings.timezone,
-            time_pattern=(pattern.regex, pattern.format) if pattern else None,
-            drop=settings.drop,
-            ask_events=settings.ask == "event",
-        )
-        feeds.append(IngestSource(source=source, rule=rule))
-    return Ingest(store=store, sources=feeds, clock=SystemClock(), telemetry=telemetry)
-
-
-def plan_settings(config: Config, provider: Provider, mode: Mode) -> PlanSettings:
-    """What plan needs, from the configuration, the provider and the command."""
-    return PlanSettings(
-        length_seconds=config.window.length_seconds,
-        allowed_lateness_seconds=config.window.allowed_lateness_seconds,
-        task=provider.task,
-        model=provider.model,
-        endpoint=provider.endpoint,
-        reasoning_effort=provider.reasoning_effort,
-        prices=provider.prices,
-        on_this_host=provider.on_this_host,
-        signatures_per_request=min(config.batch.signatures_per_request, provider.task.signatures_per_request)
-        if provider.task.kind == "single"
-        else config.batch.signatures_per_request,
-        max_requests=mode.requests_per_batch or config.batch.max_requests,
-        max_bytes=config.batch.max_bytes,
-        max_tokens=config.batch.max_tokens,
-        limit_kinds=mode.limit_kinds,
-        gravest_first=mode.gravest_first,
-    )
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

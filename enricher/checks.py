@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from enricher import provider as providers
 from enricher import show
-from enricher.app import source_for, status_of
+from enricher.compose import source_for
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.errors import ConfigError, EnricherError, ProviderError
+from enricher.status import status_of
 from enricher.telemetry import Telemetry
 
 if TYPE_CHECKING:

@@ -35,7 +35,8 @@ from enricher.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from enricher.app import Mode, Progress
+    from enricher.app import Progress
+    from enricher.compose import Mode
     from enricher.core.books import StoreSummary
     from enricher.telemetry import Telemetry
 
@@ -138,7 +139,7 @@ def once(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit, and exit 75 until the batches are done.")] = False,
 ) -> None:
     """Read what the files hold now, ask, wait, write everything; interrupted, it resumes."""
-    from enricher.app import Mode  # noqa: PLC0415
+    from enricher.compose import Mode  # noqa: PLC0415
 
     out, err = show.consoles()
     _logging(quiet=err.is_terminal)
@@ -335,10 +336,10 @@ def _check_paths(paths: Sequence[Path] | None) -> None:
 def _with_paths(config: Config, paths: Sequence[Path] | None) -> Config:
     if not paths:
         return config
-    from enricher import app  # noqa: PLC0415
+    from enricher import compose  # noqa: PLC0415
 
     _check_paths(paths)
-    return config.model_copy(update={"sources": (app.source_of(paths, "paths"),)})
+    return config.model_copy(update={"sources": (compose.source_of(paths, "paths"),)})
 
 
 def _once(settings: Config, config_path: Path | None, mode: Mode) -> StoreSummary:
@@ -397,7 +398,7 @@ async def _serve(
     settings: Config, config_path: Path | None, telemetry: Telemetry, stop: asyncio.Event
 ) -> Config | None:
     """Run the daemon until it is stopped (None) or reloaded (the new configuration)."""
-    from enricher import app  # noqa: PLC0415
+    from enricher import app, compose  # noqa: PLC0415
     from enricher import provider as providers  # noqa: PLC0415
     from enricher.edges.systemd import Notifier  # noqa: PLC0415
 
@@ -417,7 +418,7 @@ async def _serve(
     notifier = Notifier(os.environ)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     provider = providers.choose(settings, environment=os.environ, config_path=config_path, now=app.wall_time())
-    enricher = app.Enricher(config=settings, provider=provider, telemetry=telemetry, mode=app.Mode(once=False))
+    enricher = app.Enricher(config=settings, provider=provider, telemetry=telemetry, mode=compose.Mode(once=False))
     try:
         await enricher.open()
         await enricher.run(stop, notifier)

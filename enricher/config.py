@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from enricher.core.record_form import OWN_KEYS
 from enricher.errors import ConfigError
 
 SYSTEM_FILE = Path("/etc/enricher/enricher.toml")
@@ -79,6 +80,14 @@ class SourceSettings(Table):
             raise ValueError(f"no time zone is named {name!r}; use an IANA name such as Europe/Berlin")
         ZoneInfo(name)
         return name
+
+    @field_validator("fields")
+    @classmethod
+    def _are_free(cls, fields: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
+        taken = [name for name in fields if name in OWN_KEYS or name.startswith("enrichment.")]
+        if taken:
+            raise ValueError(f"{taken[0]!r} is written by enricher itself; choose another name")
+        return fields
 
     @field_validator("drop")
     @classmethod

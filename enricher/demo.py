@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from enricher import app, show
 from enricher import provider as providers
+from enricher.compose import Mode, source_of
 from enricher.config import AdminSettings, BatchSettings, Config, SinkSettings, SourceSettings
 from enricher.core.answer import Answer
 from enricher.core.ledger import Kind
@@ -46,7 +47,7 @@ async def run(stop: asyncio.Event, *, paths: Sequence[Path], limit: int, small: 
     provider = providers.choose(
         config, environment={}, config_path=None, now=app.wall_time(), embedded_only=True, weights_name=weights
     )
-    mode = app.Mode(once=True, limit_kinds=limit, gravest_first=True, requests_per_batch=_REQUESTS_PER_BATCH)
+    mode = Mode(once=True, limit_kinds=limit, gravest_first=True, requests_per_batch=_REQUESTS_PER_BATCH)
     enricher = app.Enricher(config=config, provider=provider, telemetry=Telemetry(), mode=mode)
     try:
         await enricher.open()
@@ -71,11 +72,11 @@ def _config(sources: tuple[SourceSettings, ...]) -> Config:
 
 async def _sources(paths: Sequence[Path], out: Console) -> tuple[SourceSettings, ...]:
     if paths:
-        return (app.source_of(paths, "paths"),)
-    sources = [app.source_of([_LOGS], "varlog")]
+        return (source_of(paths, "paths"),)
+    sources = [source_of([_LOGS], "varlog")]
     if shutil.which("journalctl") and not await asyncio.to_thread(_has_lines, _LOGS, _FEW_LINES):
         out.print(f"{_LOGS} holds few lines: the journal's last 24 hours are read too")
-        sources.append(app.source_of([await asyncio.to_thread(_export_journal)], "journal"))
+        sources.append(source_of([await asyncio.to_thread(_export_journal)], "journal"))
     return tuple(sources)
 
 
@@ -166,7 +167,7 @@ def _show(
     events = sum(kind.events for kind in seen)
     covered = sum(kind.events for kind in answered)
     rows = [
-        ("output", f"{config.sinks[0].directory}/<window>/events-*.jsonl, and a manifest.json beside them"),
+        ("output", f"{config.sinks[0].directory}/*/events-*.jsonl"),
         ("requests asked", f"{requests:,} so far, of {provider.model} on this host"),
         ("events enriched", f"{covered:,} of {events:,}, of {len(answered):,} kinds of {len(seen):,}"),
     ]
@@ -200,8 +201,8 @@ def _costs(config: Config, seen: Sequence[KindSeen]) -> list[tuple[str, str]]:
     cost = estimate(kinds, requests, task=task, prices=prices)
     model = config.provider.model
     return [
-        (f"with {model}: every event, on demand", show.usd(cost.per_event_usd)),
-        (f"with {model}: every event, in batch", show.usd(cost.batch_usd)),
-        (f"with {model}: every kind once, in batch", show.usd(cost.deduplicated_usd)),
+        ("every event on demand", f"{show.usd(cost.per_event_usd)} with {model}, estimated"),
+        ("every event in batch", show.usd(cost.batch_usd)),
+        ("every kind once in batch", show.usd(cost.deduplicated_usd)),
         ("prices as of", prices.as_of if prices else "unknown"),
     ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from enricher import provider as providers
 from enricher import show
-from enricher.app import Mode, ingest_for, plan_settings, source_for
+from enricher.compose import Mode, ingest_for, plan_settings, source_for
 from enricher.core import batch as batch_lines
 from enricher.core import pricing, window
 from enricher.core.answer import Question, Usage

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -67,22 +67,17 @@ def severity_style(severity: str) -> str:
 
 
 def kinds(console: Console, title: str, rows: Sequence[Mapping[str, object]]) -> None:
-    """Print a table of kinds of event: severity, category, events, summary, template."""
+    """Print kinds of event: severity, events and what it means, and below it the kind's template."""
     table = Table(title=title, title_justify="left", title_style="bold", expand=True, box=None, padding=(0, 1))
     table.add_column("severity", no_wrap=True)
     table.add_column("events", justify="right", no_wrap=True)
-    table.add_column("category", no_wrap=True)
-    table.add_column("what it means", ratio=3)
-    table.add_column("kind of event", ratio=2, style="dim")
+    table.add_column("what it means, and the kind of event", ratio=1)
     for row in rows:
         severity = str(row["severity"])
-        table.add_row(
-            Text(severity, style=severity_style(severity)),
-            f"{row['events']:,}",
-            safe(str(row["category"])),
-            Text(safe(str(row["summary"]), limit=160)),
-            Text(safe(str(row["template"]), limit=100)),
-        )
+        # Two lines each, cut at the terminal's width: a table that wraps cannot be scanned.
+        meaning = Text(safe(str(row["summary"])), overflow="ellipsis", no_wrap=True)
+        kind = Text(safe(f"{row['category']} · {row['template']}"), style="dim", overflow="ellipsis", no_wrap=True)
+        table.add_row(Text(severity, style=severity_style(severity)), f"{row['events']:,}", Group(meaning, kind))
     console.print(table)
 
 
@@ -90,7 +85,7 @@ def facts(console: Console, rows: Sequence[tuple[str, str]]) -> None:
     """Print names and values in two columns."""
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column(style="bold", no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(name, Text(safe(value)))
     console.print(table)

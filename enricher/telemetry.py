@@ -92,83 +92,103 @@ class Metrics:
     """The metrics, on a registry of their own so that two of them never meet in one process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, text: str, label: str = "", values: Sequence[str] = ()) -> Counter:
-            made = Counter(f"enricher_{name}", text, [label] if label else [], registry=registry)
-            for value in values:
-                made.labels(value)
-            return made
-
-        def gauge(name: str, text: str, label: str = "", values: Sequence[str] = ()) -> Gauge:
-            made = Gauge(f"enricher_{name}", text, [label] if label else [], registry=registry)
-            for value in values:
-                made.labels(value)
-            return made
-
+        self._registry = registry
         build = Gauge("enricher_build_info", "Version that runs", ["version", "python"], registry=registry)
         build.labels(__version__, platform.python_version()).set(1)
-        self.ready = gauge("ready", "1 while the daemon is ready")
-        # reading
-        self.read_events = counter("source_read_events_total", "Events read and made durable", "source")
-        self.read_lines = counter("source_read_lines_total", "Lines read, blank and dropped ones too", "source")
-        self.read_bytes = counter("source_read_bytes_total", "Bytes read and made durable", "source")
-        self.lost_bytes = counter("source_lost_bytes_total", "Bytes cut off over-long lines or lost in holes", "source")
-        self.discarded = counter("source_discarded_lines_total", "Lines that are no events", "reason", DISCARDS)
-        self.skipped_files = counter("source_skipped_files_total", "Files found and not read", "reason", SKIP_REASONS)
-        self.rotations = counter("source_rotations_total", "Files met again under another name", "source")
-        self.truncations = counter("source_truncations_total", "Files truncated or rewritten", "source")
-        self.files = gauge("source_files", "Files of a source that are followed", "source")
-        self.degraded_files = gauge("source_degraded_files", "Files of a source that cannot be read now", "source")
-        self.unread_bytes = gauge("source_unread_bytes", "Bytes not read yet", "source")
-        self.lag = gauge("source_lag_seconds", "Age of the oldest unread byte", "source")
-        self.time_origins = counter(
+        self.ready = self._gauge("ready", "1 while the daemon is ready")
+        self._reading()
+        self._windows_and_signatures()
+        self._batch_mode()
+        self._writing()
+        # the store and the process
+        self.imbalance = self._gauge("accounting_imbalance_events", "Events read minus those accounted for; always 0")
+        self.store_bytes = self._gauge("store_size_bytes", "Size of the store")
+        self.spool_bytes = self._gauge("store_spool_bytes", "Bytes of the store that hold spooled events")
+        self.loop_lag = self._gauge("event_loop_lag_seconds", "Longest the event loop was blocked in the last interval")
+
+    def _counter(self, name: str, text: str, label: str = "", values: Sequence[str] = ()) -> Counter:
+        made = Counter(f"enricher_{name}", text, [label] if label else [], registry=self._registry)
+        for value in values:
+            made.labels(value)
+        return made
+
+    def _gauge(self, name: str, text: str, label: str = "", values: Sequence[str] = ()) -> Gauge:
+        made = Gauge(f"enricher_{name}", text, [label] if label else [], registry=self._registry)
+        for value in values:
+            made.labels(value)
+        return made
+
+    def _reading(self) -> None:
+        self.read_events = self._counter("source_read_events_total", "Events read and made durable", "source")
+        self.read_lines = self._counter("source_read_lines_total", "Lines read, blank and dropped ones too", "source")
+        self.read_bytes = self._counter("source_read_bytes_total", "Bytes read and made durable", "source")
+        self.lost_bytes = self._counter(
+            "source_lost_bytes_total", "Bytes cut off over-long lines or lost in holes", "source"
+        )
+        self.discarded = self._counter("source_discarded_lines_total", "Lines that are no events", "reason", DISCARDS)
+        self.skipped_files = self._counter(
+            "source_skipped_files_total", "Files found and not read", "reason", SKIP_REASONS
+        )
+        self.rotations = self._counter("source_rotations_total", "Files met again under another name", "source")
+        self.truncations = self._counter("source_truncations_total", "Files truncated or rewritten", "source")
+        self.files = self._gauge("source_files", "Files of a source that are followed", "source")
+        self.degraded_files = self._gauge(
+            "source_degraded_files", "Files of a source that cannot be read now", "source"
+        )
+        self.unread_bytes = self._gauge("source_unread_bytes", "Bytes not read yet", "source")
+        self.lag = self._gauge("source_lag_seconds", "Age of the oldest unread byte", "source")
+        self.time_origins = self._counter(
             "source_event_time_lines_total", "Lines by where their time came from", "from", TIME_ORIGINS
         )
-        # windows
-        self.windows = gauge("windows", "Panes by state", "state", PANE_STATES)
-        self.oldest_open = gauge("window_oldest_open_start_timestamp_seconds", "Start of the oldest open window")
-        self.windows_closed = counter("windows_closed_total", "Panes closed", "how", CLOSE_HOWS)
-        self.late_events = counter("late_events_total", "Events that opened or joined a late pane")
-        self.clock_steps = counter("clock_steps_total", "Times the wall clock left the monotonic clock by over 2 s")
-        # signatures
-        self.signatures = gauge("signatures", "Signatures known")
-        self.signature_hits = counter("signature_hits_total", "Events of a shape met before")
-        self.signature_misses = counter("signature_misses_total", "Shapes met for the first time")
-        # batch mode
+
+    def _windows_and_signatures(self) -> None:
+        self.windows = self._gauge("windows", "Panes by state", "state", PANE_STATES)
+        self.oldest_open = self._gauge("window_oldest_open_start_timestamp_seconds", "Start of the oldest open window")
+        self.windows_closed = self._counter("windows_closed_total", "Panes closed", "how", CLOSE_HOWS)
+        self.late_events = self._counter("late_events_total", "Events that opened or joined a late pane")
+        self.clock_steps = self._counter(
+            "clock_steps_total", "Times the wall clock left the monotonic clock by over 2 s"
+        )
+        self.signatures = self._gauge("signatures", "Signatures known")
+        self.signature_hits = self._counter("signature_hits_total", "Events of a shape met before")
+        self.signature_misses = self._counter("signature_misses_total", "Shapes met for the first time")
+
+    def _batch_mode(self) -> None:
         self.batch_jobs = Gauge("enricher_batch_jobs", "Batches not done, by state", ["state"], registry=None)
         for state in BATCH_STATES:
             self.batch_jobs.labels(state)
-        registry.register(_Unnamed(self.batch_jobs))
-        self.batch_jobs_total = counter("batch_jobs_total", "Batches done, by outcome", "outcome", BATCH_OUTCOMES)
-        self.oldest_batch = gauge("batch_oldest_open_timestamp_seconds", "Creation time of the oldest open batch")
-        self.requests = counter("requests_total", "Requests by what became of them", "outcome", REQUEST_OUTCOMES)
-        self.mended = counter("answers_mended_total", "Parts of answers that were mended")
-        self.tokens = counter("api_tokens_total", "Tokens billed", "direction", ("input", "cached", "output"))
+        self._registry.register(_Unnamed(self.batch_jobs))
+        self.batch_jobs_total = self._counter("batch_jobs_total", "Batches done, by outcome", "outcome", BATCH_OUTCOMES)
+        self.oldest_batch = self._gauge("batch_oldest_open_timestamp_seconds", "Creation time of the oldest open batch")
+        self.requests = self._counter("requests_total", "Requests by what became of them", "outcome", REQUEST_OUTCOMES)
+        self.mended = self._counter("answers_mended_total", "Parts of answers that were mended")
+        self.tokens = self._counter("api_tokens_total", "Tokens billed", "direction", ("input", "cached", "output"))
         self.api_calls = Counter(
-            "enricher_api_calls_total", "Calls to the provider", ["operation", "result"], registry=registry
+            "enricher_api_calls_total", "Calls to the provider", ["operation", "result"], registry=self._registry
         )
         for operation in API_OPERATIONS:
             for result in API_RESULTS:
                 self.api_calls.labels(operation, result)
-        self.cost = counter("cost_usd_total", "Money booked")
-        self.cost_avoided = counter("cost_avoided_usd_total", "What asking every event on demand would have cost more")
-        self.over_budget = counter("budget_refusals_total", "Batches held or skipped for the budget")
-        # writing
-        self.delivered = counter("sink_delivered_events_total", "Events a sink has taken", "sink")
-        self.filtered = counter("sink_filtered_events_total", "Events left out by min_severity", "sink")
-        self.pending = gauge("sink_pending_events", "Events a sink has not got yet", "sink")
-        self.sink_failures = counter("sink_failures_total", "Parts a sink did not take", "sink")
-        self.sink_seconds = Histogram(
-            "enricher_sink_delivery_duration_seconds", "Time to deliver a part", ["sink"], registry=registry
+        self.cost = self._counter("cost_usd_total", "Money booked")
+        self.cost_avoided = self._counter(
+            "cost_avoided_usd_total", "What asking every event on demand would have cost more"
         )
-        self.event_statuses = counter("events_total", "Events written, by enrichment status", "status", EVENT_STATUSES)
-        self.dead_letters = counter(
+        self.over_budget = self._counter("budget_refusals_total", "Batches held or skipped for the budget")
+
+    def _writing(self) -> None:
+        self.delivered = self._counter("sink_delivered_events_total", "Events a sink has taken", "sink")
+        self.filtered = self._counter("sink_filtered_events_total", "Events left out by min_severity", "sink")
+        self.pending = self._gauge("sink_pending_events", "Events a sink has not got yet", "sink")
+        self.sink_failures = self._counter("sink_failures_total", "Parts a sink did not take", "sink")
+        self.sink_seconds = Histogram(
+            "enricher_sink_delivery_duration_seconds", "Time to deliver a part", ["sink"], registry=self._registry
+        )
+        self.event_statuses = self._counter(
+            "events_total", "Events written, by enrichment status", "status", EVENT_STATUSES
+        )
+        self.dead_letters = self._counter(
             "dead_letter_events_total", "Events that could not be written", "reason", DEAD_LETTER_REASONS
         )
-        # the store and the process
-        self.imbalance = gauge("accounting_imbalance_events", "Events read minus those accounted for; always 0")
-        self.store_bytes = gauge("store_size_bytes", "Size of the store")
-        self.spool_bytes = gauge("store_spool_bytes", "Bytes of the store that hold spooled events")
-        self.loop_lag = gauge("event_loop_lag_seconds", "Longest the event loop was blocked in the last interval")
 
 
 class Telemetry:

@@ -1,0 +1,95 @@
+"""Stages and edges out of a configuration: the pieces that `app`, `dryrun` and `checks` put together."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from enricher.config import SourceSettings
+from enricher.core.keying import KeyingRule
+from enricher.edges.clock_system import SystemClock
+from enricher.edges.source_files import FilesSource
+from enricher.stages.ingest import Ingest, IngestSource
+from enricher.stages.plan import PlanSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from enricher.config import Config
+    from enricher.edges.store_sqlite import SqliteStore
+    from enricher.provider import Provider
+    from enricher.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mode:
+    """What differs between the commands that read, ask and write."""
+
+    once: bool
+    wait: bool = True
+    limit_kinds: int | None = None
+    gravest_first: bool = False
+    requests_per_batch: int | None = None
+    """Smaller batches than configured, so that answers are seen as they come (the demo)."""
+
+
+def source_of(paths: Sequence[Path], source_id: str) -> SourceSettings:
+    """A source of exactly these files and directories; their names are no patterns."""
+    # A bracket of one character stands for that character.
+    literal = [str(path.absolute()).translate({ord(char): f"[{char}]" for char in "*?[{"}) for path in paths]
+    return SourceSettings(id=source_id, include=tuple(literal))
+
+
+def source_for(config: Config, settings: SourceSettings, telemetry: Telemetry, *, once: bool) -> FilesSource:
+    """Build a source; what the daemon itself writes is never read."""
+    own = [config.state_dir, *(sink.directory for sink in config.sinks)]
+    return FilesSource(
+        settings.id,
+        settings.include,
+        settings.exclude,
+        start=settings.start,
+        once=once,
+        own_directories=[path.absolute() for path in own],
+        host=platform.node(),
+        telemetry=telemetry,
+    )
+
+
+def ingest_for(config: Config, store: SqliteStore, sources: Sequence[FilesSource], telemetry: Telemetry) -> Ingest:
+    """Build the first stage over sources that stand beside the configuration's."""
+    feeds = []
+    for settings, source in zip(config.sources, sources, strict=True):
+        pattern = settings.time_pattern
+        rule = KeyingRule(
+            length_seconds=config.window.length_seconds,
+            zone=settings.timezone,
+            time_pattern=(pattern.regex, pattern.format) if pattern else None,
+            drop=settings.drop,
+            ask_events=settings.ask == "event",
+        )
+        feeds.append(IngestSource(source=source, rule=rule))
+    return Ingest(store=store, sources=feeds, clock=SystemClock(), telemetry=telemetry)
+
+
+def plan_settings(config: Config, provider: Provider, mode: Mode) -> PlanSettings:
+    """What plan needs, from the configuration, the provider and the command."""
+    return PlanSettings(
+        length_seconds=config.window.length_seconds,
+        allowed_lateness_seconds=config.window.allowed_lateness_seconds,
+        task=provider.task,
+        model=provider.model,
+        endpoint=provider.endpoint,
+        reasoning_effort=provider.reasoning_effort,
+        prices=provider.prices,
+        on_this_host=provider.on_this_host,
+        signatures_per_request=min(config.batch.signatures_per_request, provider.task.signatures_per_request)
+        if provider.task.kind == "single"
+        else config.batch.signatures_per_request,
+        max_requests=mode.requests_per_batch or config.batch.max_requests,
+        max_bytes=config.batch.max_bytes,
+        max_tokens=config.batch.max_tokens,
+        limit_kinds=mode.limit_kinds,
+        gravest_first=mode.gravest_first,
+    )

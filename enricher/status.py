@@ -1,0 +1,67 @@
+"""The operator's view as JSON: what `/status` and `enricher status --json` show of the store's counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from enricher.core.window import window_id
+
+if TYPE_CHECKING:
+    from enricher.core.books import StoreSummary
+
+
+def status_of(summary: StoreSummary, *, length_seconds: int) -> dict[str, Any]:
+    """The store's counts as JSON."""
+    oldest = summary.oldest_open_window
+    return {
+        "events": {
+            "read": summary.read_events,
+            "written": summary.written_events,
+            "pending": summary.pending_events,
+            "dead_lettered": summary.dead_events,
+        },
+        "lines": {
+            "read": summary.read_lines,
+            "blank": summary.blank_lines,
+            "dropped": summary.dropped_lines,
+            "lost_bytes": summary.lost_bytes,
+        },
+        "windows": dict(summary.windows),
+        "oldest_open_window": None if oldest is None else window_id(oldest, length_seconds),
+        "signatures": summary.signatures,
+        "answers": dict(summary.answers),
+        "requests": dict(summary.requests),
+        "batches": dict(summary.batches),
+        "open_batches": [
+            {
+                "name": batch.name,
+                "batch_id": batch.batch_id,
+                "state": batch.state.value,
+                "status": batch.status,
+                "requests": batch.requests,
+                "created_at": batch.created_at,
+                "error": batch.error,
+            }
+            for batch in summary.open_batches
+        ],
+        "tokens": {
+            "input": summary.input_tokens,
+            "cached": summary.cached_tokens,
+            "output": summary.output_tokens,
+        },
+        "cost_usd": round(summary.cost_usd, 6),
+        "store_bytes": summary.store_bytes,
+        "spool_bytes": summary.spool_bytes,
+        "pending_by_sink": dict(summary.pending_by_sink),
+        "files": [
+            {
+                "path": file.path.decode("utf-8", "backslashreplace"),
+                "source": file.source,
+                "position": file.position,
+                "size": file.size_seen,
+                "lag_bytes": max(0, file.size_seen - file.position) if file.codec == "plain" else None,
+                "gone": file.gone_at is not None,
+            }
+            for file in summary.files
+        ],
+    }
