@@ -22,6 +22,7 @@ from enricher.ports import SkippedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
 _MAGIC: Final = re.compile(rb"[*?\[]")
 _QUOTED: Final = re.compile(rb"\[(.)\]", re.DOTALL)
@@ -157,7 +158,7 @@ class Discovery:
         include: Sequence[str],
         exclude: Sequence[str],
         own_directories: Sequence[str | os.PathLike[str]],
-        directory: str,
+        directory: Path,
     ) -> None:
         here = os.fsencode(directory)
         self._include = [pattern for text in include for pattern in _compile(os.fsencode(text), here)]

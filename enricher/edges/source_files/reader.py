@@ -52,8 +52,8 @@ def read_lines(
 ) -> Reading:
     """Whole lines from `position` on: first `held`, read before, then up to `limit_bytes` of the stream.
 
-    `end` bounds what is looked at; None: the end of the file. A line of more than `line_bytes` is cut there and ends the
-    reading. Of one whose end was not found before, `looked_to` says how far it was looked for.
+    `end` bounds what is looked at; None: the end of the file. A line of more than `line_bytes` is cut there and ends
+    the reading. Of one whose end was not found before, `looked_to` says how far it was looked for.
     `to_the_last_byte` takes a last line without a newline as a line. OSError comes from the stream.
     """
     before = (marker + held)[-MARKER_BYTES:]
@@ -123,7 +123,7 @@ def _read_cut(
     looked = position + len(text)
     if newline >= 0:
         line_end = position + newline + 1
-        last = text[max(0, newline + 1 - MARKER_BYTES) : newline + 1]
+        last = (marker + text[max(0, newline + 1 - MARKER_BYTES) : newline + 1])[-MARKER_BYTES:]
     else:
         looked = max(looked, looked_to - MARKER_BYTES)
         line_end, looked, last, at_end = _find_line_end(stream, looked, last, end)

@@ -100,8 +100,9 @@ class Scanner:
         for file in absent:
             self._trace(file, findings, now)
         for file in self._known.present():
-            file.unread_since = (file.unread_since or now) if file.unread else None
-            file.aim(now)
+            if file.degraded_since is None:  # else nothing was seen of it
+                file.unread_since = (file.unread_since or now) if file.unread else None
+                file.aim(now)
         self._known.forget(now)
         self.first_run = False
         self.scanned_at = now

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -126,7 +127,7 @@ class FilesSource:
             row,
             path=file.path,
             position=row.position + taken,
-            marker=reading.marker if whole else (row.marker + chunk.data[:taken])[-MARKER_BYTES:],
+            marker=reading.marker if whole else (row.marker + chunk.data[max(0, taken - MARKER_BYTES) : taken])[-MARKER_BYTES:],
             partial=partial + reading.tail,
             anchor=anchor,
             learned=learned,
@@ -203,7 +204,9 @@ class FilesSource:
         loud = [file for file in loud if file.row.codec == PLAIN or file in compressed]
         left = MAX_BLOCK_BYTES
         if not self._once:
-            loud = sorted(loud[: MAX_BLOCK_BYTES // WORTH_READING_BYTES], key=lambda file: file.unread)
+            sizes = accumulate(min(file.unread, WORTH_READING_BYTES) for file in loud)
+            loud = [file for file, size in zip(loud, sizes, strict=True) if size <= MAX_BLOCK_BYTES]
+            loud.sort(key=lambda file: file.unread)
         for at, file in enumerate(loud):
             if left < WORTH_READING_BYTES:
                 return

@@ -103,7 +103,8 @@ class Tracked:
         else:
             self.goals.append((now, self.size))
             if len(self.goals) > _MAX_GOALS:  # thinned: what is left out only makes `through` later than it could be
-                self.goals = deque(goal for at, goal in enumerate(self.goals) if at % 2)
+                self.goals = deque(goal for at, goal in enumerate(reversed(self.goals)) if at % 2 == 0)
+                self.goals.reverse()
 
     def reached(self) -> None:
         """Draw the consequences of a commit."""
