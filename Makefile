@@ -24,15 +24,15 @@ $(VENV)/.system:
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/.system
 	@echo "installing enricher with the engine of the embedded model into $(VENV)"
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[local]'
+	@$(BIN)/pip install -qq --disable-pip-version-check -e '.[local]'
 	@ldconfig -p | grep -q libgomp.so.1 \
 		|| { echo "installing libgomp1"; apt-get update -qq && apt-get install -qq -y libgomp1 >/dev/null; }
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.system
 	@echo "installing enricher with what its tests need into $(VENV)"
-	@$(BIN)/pip install -q --disable-pip-version-check 'pip>=25.1'
-	@$(BIN)/pip install -q --disable-pip-version-check -e . --group dev
+	@$(BIN)/pip install -qq --disable-pip-version-check 'pip>=25.1'
+	@$(BIN)/pip install -qq --disable-pip-version-check -e . --group dev
 	@touch $@
 
 demo: $(VENV)/.demo  ## Enrich this machine's logs (or LOGS=DIR) with the embedded model; SMALL=1 takes the smaller one
