@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DIRECTORY = Path("enricher-demo")
 _LOGS = Path("/var/log")
 _FEW_LINES = 1_000
-_REQUESTS_PER_BATCH = 3
+_REQUESTS_PER_BATCH = 2
 _ROWS = 12
 _SEVERITY_ORDER = ("fatal", "critical", "error", "warning", "notice", "info", "debug", "trace")
 
@@ -53,7 +53,7 @@ async def run(stop: asyncio.Event, *, paths: Sequence[Path], limit: int, small: 
         await enricher.open()
         known = {kind.signature for kind in await enricher.kinds_seen() if kind.answer is not None}
         with show.progress(err) as bar:
-            summary = await enricher.once(stop, _teller(bar, err))
+            summary = await enricher.once(stop, _teller(bar, err, known))
             seen = await enricher.kinds_seen()
         _show(out, config, provider, seen, known, summary.requests.get("answered", 0))
     finally:
@@ -109,9 +109,9 @@ def _export_journal() -> Path:
     return path
 
 
-def _teller(bar: Bar, err: Console) -> Callable[[app.Progress], None]:
+def _teller(bar: Bar, err: Console, known: set[str]) -> Callable[[app.Progress], None]:
     task = bar.add_task("starting", total=None)
-    shown: set[str] = set()
+    shown = set(known)
 
     def tell(progress: app.Progress) -> None:
         if progress.phase == "reading":
