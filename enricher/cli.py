@@ -413,6 +413,7 @@ async def _serve(
             notifier.ready()
             return
         reloaded.append(fresh)
+        notifier.reloading()
         stop.set()
 
     notifier = Notifier(os.environ)

@@ -8,10 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_PATIENCE_SECONDS: Final = 0.02
+"""How long a message waits for room in the manager's queue: the event loop waits with it."""
 
 
 class Notifier:
@@ -21,6 +26,7 @@ class Notifier:
         address = environment.get("NOTIFY_SOCKET", "")
         # A leading @ means Linux's abstract namespace.
         self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._is_reloading = False
         usec = environment.get("WATCHDOG_USEC", "")
         for_us = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.watchdog_seconds: float | None = int(usec) / 1e6 if usec.isdigit() and for_us else None
@@ -29,9 +35,15 @@ class Notifier:
         """Start-up, or a reload, is complete."""
         self._send("READY=1")
 
+    def reloading(self) -> None:
+        """A reload has begun: what drains now starts again, and `ready` follows."""
+        self._is_reloading = True
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
     def stopping(self) -> None:
-        """The drain has begun."""
-        self._send("STOPPING=1")
+        """The drain has begun. Not told of a reload: a unit that said it once is killed after TimeoutStopSec."""
+        if not self._is_reloading:
+            self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`."""
@@ -44,7 +56,8 @@ class Notifier:
     def _send(self, message: str) -> None:
         if not self._address:
             return
-        # A manager that is gone must not take the daemon along; the watchdog is its own judge.
+        # A manager that is gone, or too busy to read, must not take the daemon along; the watchdog is its own judge.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.settimeout(_PATIENCE_SECONDS)
             channel.connect(self._address)
             channel.send(message.encode())
