@@ -1,5 +1,7 @@
 """The port `Source`, on real files: what is read, once and only once, whatever becomes of the files."""
 
+# ruff: noqa: PTH116, PTH119 - paths are bytes, which pathlib does not take
+
 from __future__ import annotations
 
 import gzip
@@ -267,9 +269,9 @@ async def test_start_since_skips_files_that_did_not_change_since(world):
 
 
 async def test_unknown_start_is_refused(tmp_path):
+    world = World(tmp_path, start="yesterday")
     with pytest.raises(ValueError, match="since"):
-        World(tmp_path, start="yesterday")
-        await World(tmp_path, start="yesterday").start()
+        await world.start()
 
 
 # ---------------------------------------------------------------- rotation
@@ -289,7 +291,7 @@ async def test_renamed_file_is_drained_under_its_new_name(world):
 
 
 async def test_renamed_file_is_followed_to_a_name_that_no_pattern_matches(world):
-    w = await world(include=["*.log"] and [str(Path("/") / "nothing" / "*.log")])
+    w = await world()
     w.options["include"] = [f"{w.directory}/*.log"]
     await w.start()
     w.append("a.log", b"one\n")
@@ -773,7 +775,7 @@ class Rotations(RuleBasedStateMachine):
 
     def line(self) -> bytes:
         self.written += 1
-        return b"%d %b" % (self.written - 1, b"x" * 300)
+        return b"%06d %b" % (self.written - 1, b"x" * 300)
 
     @rule(count=st.integers(1, 5), ended=st.booleans())
     def append(self, count, ended):
@@ -781,7 +783,7 @@ class Rotations(RuleBasedStateMachine):
         self.w.append("a.log", (b"\n" if self.unended else b"") + data + (b"\n" if ended else b""))
         self.unended = not ended
 
-    @rule(seconds=st.sampled_from([0.0, 1.0, 30.0]), hold=st.sampled_from([0, 303]))
+    @rule(seconds=st.sampled_from([0.0, 1.0, 30.0]), hold=st.sampled_from([0, 308]))
     def step(self, seconds, hold):
         self.loop.run_until_complete(self.w.step(seconds, hold=hold))
 
@@ -821,4 +823,4 @@ class Rotations(RuleBasedStateMachine):
 
 
 TestRotations = Rotations.TestCase
-TestRotations.settings = settings(max_examples=40, stateful_step_count=15, derandomize=True, deadline=None)
+TestRotations.settings = settings(max_examples=12, stateful_step_count=12, derandomize=True, deadline=None)

@@ -1,5 +1,7 @@
 """The parts of the file source: which files match, who a file is, and whole lines out of streams."""
 
+# ruff: noqa: PTH118, PTH119, PTH123 - paths are bytes, which pathlib does not take
+
 from __future__ import annotations
 
 import bz2
@@ -9,8 +11,8 @@ import os
 import socket
 from dataclasses import replace
 from hashlib import sha256
-from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
@@ -30,6 +32,9 @@ from enricher.edges.source_files.identity import (
 from enricher.edges.source_files.reader import read_lines
 from enricher.edges.source_files.streams import CompressedStream, PlainStream, binary_reason, codec_of
 from enricher.edges.source_files.tracking import new_row
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # ---------------------------------------------------------------- discovery
 

@@ -1,0 +1,422 @@
+"""Ingest: from files to blocks whose books balance, however the reading was cut up."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from enricher.core.block import CONTINUES, SKIPPED
+from enricher.core.event_id import event_id
+from enricher.core.keying import EVENT_FORMAT, KeyingRule
+from enricher.core.merge import Merger
+from enricher.core.skeleton import shape_of
+from enricher.edges.source_files import FilesSource
+from enricher.edges.source_files import source as source_module
+from enricher.edges.store_sqlite import SqliteStore
+from enricher.stages.ingest import Ingest, IngestSource
+from enricher.telemetry import Telemetry
+
+_spec = importlib.util.spec_from_file_location("fakes_ingest", Path(__file__).parent.parent / "fakes_ingest.py")
+fakes = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(fakes)
+
+NOW = 1_795_354_200.0  # 2026-11-22T13:30:00Z
+HOUR = 3600
+RULE = KeyingRule(length_seconds=HOUR, zone="UTC", time_pattern=None, drop=(), ask_events=False)
+
+
+class World:
+    """Files, a source, a store and the stage between."""
+
+    def __init__(self, directory: Path, store, **rule) -> None:
+        self.directory = directory
+        self.store = store
+        self.rule = replace(RULE, **rule)
+        self.clock = fakes.ManualClock(NOW)
+        self.telemetry = Telemetry(CollectorRegistry())
+        self.once = False
+        self.source = None
+
+    async def start(self):
+        if self.source is not None:
+            await self.source.close()
+        self.source = FilesSource(
+            "logs",
+            [f"{self.directory}/*.log"],
+            [],
+            start="beginning",
+            once=self.once,
+            own_directories=[],
+            host="h",
+            telemetry=self.telemetry,
+        )
+        feeds = [IngestSource(source=self.source, rule=self.rule)]
+        self.ingest = Ingest(store=self.store, sources=feeds, clock=self.clock, telemetry=self.telemetry)
+        await self.ingest.start()
+        return self
+
+    def append(self, name, data):
+        path = self.directory / name
+        with path.open("ab") as file:
+            file.write(data)
+        os.utime(path, (self.clock.time, self.clock.time))
+
+    async def step(self, seconds=0.0):
+        self.clock.time += seconds
+        return await self.ingest.step(flush=True)
+
+    async def drain(self):
+        events = 0
+        for _ in range(50):
+            events += await self.step()
+            if not self.source.progress(self.clock.time).unread_bytes:
+                break
+        return events + await self.step(6.0)
+
+    async def segments(self):
+        return await self.store.segments_read()
+
+    async def events(self):
+        return [event for segment in await self.segments() for event in fakes.events_of(segment)]
+
+
+async def sqlite(directory: Path):
+    store = await SqliteStore.open(directory / "state")
+
+    async def segments_read():
+        panes = await store.open_panes()
+        found = {}
+        for pane in panes:
+            async for spooled in store.segments((pane.start, pane.number)):
+                found[spooled.id] = spooled.segment
+        return [found[key] for key in sorted(found)]
+
+    store.segments_read = segments_read
+    return store
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def world(request, tmp_path):
+    store = fakes.BlockStore() if request.param == "memory" else await sqlite(tmp_path)
+    made = []
+
+    async def make(**rule):
+        (tmp_path / "log").mkdir(exist_ok=True)
+        made.append(World(tmp_path / "log", store, **rule))
+        return await made[-1].start()
+
+    yield make
+    for one in made:
+        await one.source.close()
+    await store.close()
+
+
+def at(clock, text):
+    return f"2026-11-22T{clock}Z {text}\n".encode()
+
+
+def window(hour):
+    return 1_795_305_600 + hour * HOUR
+
+
+# ---------------------------------------------------------------- lines to events
+
+
+async def test_event_lies_in_the_window_of_its_own_time(world):
+    w = await world()
+    w.append("a.log", at("10:59:59", "one") + at("11:00:00", "two") + at("10:10:00", "three"))
+    assert await w.drain() == 3
+    assert [(start, text[21:]) for start, _, text in await w.events()] == [
+        (window(10), b"one"),
+        (window(11), b"two"),
+        (window(10), b"three"),
+    ]
+
+
+async def test_line_without_a_time_takes_that_of_the_line_before_across_reads(world):
+    w = await world()
+    w.append("a.log", at("10:10:00", "one"))
+    await w.drain()
+    w.append("a.log", b"no time here\n")
+    await w.drain()
+    assert [window(10)] * 2 == [start for start, _, _ in await w.events()]
+    assert [row.anchor for row in await w.store.files("logs")] == [window(10) + 600]
+
+
+async def test_position_offset_and_bytes_are_those_of_the_file(world):
+    w = await world()
+    w.append("a.log", at("10:10:00", "one"))
+    await w.drain()
+    w.append("a.log", at("10:10:01", "two"))
+    await w.drain()
+    content = (w.directory / "a.log").read_bytes()
+    for _, offset, event in await w.events():
+        assert content[offset : offset + len(event)] == event
+    assert [row.position for row in await w.store.files("logs")] == [len(content)]
+
+
+TRACE = b"""java.lang.IllegalStateException: no
+\tat com.example.Shop.sell(Shop.java:17)
+\tat com.example.Main.main(Main.java:3)
+Caused by: java.io.IOException: disk
+\t... 2 more
+"""
+
+
+async def test_trace_is_one_event_and_makes_no_shapes_of_its_frames(world):
+    w = await world()
+    calm = b"".join(at(f"10:00:{second:02}", "calm") for second in range(30))
+    w.append("a.log", calm + at("10:59:58", "ERROR broken") + TRACE + at("11:00:01", "after"))
+    assert await w.drain() == 32
+    events = await w.events()
+    assert events[30][2].endswith(TRACE.strip(b"\n"))
+    assert events[30][0] == window(10)
+    shapes = await w.store.shapes()
+    assert len(shapes) == 3
+    assert not any("example" in row.shape.skeleton for row in shapes)
+
+
+async def test_trace_is_held_back_until_its_end_was_seen(world):
+    w = await world()
+    w.append("a.log", b"".join(at(f"10:00:{second:02}", "calm") for second in range(30)))
+    w.append("a.log", at("10:59:58", "ERROR broken") + TRACE[:90])
+    assert await w.step() == 30
+    assert [row.partial for row in await w.store.files("logs")] == [at("10:59:58", "ERROR broken") + TRACE[:90]]
+    await w.start()
+    w.append("a.log", TRACE[90:])
+    assert await w.step() == 0
+    assert await w.step(6.0) == 1
+    assert (await w.events())[-1][2].endswith(TRACE.strip(b"\n"))
+
+
+async def test_continuation_of_nothing_is_an_event_of_its_own(world):
+    w = await world()
+    calm = b"".join(at(f"10:00:{second:02}", "calm") for second in range(30))
+    w.append("a.log", b"  indented at once\n" + calm + b"\n  after a blank\n  and more\n" + at("10:01:00", "end"))
+    await w.drain()
+    events = [text for _, _, text in await w.events()]
+    assert events[0] == b"  indented at once"
+    assert events[-2] == b"  after a blank\n  and more"
+
+
+async def test_event_of_more_than_a_line_limit_is_not_waited_for(world):
+    w = await world()
+    calm = b"".join(at(f"10:00:{second:02}", "calm") for second in range(30))
+    w.append("a.log", calm + at("10:01:00", "ERROR") + b"\tat com.example.Shop.sell(Shop.java:17)\n" * 8000)
+    assert await w.step() >= 31
+
+
+# ---------------------------------------------------------------- what is no event
+
+
+async def test_blank_and_dropped_lines_are_counted_apart(world):
+    w = await world(drop=(r"healthz", r"(?i)^\S+ DEBUG"))
+    w.append("a.log", at("10:00:00", "GET /healthz") + b"\n \n" + at("10:00:01", "debug x") + at("10:00:02", "kept"))
+    assert await w.drain() == 1
+    assert [text[21:] for _, _, text in await w.events()] == [b"kept"]
+    assert [row.shape.skeleton for row in await w.store.shapes()] == ["kept"]
+    assert counted(w) == {"blank": 2.0, "dropped": 2.0}
+
+
+async def test_dropped_event_takes_its_continuations_along(world):
+    w = await world(drop=("broken",))
+    calm = b"".join(at(f"10:00:{second:02}", "calm") for second in range(30))
+    w.append("a.log", calm + at("10:59:58", "ERROR broken") + TRACE + at("11:00:01", "after"))
+    assert await w.drain() == 31
+    assert counted(w) == {"blank": 0.0, "dropped": 6.0}
+
+
+async def test_pattern_never_drops_by_what_stands_in_the_next_line(world):
+    w = await world(drop=(r"one\s+2026", r"^\s+x"))
+    w.append("a.log", at("10:00:00", "one") + at("10:00:01", "two"))
+    assert await w.drain() == 2
+
+
+def counted(w):
+    return {
+        kind: w.telemetry.registry.get_sample_value("enricher_source_discarded_lines_total", {"reason": kind})
+        for kind in ("blank", "dropped")
+    }
+
+
+async def test_hole_and_cut_line_are_counted_as_lost(world):
+    w = await world()
+    with (w.directory / "a.log").open("wb") as file:
+        file.truncate(5000)
+    w.append("a.log", at("10:00:00", "x" * 300_000) + at("10:00:01", "end"))
+    assert await w.drain() + await w.drain() == 2
+    lost = w.telemetry.registry.get_sample_value("enricher_source_lost_bytes_total", {"source": "logs"})
+    assert lost == 5000 + len(at("10:00:00", "x" * 300_000)) - 1 - 256 * 1024
+    segments = await w.segments()
+    assert sum(segment.lost_bytes for segment in segments) == lost - 5000
+    content = (w.directory / "a.log").read_bytes()
+    assert [content[offset : offset + 20] for _, offset, _ in await w.events()] == [
+        at("10:00:00", "")[:20],
+        at("10:00:01", "")[:20],
+    ]
+
+
+async def test_skipped_files_are_told_and_cost_no_other_event(world):
+    w = await world()
+    w.append("bad.log", b"\x02\x00\x00\x00bin" * 100)
+    (w.directory / "x.log").mkdir()
+    w.append("a.log", at("10:00:00", "one"))
+    assert await w.drain() == 1
+    for reason in ("binary", "directory"):
+        name = "enricher_source_skipped_files_total"
+        assert w.telemetry.registry.get_sample_value(name, {"reason": reason}) == 1.0
+
+
+# ---------------------------------------------------------------- shapes
+
+
+async def test_lines_of_a_kind_share_a_shape_over_files_and_restarts(world):
+    w = await world()
+    w.append("a.log", at("10:00:00", "user 1 in") + at("10:00:01", "user 22 in"))
+    await w.drain()
+    await w.start()
+    w.append("b.log", at("10:00:02", "user 333 in"))
+    await w.drain()
+    assert len(await w.store.shapes()) == 1
+    assert {shape for segment in await w.segments() for shape in segment.shapes.tolist()} == {1}
+
+
+async def test_merges_are_committed_with_the_block_that_caused_them(world):
+    w = await world()
+    words = ("apple", "pear", "plum", "peach")
+    w.append("a.log", b"".join(at("10:00:00", f"the cart holds {word} now") for word in words))
+    await w.drain()
+    roots = {row.root for row in await w.store.shapes()}
+    if isinstance(w.store, fakes.BlockStore):
+        assert {member for merge in w.store.merges for member in merge.members} == {1, 2, 3, 4}
+    else:
+        assert roots == {1}
+
+
+async def test_merges_that_a_crash_left_out_are_found_again_at_the_start(world):
+    w = await world()
+    shapes = [shape_of(at("10:00:00", f"the cart holds {word} now")) for word in ("apple", "pear", "plum")]
+    await w.store.intern_shapes(shapes, NOW)
+    await w.start()
+    if isinstance(w.store, fakes.BlockStore):
+        assert [merge.members for merge in w.store.merges] == [(1, 2, 3)]
+    else:
+        assert {row.root for row in await w.store.shapes()} == {1}
+
+
+async def test_every_event_has_a_shape_of_its_own_where_each_is_asked(world):
+    w = await world(ask_events=True)
+    calm = b"".join(at(f"10:00:{second:02}", "calm") for second in range(25))
+    w.append("a.log", calm + at("10:59:58", "ERROR broken") + TRACE + b"\n" + at("11:00:01", "after"))
+    assert await w.drain() == 27
+    rows = await w.store.shapes()
+    assert len({row.shape.id for row in rows}) == 27
+    assert {row.shape.format for row in rows} == {EVENT_FORMAT}
+    assert all(row.root == row.id for row in rows)
+    identity = (await w.store.files("logs"))[0].identity
+    names = [event_id(identity, offset, event) for _, offset, event in await w.events()]
+    assert names == [row.shape.skeleton.partition("\0")[2] for row in rows]
+    merger = Merger()
+    await w.start()
+    assert merger.resolve(1) == 1
+
+
+# ---------------------------------------------------------------- the books
+
+
+def checked(segments, counts):
+    """The books of blocks: every line is an event's, blank or dropped, and each event is in one window."""
+    lines = events = skipped = 0
+    for segment in segments:
+        lines += len(segment.shapes)
+        skipped += segment.shapes.tolist().count(SKIPPED)
+        events += len(fakes.events_of(segment))
+        assert len(segment.shapes) == segment.data.count(b"\n")
+        assert segment.shapes.tolist()[0] != CONTINUES
+        assert len(set(segment.windows)) == len(segment.windows)
+    assert counts == (lines, events, skipped)
+
+
+some_lines = st.lists(
+    st.one_of(
+        st.integers(0, 7 * HOUR).map(lambda s: at(f"{8 + s // HOUR:02}:{s // 60 % 60:02}:{s % 60:02}", "job ran")),
+        st.integers(0, 99).map(lambda number: at("10:10:10", f"job {number} of nobody dropped")),
+        st.sampled_from([b"\n", b" \n", b"plain text\n", b"\tat a.b.C(D.java:1)\n", b"java.lang.Error: x\n"]),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@given(lines=some_lines, cuts=st.lists(st.integers(1, 400), min_size=1, max_size=6), block=st.integers(300, 2000))
+@settings(max_examples=25, derandomize=True, deadline=None)
+def test_size_of_reads_changes_no_event_and_no_window(lines, cuts, block):
+    # What a file's events start with is learned of its first lines, which come first here.
+    calm = b"".join(at(f"08:00:{second:02}", "calm start") for second in range(25))
+    content = b"".join(lines)
+
+    async def read(pieces, block_bytes):
+        store = fakes.BlockStore()
+        with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(source_module, "MAX_BLOCK_BYTES", block_bytes)
+            patch.setattr(source_module, "WORTH_READING_BYTES", block_bytes)
+            w = await World(Path(directory), store, drop=("dropped",)).start()
+            w.source._line_bytes = min(block_bytes, 256)
+            w.append("a.log", calm)
+            await w.drain()
+            for piece in pieces:
+                w.append("a.log", piece)
+                await w.step()
+            await w.drain()
+            await w.step(60.0)
+            await w.source.close()
+        counts = [one.counts for one in store.blocks]
+        totals = (
+            sum(one.lines for one in counts),
+            sum(one.events for one in counts),
+            sum(one.blank + one.dropped for one in counts),
+        )
+        checked(await store.segments_read(), totals)
+        assert totals[0] == (calm + content).count(b"\n")
+        return await World.events(w)
+
+    pieces, start = [], 0
+    for cut in [*cuts, len(content)]:
+        pieces.append(content[start : start + cut])
+        start += cut
+    whole = asyncio.run(read([content], 1 << 22))
+    assert asyncio.run(read(pieces, block)) == whole
+
+
+async def test_window_of_more_than_a_byte_can_index_is_kept(world):
+    w = await world()
+    lines = [f"2024-{1 + day // 28:02}-{1 + day % 28:02}T10:00:00Z day {day}\n".encode() for day in range(300)]
+    w.append("a.log", b"".join(lines))
+    assert await w.drain() == 300
+    assert len({start for start, _, _ in await w.events()}) == 300
+
+
+async def test_loop_is_not_blocked_while_a_block_is_keyed(world):
+    w = await world()
+    w.append("a.log", b"".join(at("10:00:00", f"job {number} ran") for number in range(20_000)))
+    ticks = 0
+
+    async def tick():
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    ticking = asyncio.ensure_future(tick())
+    await w.step()
+    ticking.cancel()
+    assert ticks > 20
