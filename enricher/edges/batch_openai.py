@@ -130,16 +130,25 @@ class OpenAIBatchClient:
             await self._client.files.delete(file_id, timeout=_CALL_TIMEOUT_SECONDS)
 
     async def check(self, model: str) -> None:
-        """Key and model are accepted."""
+        """Key and model are accepted. Some providers show a model only in their list."""
         try:
             with self._mapped("retrieve"):
                 await self._client.models.retrieve(model, timeout=_CALL_TIMEOUT_SECONDS)
         except NotFoundProviderError:
+            if await self._lists(model):
+                return
             raise PermanentProviderError(
                 f"{self._host} does not know the model {model!r}",
                 hint="set [provider] model to one that the provider lists",
                 code="model_not_found",
             ) from None
+
+    async def _lists(self, model: str) -> bool:
+        with contextlib.suppress(NotFoundProviderError), self._mapped("list"):
+            async for shown in self._client.models.list(timeout=_CALL_TIMEOUT_SECONDS):
+                if shown.id == model:
+                    return True
+        return False
 
     async def close(self) -> None:
         """Close connections."""
