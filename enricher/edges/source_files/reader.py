@@ -64,7 +64,7 @@ def read_lines(
     raw = stream.pread(len(before) + room, start - len(before))
     if not raw.startswith(before):
         return Reading(changed=True)
-    text = held + raw[len(before) :]
+    text = b"".join((held, memoryview(raw)[len(before) :]))  # one copy of megabytes, not two
     seen_to = position + len(text)
     at_end = len(raw) < len(before) + limit
     finish = at_end and to_the_last_byte

@@ -26,7 +26,7 @@ from enricher.ports import Chunk, SkippedFile, SourceProgress
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from enricher.core.block import FileState
     from enricher.telemetry import Telemetry
@@ -36,7 +36,7 @@ WORTH_READING_BYTES: Final = 256 * 1024
 _MAX_DESCRIPTORS: Final = 256
 _MAX_COMPRESSED: Final = 2
 """Compressed files read at a time: each holds a decompressor, whose dictionary may be large."""
-_MAX_STATE_CHUNKS: Final = 1000
+_MAX_CHUNKS: Final = 1000
 _LEFT_OUT_SECONDS: Final = 15 * 60.0
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -92,7 +92,6 @@ class FilesSource:
             line_bytes=max_line_bytes,
         )
         self._turn = 0
-        self._last_served: dict[Tracked, int] = {}
         self._reads: dict[int, _Read] = {}
         self._accepted: dict[FileState, _Read] = {}
         self._progress = SourceProgress(
@@ -127,7 +126,9 @@ class FilesSource:
             row,
             path=file.path,
             position=row.position + taken,
-            marker=reading.marker if whole else (row.marker + chunk.data[max(0, taken - MARKER_BYTES) : taken])[-MARKER_BYTES:],
+            marker=reading.marker
+            if whole
+            else (row.marker + chunk.data[max(0, taken - MARKER_BYTES) : taken])[-MARKER_BYTES:],
             partial=partial + reading.tail,
             anchor=anchor,
             learned=learned,
@@ -176,44 +177,45 @@ class FilesSource:
         self._reads.clear()
         self._accepted.clear()
         self._turn += 1
-        chunks: list[Chunk] = []
-        for file, share in self._shares(now, flush=flush):
-            read = self._read_file(file, share, now)
+        ready = [file for file in self._known if self._is_ready(file, now, flush=flush)]
+        files = [file for file in ready if not self._has_content(file)][:_MAX_CHUNKS]
+        chunks = [read.chunk for file in files if (read := self._attempt(file, 0, now))]
+        files = self._next_in_turn([file for file in ready if self._has_content(file)])
+        left = MAX_BLOCK_BYTES
+        for at, file in enumerate(files):
+            if left < WORTH_READING_BYTES:
+                break
+            # What a file leaves of its share goes to those behind it.
+            share = left if self._once else max(WORTH_READING_BYTES, left // (len(files) - at))
+            read = self._attempt(file, share, now)
             if read is not None:
                 chunks.append(read.chunk)
-                self._reads[id(read.chunk)] = read
-                self._last_served[file] = self._turn
+                left -= len(read.chunk.data)
         return chunks
 
-    def _shares(self, now: float, *, flush: bool) -> Iterator[tuple[Tracked, int]]:
-        """The files to read now and how much of each: those that waited longest, and the small ones whole.
+    def _next_in_turn(self, files: list[Tracked]) -> list[Tracked]:
+        """The files to read now: those that waited longest, as many as a block has room for, small ones first.
 
-        What small files leave is shared by the large ones. Reading may yield less than its share, which then goes to
-        those behind it: the share is worked out file by file.
+        `once` has nobody to keep waiting: it reads file after file.
         """
-        ready = [file for file in self._known if self._is_ready(file, now, flush=flush)]
-        silent = [file for file in ready if not self._has_content(file)]
-        for file in silent[:_MAX_STATE_CHUNKS]:
-            yield file, 0
-        loud = [file for file in ready if self._has_content(file)]
         if self._once:
-            loud.sort(key=lambda file: file.path)
+            files.sort(key=lambda file: file.path)
         else:
-            loud.sort(key=lambda file: self._last_served.get(file, 0))
-        compressed = [file for file in loud if file.row.codec != PLAIN][:_MAX_COMPRESSED]
-        loud = [file for file in loud if file.row.codec == PLAIN or file in compressed]
-        left = MAX_BLOCK_BYTES
+            files.sort(key=lambda file: file.last_turn)
+        compressed = [file for file in files if file.row.codec != PLAIN][:_MAX_COMPRESSED]
+        files = [file for file in files if file.row.codec == PLAIN or file in compressed][:_MAX_CHUNKS]
         if not self._once:
-            sizes = accumulate(min(file.unread, WORTH_READING_BYTES) for file in loud)
-            loud = [file for file, size in zip(loud, sizes, strict=True) if size <= MAX_BLOCK_BYTES]
-            loud.sort(key=lambda file: file.unread)
-        for at, file in enumerate(loud):
-            if left < WORTH_READING_BYTES:
-                return
-            share = left if self._once else max(WORTH_READING_BYTES, left // (len(loud) - at))
-            yield file, share
-            read = next((read for read in self._reads.values() if read.file is file), None)
-            left -= len(read.chunk.data) if read else 0
+            sizes = accumulate(min(file.unread, WORTH_READING_BYTES) for file in files)
+            files = [file for file, size in zip(files, sizes, strict=True) if size <= MAX_BLOCK_BYTES]
+            files.sort(key=lambda file: file.unread)
+        return files
+
+    def _attempt(self, file: Tracked, share: int, now: float) -> _Read | None:
+        file.last_turn = self._turn
+        read = self._read_file(file, share, now)
+        if read is not None:
+            self._reads[id(read.chunk)] = read
+        return read
 
     def _has_content(self, file: Tracked) -> bool:
         waiting = file.unread or file.row.partial or self._holds_back(file)

@@ -59,6 +59,8 @@ class Tracked:
     end: int | None = None
     """`once`: what it held when it was first seen."""
     degraded_since: float | None = None
+    last_turn: int = 0
+    """The last read that it took part in."""
     gone_at: float | None = None
     lost_bytes: int = 0
     """Bytes known to have been there and not read when it went."""
