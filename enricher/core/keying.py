@@ -94,11 +94,7 @@ class Keyed:
 def key_lines(reading: Reading, keying: Keying, index: ShapeIndex, intern: Intern) -> Keyed:
     """Make a segment of lines (several where their windows are too many for one)."""
     file = reading.file
-    first_lines = learn(reading.data.split(b"\n", _LEARN_LINES)[:_LEARN_LINES]) if file.learned is None else None
-    rule = first_lines or FirstLineRule(learned=bool(file.learned))
-    learned = file.learned
-    if first_lines is not None and reading.data.count(b"\n", 0, MAX_LINE_BYTES) >= _ENOUGH_LINES:
-        learned = first_lines.learned
+    rule, learned = _rule(file, reading.data)
     taken = len(reading.data)
     if rule.learned and not reading.final and not reading.lost_bytes:
         taken = _unfinished(reading.data)
@@ -179,6 +175,19 @@ def _key_part(
 
 
 # ---------------------------------------------------------------- which line starts an event
+
+
+def _rule(file: FileState, data: bytes) -> tuple[FirstLineRule, bool | None]:
+    """The rule for these lines, and what is to be remembered of it.
+
+    Lines that start with a time are remembered from the first one on, since a slow file never has many at once; that
+    there are none only after enough of them.
+    """
+    if file.learned is not None:
+        return FirstLineRule(learned=file.learned), file.learned
+    lines = data.split(b"\n", _LEARN_LINES)[:_LEARN_LINES]
+    rule = learn(lines)
+    return rule, rule.learned if rule.learned or len(lines) >= _ENOUGH_LINES else None
 
 
 def _unfinished(data: bytes) -> int:
