@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from enricher.core.skeleton import HOLE, HOLE_TEXT, TOKEN, Shape
@@ -240,6 +241,7 @@ def _is_word(token: str) -> bool:
     return token[0].isalnum() or token[0] == "_"
 
 
+@lru_cache(maxsize=4096)
 def _is_free(token: str, *, making: bool) -> bool:
     """Whether the word may stand in a hole. An ALL-CAPS word may be a state: it falls into holes but makes none."""
     if not _is_word(token) or token.lower() in GUARDED_WORDS:

@@ -21,7 +21,7 @@ from enricher.core.collapse import collapse, collapse_hex
 from enricher.core.skeleton import KEY_BYTES, Shape, collapsed_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 BLANK_ID: Final = 0
 UNKNOWN_ID: Final = 0xFFFFFFFF
@@ -31,6 +31,10 @@ UNKNOWN_ID: Final = 0xFFFFFFFF
 _HEX_BLOCKS = 64
 _NEW_SHARE = 5
 _FOLDED_SHARE = 2
+
+
+# Text that is taken apart at once: what is made of it on the way stays in the processor's cache.
+_PIECE_BYTES = 64 * 1024
 
 
 class _Memo(dict[bytes, int]):
@@ -81,26 +85,36 @@ class ShapeIndex:
         seen before, and gives their row ids (1 to 0xFFFFFFFE). Where `starts` is given (one flag per line), a line
         that starts no event gets `BLANK_ID` or an id it already had, and no shape is made for it.
         """
-        keys = collapse(data)
-        if self._hex_blocks:
-            self._hex_blocks -= 1
-            keys = collapse_hex(keys)
-        lines = keys.split(b"\n")
-        if not lines[-1]:
-            lines.pop()
-        ids = np.fromiter(map(self._lines.__getitem__, lines), np.uint32, len(lines))
-        unknown = ids == UNKNOWN_ID
-        if starts is not None:
-            ids[unknown & ~starts] = BLANK_ID
-            unknown &= starts
-        missed = np.flatnonzero(unknown)
-        if missed.size:
-            missed_lines = [lines[row] for row in missed.tolist()]
+        parts: list[npt.NDArray[np.uint32]] = []
+        missed_lines: list[bytes] = []
+        row = 0
+        for piece in _pieces(data):
+            lines = self._keys(piece)
+            part = np.fromiter(map(self._lines.__getitem__, lines), np.uint32, len(lines))
+            unknown = part == UNKNOWN_ID
+            if starts is not None:
+                wanted = starts[row : row + part.size]
+                part[unknown & ~wanted] = BLANK_ID
+                unknown &= wanted
+            missed_lines += [lines[at] for at in np.flatnonzero(unknown).tolist()]
+            parts.append(part)
+            row += part.size
+        ids = np.concatenate(parts) if parts else np.empty(0, np.uint32)
+        self._hex_blocks = max(0, self._hex_blocks - 1)
+        if missed_lines:
             found, folded = self._resolve_missed(list(dict.fromkeys(missed_lines)), intern)
             if len(found) * _NEW_SHARE > ids.size and folded * _FOLDED_SHARE < len(found):
                 self._hex_blocks = _HEX_BLOCKS
-            ids[missed] = np.fromiter(map(found.__getitem__, missed_lines), np.uint32, missed.size)
+            ids[ids == UNKNOWN_ID] = np.fromiter(map(found.__getitem__, missed_lines), np.uint32, len(missed_lines))
         return ids
+
+    def _keys(self, piece: bytes) -> list[bytes]:
+        """What L1 knows the lines of a piece by."""
+        keys = collapse(piece)
+        lines = (collapse_hex(keys) if self._hex_blocks else keys).split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        return lines
 
     def _resolve_missed(
         self, lines: list[bytes], intern: Callable[[list[Shape]], list[int]]
@@ -137,3 +151,12 @@ class ShapeIndex:
         if len(memo) > self._memo_lines or memo.key_bytes > self._memo_bytes:
             memo.clear()
             memo.key_bytes = 0
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """The data in whole lines, some `_PIECE_BYTES` at a time."""
+    at = 0
+    while at < len(data):
+        end = data.find(b"\n", at + _PIECE_BYTES - 1) + 1 or len(data)
+        yield data[at:end]
+        at = end
