@@ -20,6 +20,7 @@ from enricher.core.event_id import event_id
 from enricher.core.multiline import FirstLineRule, continuation_lines, learn
 from enricher.core.skeleton import shape_of
 from enricher.core.timestamp import BlockTimes, TimeContext, UserTime, block_times, starts_with_time
+from enricher.core.timestamp_columns import line_starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -131,15 +132,16 @@ def _key_part(
     context = TimeContext(
         anchor=anchor, fallback=reading.fallback, now=reading.read_at, zone=keying.rule.zone, pattern=keying.time
     )
+    starts = line_starts(data)
     try:
-        times = block_times(data, context, length_seconds=keying.rule.length_seconds)
+        times = block_times(data, context, length_seconds=keying.rule.length_seconds, starts=starts)
     except OverflowError:
         half = data.find(b"\n", len(data) // 2) + 1
         # Too many windows: at least 65,536 lines, so that both halves have some.
         first = _key_part(replace(reading, data=data[:half], lost_bytes=0), offset, anchor, rule, keying, index, intern)
         rest = replace(reading, data=data[half:])
         return [*first, *_key_part(rest, offset + half, first[-1].anchor, rule, keying, index, intern)]
-    continues = continuation_lines(data, rule)
+    continues = continuation_lines(data, rule, starts=starts)
     if continues is not None:
         continues = _anchored(continues, _blank_lines(data))
     shapes, dropped = _shapes(data, reading.file, offset, continues, keying, index, intern)

@@ -62,14 +62,17 @@ def learn(lines: Sequence[bytes]) -> FirstLineRule:
     return FirstLineRule(learned=sum(map(starts_with_time, events)) * 2 > len(events))
 
 
-def continuation_lines(data: bytes, rule: FirstLineRule) -> npt.NDArray[np.bool_] | None:
+def continuation_lines(
+    data: bytes, rule: FirstLineRule, *, starts: npt.NDArray[np.intp] | None = None
+) -> npt.NDArray[np.bool_] | None:
     r"""Per line of `data` (each ended by `\n`): whether it continues the event before it; None when no line does.
 
-    The first line may: it continues the event before the block.
+    The first line may: it continues the event before the block. Who has the `line_starts` of the data gives them.
     """
     if not rule.learned or not data:
         return None
-    starts = line_starts(data)
+    if starts is None:
+        starts = line_starts(data)
     heads = gather(data, starts[:-1], _HEAD_BYTES)
     first = np.frombuffer(heads, np.uint8)[::_HEAD_BYTES]
     is_named = np.isin(np.frombuffer(heads, np.uint32), _HEADS)

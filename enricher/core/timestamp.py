@@ -66,15 +66,19 @@ class BlockTimes:
     origins: Mapping[str, int]
 
 
-def block_times(data: bytes, context: TimeContext, *, length_seconds: int) -> BlockTimes:
+def block_times(
+    data: bytes, context: TimeContext, *, length_seconds: int, starts: npt.NDArray[np.intp] | None = None
+) -> BlockTimes:
     r"""The windows of the lines of `data`, whole lines that each end in `\n`, from one part of one file.
 
     A block whose lines have their time in the same columns is read by its runs of equal minutes; any other line by
-    line. Raises OverflowError for more than 65,536 windows in one block: cut the block and ask again.
+    line. Who has the `line_starts` of the data already gives them. Raises OverflowError for more than 65,536 windows in
+    one block: cut the block and ask again.
     """
     if not data.endswith(b"\n"):
         data += b"\n"
-    starts = line_starts(data)
+    if starts is None:
+        starts = line_starts(data)
     read = None if length_seconds % 60 else _read_runs(data, starts, context)
     if read is not None:
         seconds = np.fromiter((instant.seconds for instant, _ in read.instants), np.int64, len(read.instants))

@@ -48,10 +48,12 @@ def line_starts(data: bytes) -> npt.NDArray[np.intp]:
 
 
 def gather(data: bytes, at: npt.NDArray[np.intp], width: int) -> bytes:
-    """`width` bytes from each place of `data`, one after the other; past the end of the data there are newlines."""
-    padded = data + b"\n" * width
-    rows = np.ndarray((len(data) + 1,), dtype=f"V{width}", buffer=padded, strides=(1,))
-    return rows[at].tobytes()
+    """`width` bytes from each place of `data`, in ascending order; past the end of the data there are newlines."""
+    rows = np.ndarray((max(0, len(data) - width + 1),), dtype=f"V{width}", buffer=data, strides=(1,))
+    inside = int(np.searchsorted(at, len(rows)))
+    # What reaches over the end is put together apart, rather than copying the data to make it longer.
+    over = [data[place : place + width].ljust(width, b"\n") for place in at[inside:].tolist()]
+    return rows[at[:inside]].tobytes() + b"".join(over)
 
 
 def find_runs(
