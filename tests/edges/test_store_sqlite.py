@@ -244,7 +244,7 @@ async def test_a_file_that_is_no_store_is_an_error_and_stays(tmp_path, content, 
 async def test_a_torn_store_is_an_error(tmp_path):
     await (await SqliteStore.open(tmp_path)).close()
     path = tmp_path / connection.DATABASE_NAME
-    path.write_bytes(path.read_bytes()[:-8192])
+    path.write_bytes(path.read_bytes()[: -2 * connection._PAGE_BYTES])
     with pytest.raises(StoreError, match="is damaged"):
         await SqliteStore.open(tmp_path)
 
