@@ -1,0 +1,142 @@
+"""The life cycle of a batch and of its requests, decided purely."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from enricher.core import job
+from enricher.core.job import Step
+from enricher.core.ledger import BatchState, LedgerBatch, RequestState
+
+NOW = 1_795_000_000.0
+
+
+def a_batch(**changes) -> LedgerBatch:
+    batch = LedgerBatch(
+        id=1,
+        name="2026-11-22T10Z-p000-a1.jsonl",
+        job="job",
+        window=0,
+        part=0,
+        attempt=1,
+        windows=1,
+        task="t",
+        model="m",
+        endpoint="/v1/responses",
+        state=BatchState.PLANNED,
+        requests=1,
+        size_bytes=1,
+        tokens=1,
+        reserved_usd=0.0,
+    )
+    return replace(batch, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, Step.RESERVE),
+        ({"next_at": NOW + 1}, Step.WAIT),
+        ({"state": BatchState.UPLOADING}, Step.UPLOAD),
+        ({"state": BatchState.UPLOADING, "intent_at": NOW}, Step.FIND_UPLOAD),
+        ({"state": BatchState.CREATING}, Step.CREATE),
+        ({"state": BatchState.CREATING, "intent_at": NOW}, Step.FIND_BATCH),
+        ({"state": BatchState.CREATING, "intent_at": NOW, "looks": 1}, Step.FIND_BATCH),
+        ({"state": BatchState.CREATING, "intent_at": NOW, "looks": 2}, Step.CREATE),
+        ({"state": BatchState.OPEN}, Step.POLL),
+        ({"state": BatchState.CANCELLING}, Step.POLL),
+        ({"state": BatchState.DONE}, Step.WAIT),
+    ],
+)
+def test_ledger_alone_tells_what_a_batch_needs(changes, expected):
+    assert expected is job.next_step(a_batch(**changes), NOW)
+
+
+@pytest.mark.parametrize("status", sorted(job.TERMINAL))
+@pytest.mark.parametrize("state", [BatchState.OPEN, BatchState.CANCELLING])
+def test_every_terminal_state_is_collected(state, status):
+    assert job.after_poll(a_batch(state=state), status, NOW) is Step.COLLECT
+
+
+@pytest.mark.parametrize("status", ["validating", "in_progress", "finalizing", "cancelling", "a word of tomorrow", ""])
+def test_unknown_status_is_not_terminal(status):
+    assert job.after_poll(a_batch(state=BatchState.OPEN, expires_at=NOW), status, NOW) is Step.WAIT
+
+
+def test_batch_that_outlives_the_providers_deadline_by_an_hour_is_cancelled_and_then_given_up():
+    # expires            +1 h: cancel                  +1 h: collected as it is
+    # |------------------|-----------------------------|
+    batch = a_batch(state=BatchState.OPEN, expires_at=NOW)
+    assert job.after_poll(batch, "in_progress", NOW + 3599) is Step.WAIT
+    assert job.after_poll(batch, "in_progress", NOW + 3600) is Step.CANCEL
+    cancelling = replace(batch, state=BatchState.CANCELLING, intent_at=NOW + 3600)
+    assert job.after_poll(cancelling, "cancelling", NOW + 7199) is Step.WAIT
+    assert job.after_poll(cancelling, "cancelling", NOW + 7200) is Step.COLLECT
+
+
+def test_full_queue_keeps_the_file_and_uses_up_no_attempt():
+    batch = a_batch(state=BatchState.OPEN, input_file_id="file-1", batch_id="batch-1", status="failed")
+    after = job.queue_was_full(batch, "full", until=NOW + 5)
+    assert (BatchState.CREATING, "file-1", None, 1) == (after.state, after.input_file_id, after.batch_id, after.attempt)
+    assert job.next_step(after, NOW + 5) is Step.CREATE
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            "Enqueued token limit reached for gpt-6-luna in organization org-x. Limit: 2000000 enqueued tokens.",
+            2_000_000,
+        ),
+        ("Limit: 2,000,000 enqueued tokens. Please try again", 2_000_000),
+        ("no number here", None),
+        ("Limit: many", None),
+    ],
+)
+def test_token_limit_is_read_out_of_the_message(message, expected):
+    assert expected == job.token_limit_in(message)
+
+
+@given(st.integers(0, 10_000), st.floats(0.01, 600), st.floats(0, 1, exclude_max=True))
+@settings(derandomize=True, max_examples=50)
+def test_backoff_never_exceeds_ten_minutes_nor_half_of_its_step(failures, first, jitter):
+    seconds = job.backoff_seconds(failures, first=first, jitter=jitter)
+    assert min(first, 600) / 2 <= seconds <= 600
+
+
+@given(
+    st.booleans(),
+    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=job.MAX_ATTEMPTS, max_size=job.MAX_ATTEMPTS),
+)
+@settings(derandomize=True, max_examples=200)
+def test_request_that_is_never_answered_ends_after_any_failures(packed, failures):
+    tries = 0
+    for attempt, (again, counts) in enumerate(failures, 1):
+        fate = job.fate_of_unanswered(packed=packed, again=again, counts=counts, tries=tries, attempt=attempt)
+        if fate.state is not RequestState.AGAIN:
+            assert fate.state in (RequestState.SPLIT, RequestState.FAILED)
+            assert (fate.status == "error") == (fate.state is RequestState.FAILED)
+            return
+        tries += fate.counts
+    raise AssertionError("it never ended")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "tries", "state", "status"),
+    [
+        (["ok", "ok"], 0, RequestState.ANSWERED, None),
+        (["ok", "invalid"], 0, RequestState.SPLIT, None),
+        (["refused", "refused"], 0, RequestState.SPLIT, None),
+        (["refused"], 0, RequestState.FAILED, "refused"),
+        (["invalid"], 0, RequestState.AGAIN, None),
+        (["incomplete"], 1, RequestState.AGAIN, None),
+        (["invalid"], 2, RequestState.FAILED, "invalid"),
+    ],
+)
+def test_answer_that_cannot_be_used_is_asked_alone_and_at_most_twice_again(statuses, tries, state, status):
+    fate = job.fate_of_answered(statuses, tries=tries)
+    assert (state, status) == (fate.state, fate.status)

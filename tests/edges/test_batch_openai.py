@@ -1,0 +1,142 @@
+"""What the provider answers, as our errors; nothing is retried inside."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+
+from enricher.edges.batch_openai import OpenAIBatchClient
+from enricher.errors import (
+    AuthProviderError,
+    NotFoundProviderError,
+    PermanentProviderError,
+    TransientProviderError,
+    UnclearProviderError,
+)
+from enricher.telemetry import Telemetry
+
+BATCH = {
+    "id": "batch_1",
+    "object": "batch",
+    "endpoint": "/v1/responses",
+    "input_file_id": "file-1",
+    "completion_window": "24h",
+    "status": "COMPLETED",
+    "created_at": 1_795_000_000,
+    "output_file_id": "",
+    "error_file_id": None,
+    "errors": None,
+    "request_counts": None,
+    "metadata": None,
+}
+
+
+class Provider:
+    """Answers every call with one status and body, and counts the calls."""
+
+    def __init__(self, status=200, body=None, headers=None):
+        self.status, self.body, self.headers, self.calls = status, body, headers, 0
+
+    async def start(self):
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+
+    async def _answer(self, request):
+        self.calls += 1
+        await request.read()
+        if self.status is None:
+            request.transport.close()
+        body = self.body if self.body is not None else {"error": {"message": "so it is", "code": "a_code"}}
+        return web.json_response(body, status=self.status or 200, headers=self.headers)
+
+    async def close(self):
+        await self._runner.cleanup()
+
+
+@pytest.fixture
+async def bench():
+    made = []
+
+    async def start(**answer):
+        provider = Provider(**answer)
+        await provider.start()
+        client = OpenAIBatchClient(base_url=provider.url, api_key="sk-x", timeout_seconds=5, telemetry=Telemetry())
+        made.append((provider, client))
+        return provider, client
+
+    yield start
+    for provider, client in made:
+        await client.close()
+        await provider.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "on_create", "on_retrieve"),
+    [
+        (400, PermanentProviderError, PermanentProviderError),
+        (401, AuthProviderError, AuthProviderError),
+        (403, AuthProviderError, AuthProviderError),
+        (404, NotFoundProviderError, NotFoundProviderError),
+        (408, UnclearProviderError, TransientProviderError),
+        (409, UnclearProviderError, TransientProviderError),
+        (429, TransientProviderError, TransientProviderError),
+        (500, UnclearProviderError, TransientProviderError),
+        (503, UnclearProviderError, TransientProviderError),
+        (None, UnclearProviderError, TransientProviderError),
+    ],
+)
+async def test_each_refusal_is_one_call_and_one_kind_of_error(bench, status, on_create, on_retrieve):
+    provider, client = await bench(status=status)
+    with pytest.raises(on_create):
+        await client.create(input_file_id="file-1", endpoint="/v1/responses", metadata={})
+    with pytest.raises(on_retrieve):
+        await client.retrieve("batch_1")
+    assert provider.calls == 2
+
+
+async def test_error_carries_code_message_and_waiting_time(bench):
+    _, client = await bench(status=429, headers={"retry-after": "7"})
+    with pytest.raises(TransientProviderError, match="429: so it is") as caught:
+        await client.retrieve("batch_1")
+    assert ("a_code", 7.0) == (caught.value.code, caught.value.retry_after_seconds)
+
+
+@pytest.mark.parametrize("body", ["plain text", [], {"error": "text"}, {"error": None}, {"detail": "x"}])
+async def test_odd_error_bodies_are_errors_all_the_same(bench, body):
+    _, client = await bench(status=400, body=body)
+    with pytest.raises(PermanentProviderError):
+        await client.retrieve("batch_1")
+
+
+async def test_odd_spellings_of_a_batch_are_taken_out(bench):
+    _, client = await bench(body=BATCH)
+    seen = await client.retrieve("batch_1")
+    assert ("completed", None, None, 0, {}) == (
+        seen.status,
+        seen.output_file_id,
+        seen.error_file_id,
+        seen.total,
+        dict(seen.metadata),
+    )
+
+
+async def test_provider_that_is_not_there_is_named():
+    client = OpenAIBatchClient(
+        base_url="http://127.0.0.1:9/v1", api_key="sk-secret", timeout_seconds=2, telemetry=Telemetry()
+    )
+    with pytest.raises(TransientProviderError, match=r"127\.0\.0\.1:9") as caught:
+        await client.retrieve("batch_1")
+    assert "sk-secret" not in str(caught.value) + repr(client) + caught.value.hint
+    await client.close()
+
+
+async def test_download_appears_only_when_it_is_whole(bench, tmp_path):
+    _, client = await bench(status=500)
+    with pytest.raises(TransientProviderError):
+        await client.download("file-1", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
