@@ -42,9 +42,9 @@ def safe(text: str, *, limit: int = 0) -> str:
 def error(console: Console, fault: EnricherError) -> None:
     """What was wrong, where, and what to do."""
     for line in str(fault).splitlines() or [type(fault).__name__]:
-        console.print(Text("error: ", style="bold red") + Text(safe(line)))
+        console.print(Text("error: ", style="bold red") + Text(safe(line)), soft_wrap=True)
     if fault.hint:
-        console.print(Text("  try: ", style="bold") + Text(safe(fault.hint)))
+        console.print(Text("  try: ", style="bold") + Text(safe(fault.hint)), soft_wrap=True)
 
 
 def progress(console: Console) -> Progress:
@@ -95,7 +95,8 @@ def grid(console: Console, title: str, columns: Sequence[str], rows: Sequence[Se
     """Print a plain table."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1))
     for column in columns:
-        table.add_column(column)
+        # A path that is cut off is none.
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(safe(cell)) for cell in row))
     console.print(table)

@@ -74,6 +74,7 @@ class Routes:
             ("GET", "/v1/batches/{id}", "retrieve", self._retrieve_batch),
             ("POST", "/v1/batches/{id}/cancel", "cancel", self._cancel_batch),
             ("GET", "/v1/models", "", self._list_models),
+            ("GET", "/v1/models/{id:.+}", "", self._retrieve_model),
             *(("POST", endpoint, "", self._pass_on) for endpoint in ENDPOINTS),
         ]
         for method, path, operation, handler in scripted:
@@ -192,9 +193,13 @@ class Routes:
     # ---------------------------------------------------------------- the rest
 
     async def _list_models(self, _request: web.Request) -> web.StreamResponse:
-        models = await self._backend.models()
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": "local"} for name in models]
-        return _answer({"object": "list", "data": data})
+        return _answer({"object": "list", "data": [_model(name) for name in await self._backend.models()]})
+
+    async def _retrieve_model(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["id"]
+        if name not in await self._backend.models():
+            raise RefusedError(404, f"The model '{name[:100]}' does not exist.", code="model_not_found", param="model")
+        return _answer(_model(name))
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         body = await _read_json(request)
@@ -226,6 +231,10 @@ class Routes:
                 "lines_answered": self._runner.answered_lines(),
             }
         )
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "local"}
 
 
 async def _read_json(request: web.Request) -> object:
