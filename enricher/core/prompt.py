@@ -134,7 +134,7 @@ def _first_line(question: Question) -> str:
     if question.examples:
         return _headless(question.examples[0], question.program)
     template = _shown(question.template)
-    return f"{question.program}: {template}" if question.program else template
+    return f"{mask_template(question.program)}: {template}" if question.program else template
 
 
 def _headless(line: str, program: str) -> str:
@@ -150,7 +150,7 @@ def shown_question(question: Question) -> dict[str, Any]:
     template = _shown(question.template)
     shown: dict[str, Any] = {"template": _numbered(template), "holes": template.count(HOLE)}
     if question.program:
-        shown["program"] = clean(question.program)[:_MAX_WORD_CHARACTERS]
+        shown["program"] = mask_template(question.program)[:_MAX_WORD_CHARACTERS]
     if question.level:
         shown["level"] = clean(question.level)[:_MAX_WORD_CHARACTERS]
     if question.examples:

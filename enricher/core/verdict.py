@@ -270,7 +270,7 @@ def _without_braces(text: str) -> str:
 
 def _tags(raw: object, mends: list[Mend]) -> tuple[str, ...]:
     given = _list(raw, "tags")
-    good = [tag for tag in given if isinstance(tag, str) and len(tag) <= 40 and _TAG.match(tag)]
+    good = [tag for tag in given if isinstance(tag, str) and len(tag) <= 40 and _TAG.fullmatch(tag)]
     kept = tuple(dict.fromkeys(good))[:MAX_TAGS]
     if len(kept) < len(given):
         mends.append("tag_dropped")

@@ -125,6 +125,12 @@ def test_what_can_be_put_right_is_mended_and_counted(changes, mended, field, val
     assert (mended,) == verdict.mended
 
 
+def test_a_tag_with_a_line_end_costs_the_tag_and_not_the_answer():
+    verdict = judged(tags=["ssh\n", "fine"])
+    assert ("ok", ("tag_dropped",)) == (verdict.status, verdict.mended)
+    assert ("fine",) == verdict.answer.tags
+
+
 @pytest.mark.parametrize("field", ["summary", "action"])
 def test_a_text_that_is_too_long_is_cut_at_a_word(field):
     verdict = judged(**{field: "word " * 200})
@@ -376,6 +382,12 @@ def test_a_template_is_never_sent_with_its_secrets(task, endpoint):
     body = json.dumps(request_body(task, [question], model="m", endpoint=endpoint))
     assert "hunter" not in body
     assert "bob@" not in body
+
+
+@pytest.mark.parametrize("task", [PACKED, SINGLE])
+def test_a_program_that_is_an_address_is_not_sent(task):
+    question = Question(signature="a", template="stopped", level="", program="bob@example.com")
+    assert "bob@example" not in json.dumps(request_body(task, [question], model="m", endpoint=CHAT)["messages"][-1])
 
 
 def test_holes_are_numbered_in_order_and_a_very_long_template_is_cut():
