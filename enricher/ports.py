@@ -50,7 +50,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """Whole lines of one file that were read but not yet made durable.
+    """Whole lines of one file that were read but not yet made durable; none, where only its row has news.
 
     `offset` is in the decompressed stream. `lines` ends with a newline unless `final` and the file does not; the
     source has added one then, which `length` does not count.

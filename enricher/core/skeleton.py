@@ -80,7 +80,7 @@ class Shape:
     @property
     def template(self) -> str:
         """The message with `<*>` for each variable: OpenTelemetry's ``log.record.template``."""
-        return self.skeleton.replace(HOLE, HOLE_TEXT)
+        return self.skeleton.partition("\0")[0].replace(HOLE, HOLE_TEXT)
 
 
 def shape_of(line: bytes) -> Shape:
