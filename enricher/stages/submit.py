@@ -66,6 +66,7 @@ class Submit:
         self._telemetry = telemetry
         self._settings = settings
         self._jitter = jitter
+        self._begun = False
         self.blocked: ProviderError | None = None
         """Why nothing can be submitted until an operator acts: a refused key, an unknown model."""
 
@@ -73,7 +74,9 @@ class Submit:
         """Move each batch on by one step; whether anything moved."""
         moved = False
         for batch in await self._store.batches(_WORKING):
-            moved |= await self._step(batch)
+            # A restart is what an operator does who has mended something: what waits is tried at once.
+            moved |= await self._step(batch if self._begun else replace(batch, next_at=0.0))
+        self._begun = True
         return moved
 
     async def _step(self, batch: LedgerBatch) -> bool:
