@@ -92,6 +92,7 @@ class Enricher:
     async def open(self) -> None:
         """Take the lock, open the store, connect, build the stages. Raises LockedError, StoreError, ConfigError."""
         config, telemetry = self._config, self._telemetry
+        telemetry.event_usd = providers.event_usd(self._provider)
         telemetry.initialise(sources=[one.id for one in config.sources], sinks=[one.id for one in config.sinks])
         self.store = await SqliteStore.open(config.state_dir, sinks=[one.id for one in config.sinks])
         self._closers.append(self.store.close)

@@ -272,7 +272,8 @@ class Store(Protocol):
         """For each shape of a pane that no round has: its outcome as of now.
 
         `ok` (answered after the pane closed) or `cached` (answered before) with the answer, a final failure's status,
-        `skipped_budget`, else `pending`. Whether to write a pending one is for the caller to say.
+        `skipped_budget`, else `expired` (its last batch did, and it is asked again) or `pending`. Whether to write
+        one of the last two is for the caller to say.
         """
 
     async def decide(self, pane: tuple[int, int], outcomes: Sequence[Outcome], *, events_per_part: int) -> list[Part]:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enricher import config as configuration
+from enricher.core import batch as batch_lines
 from enricher.core import pricing
+from enricher.core.answer import Usage
 from enricher.core.task import parse_task
 from enricher.edges.credential import read_key
 from enricher.errors import ConfigError
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from enricher.telemetry import Telemetry
 
 NO_PROVIDER_HINT = "set a key:  export OPENAI_API_KEY=...   or fetch the embedded model:  enricher model pull"
+_QUESTION_TOKENS = 40
+"""Input tokens of one question, measured over packed requests of templates."""
+
 LOCAL_TASK = "logs-local"
 
 
@@ -122,6 +127,15 @@ def find_prices(config: Config, now: float) -> Prices | None:
     configured = pricing.Prices(**config.prices.model_dump()) if config.prices is not None else None
     at = dt.datetime.fromtimestamp(now, dt.UTC)
     return pricing.prices_for(config.provider.model, configured, base_url=config.provider.base_url, at=at)
+
+
+def event_usd(provider: Provider) -> float:
+    """What asking about one event on demand costs, estimated by an average question; 0 where no price is known."""
+    if provider.prices is None:
+        return 0.0
+    tokens = batch_lines.static_tokens(provider.task, 1) + _QUESTION_TOKENS
+    usage = Usage(input_tokens=tokens, output_tokens=provider.task.answer_tokens)
+    return pricing.cost(usage, provider.prices, batch=False)
 
 
 def connect(provider: Provider, *, base_url: str, timeout_seconds: float, telemetry: Telemetry) -> BatchClient:

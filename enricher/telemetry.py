@@ -171,7 +171,7 @@ class Metrics:
                 self.api_calls.labels(operation, result)
         self.cost = self._counter("cost_usd_total", "Money booked")
         self.cost_avoided = self._counter(
-            "cost_avoided_usd_total", "What asking every event on demand would have cost more"
+            "cost_avoided_usd_total", "What asking each enriched event on demand would have cost more, estimated"
         )
         self.over_budget = self._counter("budget_refusals_total", "Batches held or skipped for the budget")
 
@@ -198,6 +198,9 @@ class Telemetry:
         self.registry = registry or CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self._log = structlog.get_logger()
+        self.event_usd = 0.0
+        """What asking one event on demand costs, estimated; set once the provider is known."""
+        self._avoided_usd = self._booked_usd = 0.0
 
     def initialise(self, *, sources: Collection[str], sinks: Collection[str]) -> None:
         """Make every series exist at 0, so that a rate can be taken from the first scrape."""
@@ -376,6 +379,7 @@ class Telemetry:
         m.tokens.labels("cached").inc(batch.cached_tokens)
         m.tokens.labels("output").inc(batch.output_tokens)
         m.cost.inc(batch.cost_usd)
+        self._booked_usd += batch.cost_usd
         self._log.info(
             "batch_ended",
             name=batch.name,
@@ -389,10 +393,6 @@ class Telemetry:
     def batch_odd(self, *, batch: LedgerBatch, what: str, number: int) -> None:
         """An output file held what it should not: unknown or repeated custom_ids, malformed or missing lines."""
         self._log.warning("batch_odd", name=batch.name, what=what, number=number)
-
-    def cost_avoided(self, *, usd: float) -> None:
-        """What the events of a closed pane would have cost more, asked one by one on demand."""
-        self.metrics.cost_avoided.inc(max(0.0, usd))
 
     # -- writing
 
@@ -415,6 +415,12 @@ class Telemetry:
         """Events of a pane were given their final status."""
         for status, number in statuses.items():
             self.metrics.event_statuses.labels(status).inc(number)
+        self._avoided_usd += (statuses.get("ok", 0) + statuses.get("cached", 0)) * self.event_usd
+        saved = self._avoided_usd - self._booked_usd
+        if saved > 0:
+            # A counter only grows: what was booked is taken off before it is counted.
+            self.metrics.cost_avoided.inc(saved)
+            self._avoided_usd = self._booked_usd = 0.0
 
     def pane_finished(self, *, window: str, pane: int) -> None:
         """Every event of a pane is with every sink."""

@@ -41,6 +41,9 @@ EVENTS_PER_PART: Final = 250_000
 CHUNK_EVENTS: Final = 4_096
 """Events rendered at once: about 4 MB of output, so that memory does not depend on how short lines are."""
 
+WAITING: Final = frozenset({"pending", "expired"})
+"""Statuses of events that may still be answered: an expired batch's requests are sent again."""
+
 MAX_BACKOFF_SECONDS: Final = 300.0
 RETAIN_EVERY_SECONDS: Final = 3600.0
 IDLE_SECONDS: Final = 1.0
@@ -167,7 +170,7 @@ class Write:
         open_outcomes = await self._store.undecided(_key(pane))
         closed_at = self._clock.now() if pane.closed_at is None else pane.closed_at
         waited = self._released or self._clock.now() >= closed_at + self._settings.max_wait_seconds
-        ready = [one for one in open_outcomes if waited or one.status != "pending"]
+        ready = [one for one in open_outcomes if waited or one.status not in WAITING]
         if ready:
             await self._store.decide(_key(pane), ready, events_per_part=self._settings.events_per_part)
             state.rounds += 1

@@ -154,3 +154,13 @@ async def test_only_masked_templates_leave_the_host(tmp_path):
         uploaded = b"".join(path.read_bytes() for path in (tmp_path / "server").rglob("*") if path.is_file())
     assert b"went wrong" in uploaded
     assert b"line 0" not in uploaded
+
+
+async def test_events_of_an_expired_batch_say_so_until_they_are_answered(tmp_path):
+    faults = [{"on": "batch", "what": "expire", "after_lines": 0}]
+    async with a_bench(tmp_path, faults=faults, kinds=2) as bench:
+        await bench.settle(until=lambda summary: summary.requests.get("again"))
+        expired = {one.status for one in await bench.store.undecided((1_794_996_000, 0))}
+        await bench.settle()
+        answered = {one.status for one in await bench.store.undecided((1_794_996_000, 0))}
+    assert ({"expired"}, {"ok"}) == (expired, answered)

@@ -19,7 +19,7 @@ from enricher.errors import StoreError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from enricher.core.ledger import Part
 
@@ -30,14 +30,14 @@ def undecided(db: sqlite3.Connection, pane: tuple[int, int]) -> list[Outcome]:
     parameters = {"start": pane[0], "pane": pane[1], "task": row["task"], "model": row["model"]}
     found = db.execute(_UNDECIDED, parameters).fetchall()
     unanswered = {one["signature"] for one in found if one["id"] is None}
-    skipped = _skipped(db, unanswered, row["task"], row["model"])
-    return [_outcome_now(one, row["closed_at"], skipped) for one in found]
+    waiting = _waiting(db, unanswered, row["task"], row["model"])
+    return [_outcome_now(one, row["closed_at"], waiting) for one in found]
 
 
-def _outcome_now(row: sqlite3.Row, closed_at: float | None, skipped: set[str]) -> Outcome:
+def _outcome_now(row: sqlite3.Row, closed_at: float | None, waiting: Mapping[str, str]) -> Outcome:
     answer = None
     if row["id"] is None:
-        status = "skipped_budget" if row["signature"] in skipped else "pending"
+        status = waiting.get(row["signature"], "pending")
     elif row["answer_status"] == "ok":
         answer = rows.answer_from(row)
         status = "cached" if closed_at is not None and answer.answered_at <= closed_at else "ok"
@@ -48,16 +48,22 @@ def _outcome_now(row: sqlite3.Row, closed_at: float | None, skipped: set[str]) -
     )
 
 
-def _skipped(db: sqlite3.Connection, signatures: set[str], task: str, model: str) -> set[str]:
-    """Of the signatures, those whose last word is that there was no money for them."""
-    last: dict[str, str] = {}
+def _waiting(db: sqlite3.Connection, signatures: set[str], task: str, model: str) -> dict[str, str]:
+    """Of signatures without an answer, why: there was no money for them, or the batch they were in expired."""
+    last: dict[str, sqlite3.Row] = {}
     in_flight: set[str] = set()
     parameters = {"signatures": json.dumps(sorted(signatures)), "task": task, "model": model}
     for row in db.execute(_STATES, parameters):
-        last[row["signature"]] = row["state"]
+        last[row["signature"]] = row
         if row["state"] in ("live", "again"):
             in_flight.add(row["signature"])
-    return {signature for signature, state in last.items() if state == "skipped"} - in_flight
+    statuses = {}
+    for signature, row in last.items():
+        if row["state"] == "skipped" and signature not in in_flight:
+            statuses[signature] = "skipped_budget"
+        elif row["state"] in ("live", "again") and row["error"].startswith("batch_expired"):
+            statuses[signature] = "expired"
+    return statuses
 
 
 def decide(
@@ -219,7 +225,7 @@ WHERE k.start = ? AND k.pane = ? AND k.round = ? ORDER BY k.shape
 """  # noqa: S608 (a list of our own columns)
 
 _STATES = """
-SELECT g.signature, q.state FROM request_signatures g JOIN requests q ON q.id = g.request
+SELECT g.signature, q.state, q.error FROM request_signatures g JOIN requests q ON q.id = g.request
 WHERE g.signature IN (SELECT value FROM json_each(:signatures)) AND q.task = :task AND q.model = :model
 ORDER BY q.changed_at, q.rowid
 """

@@ -1,0 +1,76 @@
+"""Log events and metrics: one happening, told once, and nothing hostile in it."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from enricher.ports import SkippedFile
+from enricher.telemetry import Telemetry, configure_logging
+
+
+@pytest.fixture
+def telemetry():
+    made = Telemetry(CollectorRegistry())
+    made.initialise(sources=["varlog"], sinks=["files"])
+    return made
+
+
+def served(telemetry):
+    text = generate_latest(telemetry.registry).decode()
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_every_series_is_there_from_the_start(telemetry):
+    values = served(telemetry)
+    assert values["enricher_source_read_events_total", "varlog"] == 0
+    assert values["enricher_batch_jobs", "open"] == 0
+    assert values["enricher_batch_jobs_total", "expired"] == 0
+    assert values["enricher_api_calls_total", "create", "unclear"] == 0
+
+
+def test_avoided_cost_is_what_asking_each_event_would_have_cost_less_what_was_booked(telemetry):
+    telemetry.event_usd = 0.5
+    telemetry.events_statused(statuses={"cached": 4, "ok": 2, "pending": 9})
+    assert served(telemetry)["enricher_cost_avoided_usd_total",] == pytest.approx(3.0)
+
+
+def test_hostile_text_reaches_the_log_escaped():
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    evil = b"/var/log/\x1b[2J\n\xff\xe2\x80\xae.log"
+    Telemetry(CollectorRegistry()).file_skipped(
+        source="varlog", skipped=SkippedFile(path=evil, reason="binary", detail="a\nb", hint="")
+    )
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 1
+    assert lines[0].isprintable()
+    assert json.loads(lines[0])["path"].isprintable()
+
+
+def test_hostile_text_is_escaped_in_lists_too():
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    Telemetry(CollectorRegistry()).window_closed(
+        window="2026-11-22T10Z", pane=0, how="forced", events=1, left_out=["\x1b[2J\u202e"]
+    )
+    assert "\u202e" not in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+def test_promtool_finds_no_fault(telemetry):
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=generate_latest(telemetry.registry), capture_output=True, check=False
+    )
+    assert (0, b"") == (done.returncode, done.stderr)
