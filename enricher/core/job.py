@@ -131,7 +131,8 @@ def token_limit_in(message: str) -> int | None:
     """The queue limit that a token_limit_exceeded message names ("... Limit: 2,000,000 enqueued tokens.")."""
     found = _LIMIT_IN_TEXT.search(message)
     digits = re.sub(r"[^0-9]", "", found.group(1)) if found else ""
-    return int(digits) if digits else None
+    # A number of more digits is no limit of anything, and would not fit the ledger's column.
+    return int(digits) if 0 < len(digits) <= 15 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

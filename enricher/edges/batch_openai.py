@@ -5,11 +5,15 @@ polled, its output and error files are downloaded; `core.answer` post-processes 
 
 Nothing is retried inside. The SDK would post a create up to three times after a timeout, and a create is not
 idempotent: a slow answer would be paid two or three times. Every error leaves as one of `errors.ProviderError`.
+
+The SDK does not check what it is answered: behind a wrong address or a proxy's login page it hands on a page of HTML as
+if it were a batch. So every field is looked at here, and what is no file or batch is an error like any other.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import aiofiles
@@ -17,6 +21,7 @@ import aiofiles.os
 import openai
 
 from enricher.core.job import LOOK_MARGIN_SECONDS
+from enricher.core.redact import SECRET, clean
 from enricher.errors import (
     AuthProviderError,
     NotFoundProviderError,
@@ -31,14 +36,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from openai.types import Batch
-
     from enricher.telemetry import Telemetry
 
 _LIST_PAGE: Final = 100
 _MAX_LISTED: Final = 2_000  # as many as may be created in an hour
 _CHUNK_BYTES: Final = 1 << 20
 _CALL_TIMEOUT_SECONDS: Final = 60.0
+_MAX_ID_CHARACTERS: Final = 256
+_MAX_TEXT_CHARACTERS: Final = 500
+_KEY_CHARACTERS: Final = 8
+_MAX_WAIT_SECONDS: Final = 3_600.0  # a provider that asks for more is asked again all the same
 
 
 class OpenAIBatchClient:
@@ -46,6 +53,7 @@ class OpenAIBatchClient:
 
     def __init__(self, *, base_url: str, api_key: str, timeout_seconds: float, telemetry: Telemetry) -> None:
         self._host = base_url
+        self._key = api_key
         self._client = openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=timeout_seconds, max_retries=0)
         self._telemetry = telemetry
 
@@ -53,7 +61,7 @@ class OpenAIBatchClient:
         """Upload an input file, streamed from disk."""
         with self._mapped("upload", unclear=True), path.open("rb") as handle:
             made = await self._client.files.create(file=(name, handle, "application/jsonl"), purpose="batch")
-            return made.id
+            return _identifier(made)
 
     async def find_upload(self, name: str) -> str | None:
         """Newest file of ours with this name."""
@@ -61,7 +69,7 @@ class OpenAIBatchClient:
             seen = 0
             async for file in self._client.files.list(purpose="batch", order="desc", limit=_LIST_PAGE):
                 if file.filename == name:
-                    return str(file.id)
+                    return _identifier(file)
                 seen += 1
                 if seen >= _MAX_LISTED:
                     break
@@ -94,9 +102,9 @@ class OpenAIBatchClient:
             seen = 0
             async for batch in self._client.batches.list(limit=_LIST_PAGE):
                 seen += 1
-                if seen > _MAX_LISTED or (batch.created_at or since) < since - LOOK_MARGIN_SECONDS:
-                    break
                 shown = _shown(batch)
+                if seen > _MAX_LISTED or (shown.created_at or since) < since - LOOK_MARGIN_SECONDS:
+                    break
                 ours = shown.metadata.get("job") == job or shown.input_file_id == input_file_id
                 if ours and shown.status != "failed":
                     found.append(shown)
@@ -161,21 +169,34 @@ class OpenAIBatchClient:
             yield
         except openai.APIConnectionError as error:
             mapped: ProviderError = (UnclearProviderError if unclear else TransientProviderError)(
-                f"{self._host}: {error}", hint="is the address right, and can this host reach it?"
+                self._told(error), hint="is the address right, and can this host reach it?"
             )
         except openai.APIStatusError as error:
             mapped = self._of_status(error, unclear=unclear)
         except openai.OpenAIError as error:
-            mapped = PermanentProviderError(f"{self._host}: {error}")
+            mapped = PermanentProviderError(self._told(error))
+        except (ValueError, TypeError, AttributeError) as error:
+            # What the SDK stumbles over when a page of HTML, a list or null comes where an object was promised.
+            mapped = (UnclearProviderError if unclear else TransientProviderError)(
+                f"{self._host} did not answer as the Batch API does ({operation}): {clean(str(error))[:100]}",
+                hint="is base_url right, with its /v1, and is there a proxy in between?",
+            )
         else:
             self._telemetry.api_called(operation=operation, result="ok")
             return
         self._telemetry.api_called(operation=operation, result=_RESULTS[type(mapped)])
         raise mapped from None
 
+    def _told(self, error: Exception) -> str:
+        return f"{self._host}: {self._without_key(clean(str(error)))[:_MAX_TEXT_CHARACTERS]}"
+
+    def _without_key(self, text: str) -> str:
+        # Some servers repeat the key that they refuse. A short one is a stand-in where no key is wanted.
+        return text.replace(self._key, SECRET) if len(self._key) >= _KEY_CHARACTERS else text
+
     def _of_status(self, error: openai.APIStatusError, *, unclear: bool) -> ProviderError:
         status, code = error.status_code, _code_of(error.body)
-        text = f"{self._host} answered {status}: {_message_of(error)}"
+        text = f"{self._host} answered {status}: {self._without_key(_message_of(error))}"
         wait = _retry_after(error.response.headers)
         if status in (401, 403):
             return AuthProviderError(
@@ -200,39 +221,73 @@ _RESULTS: Final = {
 }
 
 
-def _shown(batch: Batch) -> ProviderBatch:
-    counts = batch.request_counts
-    errors = batch.errors.data or [] if batch.errors else []
+def _shown(batch: Any) -> ProviderBatch:  # noqa: ANN401 - declared as the SDK's Batch, but it can be anything
+    counts = getattr(batch, "request_counts", None)
+    errors = getattr(getattr(batch, "errors", None), "data", None)
+    metadata = getattr(batch, "metadata", None)
     return ProviderBatch(
-        id=batch.id,
-        status=str(batch.status or "").lower(),
-        input_file_id=batch.input_file_id or None,
-        output_file_id=batch.output_file_id or None,
-        error_file_id=batch.error_file_id or None,
-        created_at=batch.created_at,
-        expires_at=batch.expires_at,
-        total=(counts.total if counts else 0) or 0,
-        completed=(counts.completed if counts else 0) or 0,
-        failed=(counts.failed if counts else 0) or 0,
-        errors=tuple((error.code or "", error.message or "", error.line) for error in errors),
-        metadata=dict(batch.metadata or {}),
+        id=_identifier(batch),
+        status=_text(batch.status, 64).lower(),
+        input_file_id=_text(batch.input_file_id, _MAX_ID_CHARACTERS) or None,
+        output_file_id=_text(batch.output_file_id, _MAX_ID_CHARACTERS) or None,
+        error_file_id=_text(batch.error_file_id, _MAX_ID_CHARACTERS) or None,
+        created_at=_number(batch.created_at),
+        expires_at=_number(batch.expires_at),
+        total=_count(counts, "total"),
+        completed=_count(counts, "completed"),
+        failed=_count(counts, "failed"),
+        errors=tuple(map(_fault, errors if isinstance(errors, list) else ())),
+        metadata={key: value for key, value in metadata.items() if isinstance(value, str)}
+        if isinstance(metadata, dict)
+        else {},
     )
+
+
+def _identifier(made: Any) -> str:  # noqa: ANN401 - as above
+    """The id of a file or batch. Raises ValueError for what cannot be one: it goes into the ledger and into paths."""
+    found = made.id
+    if not isinstance(found, str) or not 0 < len(found) <= _MAX_ID_CHARACTERS:
+        raise ValueError("an object without an id")
+    if not found.isascii() or not found.isprintable():
+        raise ValueError("an id that is no plain text")
+    return found
+
+
+def _text(value: object, limit: int) -> str:
+    return clean(value)[:limit] if isinstance(value, str) else ""
+
+
+def _number(value: object) -> float | None:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12 and math.isfinite(value)
+    return float(value) if good else None  # type: ignore[arg-type]  # a number, by the line before
+
+
+def _count(counts: object, name: str) -> int:
+    return max(0, int(_number(getattr(counts, name, None)) or 0))
+
+
+def _fault(error: object) -> tuple[str, str, int | None]:
+    """(code, message, line of our file) of one fault of a batch."""
+    line = getattr(error, "line", None)
+    code, message = _text(getattr(error, "code", None), 100), getattr(error, "message", None)
+    return code, _text(message, _MAX_TEXT_CHARACTERS), line if isinstance(line, int) and line > 0 else None
 
 
 def _code_of(body: object) -> str:
     inner = body.get("error", body) if isinstance(body, dict) else None
-    return str(inner.get("code") or "") if isinstance(inner, dict) else ""
+    return _text(inner.get("code"), 100) if isinstance(inner, dict) else ""
 
 
 def _message_of(error: openai.APIStatusError) -> str:
     body = error.body
     inner = body.get("error", body) if isinstance(body, dict) else body
     message = inner.get("message") if isinstance(inner, dict) else inner
-    return str(message or error.message)[:500]
+    return clean(str(message or error.message))[:_MAX_TEXT_CHARACTERS]
 
 
 def _retry_after(headers: Any) -> float | None:  # noqa: ANN401 - the SDK's header mapping
     try:
-        return max(0.0, float(headers.get("retry-after", "")))
+        wait = float(headers.get("retry-after", ""))
     except ValueError:
         return None
+    return None if math.isnan(wait) else min(max(0.0, wait), _MAX_WAIT_SECONDS)

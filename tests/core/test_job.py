@@ -95,6 +95,7 @@ def test_full_queue_keeps_the_file_and_uses_up_no_attempt():
         ("Limit: 2,000,000 enqueued tokens. Please try again", 2_000_000),
         ("no number here", None),
         ("Limit: many", None),
+        ("Limit: " + "9" * 400, None),
     ],
 )
 def test_token_limit_is_read_out_of_the_message(message, expected):

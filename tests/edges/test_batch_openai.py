@@ -51,6 +51,8 @@ class Provider:
         await request.read()
         if self.status is None:
             request.transport.close()
+        if isinstance(self.body, bytes):
+            return web.Response(body=self.body, status=self.status or 200, headers=self.headers)
         body = self.body if self.body is not None else {"error": {"message": "so it is", "code": "a_code"}}
         return web.json_response(body, status=self.status or 200, headers=self.headers)
 
@@ -140,3 +142,88 @@ async def test_download_appears_only_when_it_is_whole(bench, tmp_path):
     with pytest.raises(TransientProviderError):
         await client.download("file-1", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+_PAGE = {"body": b"<html>log in", "headers": {"content-type": "text/html"}}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _PAGE,
+        {"body": b"<html>", "headers": {"content-type": "application/json"}},
+        {"body": b"null", "headers": {"content-type": "application/json"}},
+        {"body": [1, 2]},
+        {"body": {}},
+        {"body": {**BATCH, "id": None}},
+        {"body": {**BATCH, "id": ""}},
+        {"body": {**BATCH, "id": 7}},
+        {"body": {**BATCH, "id": "\ud800"}},
+        {"body": {**BATCH, "id": "a\x1b[31m"}},
+        {"body": {**BATCH, "id": "b" * 1_000_000}},
+    ],
+)
+async def test_what_is_no_batch_is_an_error_like_any_other(bench, tmp_path, answer):
+    _, client = await bench(**answer)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"{}\n")
+    with pytest.raises(UnclearProviderError):
+        await client.upload(path, "a.jsonl")
+    with pytest.raises(UnclearProviderError):
+        await client.create(input_file_id="file-1", endpoint="/v1/responses", metadata={})
+    with pytest.raises(TransientProviderError):
+        await client.retrieve("batch_1")
+
+
+async def test_a_page_instead_of_a_list_is_an_error_like_any_other(bench):
+    _, client = await bench(**_PAGE)
+    with pytest.raises(TransientProviderError):
+        await client.find_upload("a.jsonl")
+    with pytest.raises(TransientProviderError):
+        await client.find_batch(job="j", input_file_id="file-1", since=0.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "taken"),
+    [
+        ({"status": 7}, "status", ""),
+        ({"status": "\x1b[31mODD" + "x" * 1000}, "status", ("odd" + "x" * 1000)[:64]),
+        ({"request_counts": "many"}, "total", 0),
+        ({"request_counts": {"total": "x", "completed": None, "failed": -1}}, "failed", 0),
+        ({"created_at": "yesterday"}, "created_at", None),
+        ({"expires_at": float("nan")}, "expires_at", None),
+        ({"expires_at": 10**400}, "expires_at", None),
+        ({"output_file_id": 9}, "output_file_id", None),
+        ({"metadata": "x"}, "metadata", {}),
+        ({"metadata": {"job": {"a": 1}, "b": "c"}}, "metadata", {"b": "c"}),
+        ({"errors": {"data": "boom"}}, "errors", ()),
+        ({"errors": {"data": [None, 7]}}, "errors", (("", "", None), ("", "", None))),
+        ({"errors": {"data": [{"code": ["x"], "message": {"a": 1}, "line": "x"}]}}, "errors", (("", "", None),)),
+        (
+            {"errors": {"data": [{"code": "c", "message": "\ud800\x1b[1m!", "line": 2}]}},
+            "errors",
+            (("c", "\ufffd!", 2),),
+        ),
+    ],
+)
+async def test_a_field_of_the_wrong_kind_costs_only_itself(bench, changes, field, taken):
+    _, client = await bench(body={**BATCH, **changes})
+    assert taken == getattr(await client.retrieve("batch_1"), field)
+
+
+async def test_a_key_that_is_repeated_by_the_provider_is_not_shown(bench):
+    provider, _ = await bench(status=401, body={"error": {"message": "no such key: sk-secret-1234"}})
+    client = OpenAIBatchClient(
+        base_url=provider.url, api_key="sk-secret-1234", timeout_seconds=5, telemetry=Telemetry()
+    )
+    with pytest.raises(AuthProviderError, match="no such key: <secret>"):
+        await client.retrieve("batch_1")
+    await client.close()
+
+
+@pytest.mark.parametrize(("asked", "taken"), [("inf", 3600.0), ("1e300", 3600.0), ("nan", None), ("-5", 0.0)])
+async def test_a_wait_without_end_is_not_waited(bench, asked, taken):
+    _, client = await bench(status=429, headers={"retry-after": asked})
+    with pytest.raises(TransientProviderError) as caught:
+        await client.retrieve("batch_1")
+    assert taken == caught.value.retry_after_seconds
