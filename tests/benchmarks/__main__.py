@@ -1,0 +1,211 @@
+"""`make bench`: how fast it is, as ratios of figures that were measured in the same run.
+
+Other work on the machine only ever adds to a CPU time, so each is the least of a few runs, taken in turn. A target that
+is not met is marked and ends nothing: on a machine that is busy with other things no figure is a promise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from tests.benchmarks import ingesting, whole, workload, writing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_MEGABYTE: Final = 1_000_000
+_RUNS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    figure: str
+    target: str = ""
+    met: bool | None = None
+    beside: str = ""
+    """Absolute figures, for information."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What the measurements share."""
+
+    scratch: Path
+    scale: float
+    """1 for the whole run, a tenth for a quick one."""
+
+    @property
+    def lines(self) -> int:
+        """How many generated lines are read."""
+        return round(1_000_000 * self.scale)
+
+    def generated(self) -> Path:
+        """The generated lines."""
+        path = self.scratch / "generated.log"
+        return path if path.exists() else workload.write_generated(path, self.lines)
+
+
+def ingest(bench: Bench) -> Iterator[Row]:
+    """Reading, windowing, naming and spooling, against the bare loop."""
+    yield _ingest_row("ingest of generated lines", bench.generated(), target=2.5)
+    samples = workload.loghub()
+    if samples is None:
+        yield Row(
+            what="ingest of real lines", figure="skipped", beside="no Loghub samples: name them in ENRICHER_LOGHUB"
+        )
+        return
+    for sample in sorted(samples.glob("*/*_2k.log")):
+        path = workload.write_loghub(bench.scratch / sample.name, sample, max(2, round(100 * bench.scale)))
+        yield _ingest_row(f"ingest of {sample.parent.name}", path)
+        path.unlink()
+
+
+def _ingest_row(what: str, path: Path, target: float | None = None) -> Row:
+    bare, blocks, runs = [], [], []
+    for _ in range(_RUNS):
+        bare.append(ingesting.bare_loop(path))
+        blocks.append(ingesting.bare_blocks(path))
+        runs.append(ingesting.ingest([path]))
+    best = min(runs, key=lambda run: run.cpu_seconds)
+    ratio = best.cpu_seconds / min(bare)
+    megabytes = path.stat().st_size / _MEGABYTE
+    return Row(
+        what=what,
+        figure=f"{ratio:.2f} x the bare loop",
+        target="" if target is None else f"at most {target} x",
+        met=None if target is None else ratio <= target,
+        beside=f"{best.lines / best.cpu_seconds:,.0f} lines and {megabytes / best.cpu_seconds:,.0f} MB per CPU second; "
+        f"{best.cpu_seconds / min(blocks):.2f} x the loop by blocks; {best.signatures} signatures, "
+        f"spool {100 * best.spool_bytes / path.stat().st_size:.0f} %",
+    )
+
+
+def loop(bench: Bench) -> Iterator[Row]:
+    """How late the event loop was while reading."""
+    run = ingesting.ingest([bench.generated()], probe=True)
+    delays = sorted(run.delays)
+    worst, common = delays[-1], delays[int(len(delays) * 0.99)]
+    yield Row(
+        what="event loop blocked while ingesting",
+        figure=f"{worst * 1000:.1f} ms at worst",
+        target="at most 50 ms",
+        met=worst <= 0.050,
+        beside=f"p99 {common * 1000:.1f} ms of {len(delays):,} sleeps of {ingesting.PROBE_SECONDS * 1000:.0f} ms",
+    )
+
+
+def memory(bench: Bench) -> Iterator[Row]:
+    """What a process that only ingests takes, over one file."""
+    lines = 10_000_000 if bench.scale == 1 else 3_000_000
+    path = workload.write_generated(bench.scratch / "long.log", lines)
+    command = (sys.executable, "-m", "tests.benchmarks.ingesting", str(path))
+    run = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    path.unlink()
+    resident = run["resident"]
+    early, whole_run = max(resident[: max(1, len(resident) // 10)]), max(resident)
+    yield Row(
+        what="resident memory while ingesting",
+        figure=f"{whole_run / _MEGABYTE:.0f} MB at {lines:,} lines",
+        target="below 250 MB",
+        met=whole_run < 250 * _MEGABYTE,
+        beside=f"{early / _MEGABYTE:.0f} MB at {lines // 10:,} lines",
+    )
+    yield Row(
+        what="growth over the last nine tenths",
+        figure=f"{whole_run / early:.2f} x",
+        target="flat (at most 1.15 x)",
+        met=whole_run <= 1.15 * early,
+    )
+
+
+def write(bench: Bench) -> Iterator[Row]:
+    """From the spool to NDJSON."""
+    runs = [writing.write(bench.generated()) for _ in range(_RUNS)]
+    events, size = runs[0].events, runs[0].size_bytes
+    render = events / min(run.render_cpu_seconds for run in runs)
+    rate = events / min(run.write_cpu_seconds for run in runs)
+    yield Row(
+        what="writing enriched NDJSON, the whole stage",
+        figure=f"{rate:,.0f} events/CPU s",
+        target="at least 200,000",
+        met=rate >= 200_000,
+        beside=f"{size / events:.0f} bytes each, with id, message, three named fields, a filled summary",
+    )
+    yield Row(
+        what="  of it the renderer alone", figure=f"{render:,.0f} events/CPU s", beside=f"{rate / render:.0%} of it"
+    )
+
+
+def path(bench: Bench) -> Iterator[Row]:
+    """The whole way, against a copy."""
+    lines = bench.generated()
+    used, idle = whole.once(lines, bench.scratch)
+    mine = used.cpu_seconds
+    beside = (
+        f"{bench.lines / mine:,.0f} lines per CPU second, {idle.cpu_seconds:.1f} s of {mine:.1f} s to start and end"
+    )
+    copies = [whole.syslog_ng(lines, bench.scratch / f"copy{number}") for number in range(2)]
+    found = [copy.cpu_seconds for copy in copies if copy is not None]
+    if not found:
+        yield Row(
+            what="line in to event out",
+            figure="skipped",
+            beside=f"no syslog-ng to compare with (syslog-ng-core); {beside}",
+        )
+        return
+    yield Row(
+        what="line in to event out",
+        figure=f"{mine / min(found):.2f} x syslog-ng's copy",
+        beside=f"{beside}; its copy {bench.lines / min(found):,.0f} lines per CPU second",
+    )
+
+
+_BENCHMARKS: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
+    "ingest": ingest,
+    "loop": loop,
+    "memory": memory,
+    "write": write,
+    "path": path,
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the lines")
+    parser.add_argument("--only", choices=_BENCHMARKS, metavar="NAME", help="one of " + ", ".join(_BENCHMARKS))
+    options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    begun = time.monotonic()
+    print(f"Python {platform.python_version()}, {platform.machine()}; the least of {_RUNS} runs, CPU of all threads\n")
+    with TemporaryDirectory(prefix="enricher-bench-") as scratch:
+        bench = Bench(scratch=Path(scratch), scale=0.1 if options.quick else 1.0)
+        for name, measure in _BENCHMARKS.items():
+            if options.only in (None, name):
+                for row in measure(bench):
+                    _print(row)
+    print(f"\n{time.monotonic() - begun:.0f} s")
+
+
+def _print(row: Row) -> None:
+    verdict = {True: "ok", False: "MISSED", None: ""}[row.met]
+    print(f"{row.what:42} {row.figure:28} {row.target:22} {verdict:7} {row.beside}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

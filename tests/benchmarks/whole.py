@@ -1,0 +1,119 @@
+"""Line in to event out by `enricher once`, and syslog-ng's plain copy of the same file: each a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tests.benchmarks.workload import write_generated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_ENRICHER: Final = (sys.executable, "-m", "enricher")
+_EARLIER: Final = "2026-11-19T06:00:00.000"
+_KNOWN_LINES: Final = 20_000
+_DEADLINE_SECONDS: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Used:
+    """What a process used, from its start to its end."""
+
+    cpu_seconds: float
+    wall_seconds: float
+
+
+def once(path: Path, scratch: Path) -> tuple[Used, Used]:
+    """What `enricher once` uses for a file whose kinds are all answered, and what it uses when there is nothing new."""
+    configuration = scratch / "enricher.toml"
+    server = subprocess.Popen(
+        [*_ENRICHER, "serve-batches", "--schema-only", "--listen", "127.0.0.1:0", "--state", str(scratch / "server")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert server.stdout is not None
+        base_url = json.loads(server.stdout.readline())["base_url"]
+        configuration.write_text(
+            f"""state_dir = "{scratch / "state"}"
+[provider]
+base_url = "{base_url}"
+[batch]
+poll_interval_seconds = 0.2
+[budget]
+daily_usd = 1000.0
+[[sinks]]
+id = "files"
+type = "file"
+directory = "{scratch / "out"}"
+""",
+            "utf-8",
+        )
+        earlier = write_generated(scratch / "earlier.log", _KNOWN_LINES, start=_EARLIER)
+        command = (*_ENRICHER, "once", "-c", str(configuration))
+        environment = os.environ | {"OPENAI_API_KEY": "sk-bench"}
+        _run((*command, str(earlier)), environment)
+        used = _run((*command, str(path)), environment)
+        idle = _run((*command, str(path)), environment)
+    finally:
+        server.terminate()
+        server.wait()
+    return used, idle
+
+
+def syslog_ng(path: Path, scratch: Path) -> Used | None:
+    """What syslog-ng uses to copy a file, no line parsed; None where it is not installed."""
+    program = shutil.which("syslog-ng", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if program is None:
+        return None
+    scratch.mkdir()
+    copy = scratch / "copy.log"
+    configuration = scratch / "syslog-ng.conf"
+    configuration.write_text(
+        f"""@version: 3.35
+options {{ stats-freq(0); flush-lines(1000); }};
+source s {{ file("{path}" flags(no-parse) follow-freq(0.1) log-fetch-limit(1000) log-iw-size(100000)); }};
+destination d {{ file("{copy}" template("${{MSG}}\\n") log-fifo-size(200000)); }};
+log {{ source(s); destination(d); flags(flow-control); }};
+""",
+        "utf-8",
+    )
+    places = (f"--{name}={scratch / name}" for name in ("persist-file", "pidfile", "control"))
+    command = (program, "--foreground", "--no-caps", f"--cfgfile={configuration}", *places)
+    begun = time.monotonic()
+    with (scratch / "err").open("wb") as err:
+        process = subprocess.Popen(command, stdout=err, stderr=err)
+    wanted = path.stat().st_size
+    while not (copy.exists() and copy.stat().st_size >= wanted):
+        if process.poll() is not None or time.monotonic() > begun + _DEADLINE_SECONDS:
+            process.kill()
+            raise RuntimeError(f"syslog-ng did not copy the file: {(scratch / 'err').read_text()[-2000:]}")
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    return _wait(process, begun)
+
+
+def _run(command: Sequence[str], environment: dict[str, str]) -> Used:
+    begun = time.monotonic()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    said = process.stderr.read()
+    used = _wait(process, begun)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {said.decode()[-2000:]}")
+    return used
+
+
+def _wait(process: subprocess.Popen[bytes], begun: float) -> Used:
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return Used(cpu_seconds=usage.ru_utime + usage.ru_stime, wall_seconds=time.monotonic() - begun)
