@@ -1,4 +1,4 @@
-"""Real processes over a directory of a test's own: the command line, the batch server, made-up logs, output read back."""
+"""Real processes over a directory of a test's own: commands, the batch server, made-up logs, output read back."""
 
 from __future__ import annotations
 

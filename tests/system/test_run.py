@@ -212,10 +212,9 @@ def test_a_second_process_is_refused_while_looking_on_is_not(daemon):
 
 def test_it_follows_files_through_appending_and_renaming(bench, run, server):
     bench.configure(window={"allowed_lateness_seconds": 0.0})
-    hours = [list(log_lines(MANY, hours=1, start=FIRST_HOUR + timedelta(hours=hour), first=hour)) for hour in range(3)]
+    hours = [list(log_lines(MANY, hours=1, start=FIRST_HOUR + timedelta(hours=hour), first=hour)) for hour in range(4)]
     late = list(log_lines(MANY, hours=1, first=7))
     bench.write("a.log", hours[0])
-    bench.write("b.log", [f"{FIRST_HOUR + timedelta(hours=20):%Y-%m-%dT%H:%M:%SZ} INFO a few lines wait a little"])
     daemon = run().ready()
     daemon.eventually(lambda: manifests(bench.out).get("2026-11-20T08Z", {}).get("final"))
     uploaded = server.lines_uploaded()
@@ -223,13 +222,14 @@ def test_it_follows_files_through_appending_and_renaming(bench, run, server):
     bench.write("a.log", hours[1], append=True)
     daemon.eventually(lambda: manifests(bench.out).get("2026-11-20T09Z", {}).get("final"))
     # A logrotate: what is still in hand goes into the old file, a new one takes the name.
-    bench.write("a.log", hours[2][: MANY // 2], append=True)
+    bench.write("a.log", hours[2], append=True)
     (bench.logs / "a.log").rename(bench.logs / "a.log.1")
-    bench.write("a.log", hours[2][MANY // 2 :])
+    bench.write("a.log", hours[3])
     bench.write("a.log.1", late, append=True)
+    bench.write("b.log", [f"{FIRST_HOUR + timedelta(hours=20):%Y-%m-%dT%H:%M:%SZ} INFO a few lines wait a little"])
     wanted = Counter([line for hour in hours for line in hour] + late)
 
-    daemon.eventually(lambda: daemon.metric('enricher_sink_delivered_events_total{sink="files"}') == 4 * MANY + 1)
+    daemon.eventually(lambda: daemon.metric('enricher_sink_delivered_events_total{sink="files"}') == 5 * MANY + 1)
     assert wanted == Counter(event["message"] for event in events(bench.out) if "b.log" not in event["log.file.path"])
     assert 1 == server.lines_uploaded() - uploaded
     in_late_panes = sum(event["enrichment.pane"] > 0 for event in events(bench.out))
