@@ -83,7 +83,8 @@ def choose(
     weights = model_weights.installed() if wanted is None else _if_installed(wanted)
     if weights is None:
         if embedded_only or settings.type == "local":
-            raise ConfigError(["the embedded model is not here yet"], hint="fetch it:  enricher model pull")
+            command = "enricher model pull" + (" --small" if wanted is model_weights.SMALL_WEIGHTS else "")
+            raise ConfigError(["the embedded model is not here yet"], hint=f"fetch it:  {command}")
         raise ConfigError(["there is no provider: no key is set and no model was pulled"], hint=NO_PROVIDER_HINT)
     task = parse_task(configuration.shipped(f"tasks/{LOCAL_TASK}.toml"), name=LOCAL_TASK)
     return Provider(
