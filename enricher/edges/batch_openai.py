@@ -1,4 +1,4 @@
-"""BatchClient on the openai package: the only file that imports it.
+"""BatchClient on the openai package: the only file that imports it, and the HTTP client below it.
 
 The six steps of batch mode: the JSONL is serialised by `core.batch`; here it is uploaded, the batch is created and
 polled, its output and error files are downloaded; `core.answer` post-processes them.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiofiles
 import aiofiles.os
+import httpx2
 import openai
 
 from enricher.core.job import LOOK_MARGIN_SECONDS
@@ -167,7 +168,8 @@ class OpenAIBatchClient:
         """Turn the SDK's errors into ours, and count the call."""
         try:
             yield
-        except openai.APIConnectionError as error:
+        except (openai.APIConnectionError, httpx2.HTTPError) as error:
+            # While a body is streamed, the SDK lets the errors of its HTTP client through.
             mapped: ProviderError = (UnclearProviderError if unclear else TransientProviderError)(
                 self._told(error), hint="is the address right, and can this host reach it?"
             )

@@ -29,6 +29,7 @@ BATCH = {
     "request_counts": None,
     "metadata": None,
 }
+CUT = b"cut in the middle"
 
 
 class Provider:
@@ -51,6 +52,12 @@ class Provider:
         await request.read()
         if self.status is None:
             request.transport.close()
+        if self.body == CUT:
+            response = web.StreamResponse(headers={"content-length": "100"})
+            await response.prepare(request)
+            await response.write(b"{}")
+            request.transport.close()
+            return response
         if isinstance(self.body, bytes):
             return web.Response(body=self.body, status=self.status or 200, headers=self.headers)
         body = self.body if self.body is not None else {"error": {"message": "so it is", "code": "a_code"}}
@@ -227,3 +234,13 @@ async def test_a_wait_without_end_is_not_waited(bench, asked, taken):
     with pytest.raises(TransientProviderError) as caught:
         await client.retrieve("batch_1")
     assert taken == caught.value.retry_after_seconds
+
+
+@pytest.mark.parametrize(
+    "answer", [{"body": CUT}, {"body": b"no gzip", "headers": {"content-encoding": "gzip"}}], ids=["cut", "no gzip"]
+)
+async def test_a_download_that_breaks_off_is_tried_again_and_leaves_no_file(bench, tmp_path, answer):
+    _, client = await bench(**answer)
+    with pytest.raises(TransientProviderError):
+        await client.download("file-1", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
