@@ -14,17 +14,19 @@ import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, TypeVar
+from itertools import repeat
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import numpy as np
 
 from enricher.core.block import CONTINUES
-from enricher.core.record_form import Form, Scalar, is_below, make_form, quoted
-from enricher.core.record_values import MAX_VALUE_BYTES, escape, escape_values, find_starts, find_values, zeroed
+from enricher.core.record_form import Form, Scalar, is_below, literal, make_form, quoted
+from enricher.core.record_values import MAX_VALUE_BYTES, Values, escape, escape_values, find_starts, find_values, zeroed
 from enricher.core.timestamp import TimeContext, UserTime, line_times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -56,7 +58,7 @@ class Renderer:
     """Renders the events of one round of one pane for one sink.
 
     `levels` maps shape row ids to (level, severity number) as logged; `fields` holds the static fields by source id;
-    `quality` the caution of a task by its hash.
+    `quality` the caution of a task by its hash; `times` what other renderers of the same segments have found.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Renderer:
         fields: Mapping[str, Mapping[str, Scalar]],
         quality: Mapping[str, str],
         min_severity: str,
+        times: Times | None = None,
     ) -> None:
         self.host = host
         self.outcomes = {outcome.shape: outcome for outcome in outcomes}
@@ -84,6 +87,7 @@ class Renderer:
         self._fields = fields
         self._quality = quality
         self._forms: dict[tuple[str, int], Form] = {}
+        self.times = times or Times()
 
     def open(self, spooled: SpooledSegment) -> Page:
         """The events of a segment that are of this pane and this round."""
@@ -156,45 +160,33 @@ class Page:
             wholes[place] = b"\n".join(self._lines[first:end])
             messages[place] = b"\\n".join(self._escaped[first:end])
         offsets = _texts((self._starts[rows] + segment.offset).tolist())
-        kinds = [(self._renderer.form(segment.source, shape), places) for shape, places in _kinds(segment.shapes[rows])]
-        width = len(self._head) * 2 + max(len(form.pieces) + len(form.groups) or 1 for form, _ in kinds)
-        # One row per event, one column per piece of text: columns are set, and all is joined, at the speed of C.
-        table: npt.NDArray[np.object_] = np.full((len(rows), width), b"", dtype=np.object_)
-        values = (_texts(_at(self._times, rows)), _event_ids(segment.identity, offsets, wholes), offsets, messages)
-        for column, (piece, value) in enumerate(zip(self._head, values, strict=True)):
-            table[:, 2 * column] = piece
-            table[:, 2 * column + 1] = value
-        for form, places in kinds:
-            self._write_kind(table, form, places, lines, message_starts)
-        data = b"".join(table.ravel().tolist())
+        ids = _event_ids(segment.identity, offsets, wholes)
+        # Two texts per event: one common to all kinds, one by kind. All are made, and joined, at the speed of C.
+        texts = [b""] * (2 * len(rows))
+        texts[::2] = map(self._head.__mod__, zip(_at(self._times, rows), ids, offsets, messages, strict=True))
+        for shape, places in _kinds(segment.shapes[rows]):
+            form = self._renderer.form(segment.source, shape)
+            tails = self._tails(form, _at(lines, places), message_starts[places].tolist())
+            for place, tail in zip((2 * places + 1).tolist(), tails, strict=True):
+                texts[place] = tail
+        data = b"".join(texts)
         is_cut = segment.lost_bytes and int(ends[-1]) == len(self._lines)
         return data.removesuffix(b"}\n") + _CUT if is_cut else data
 
-    def _write_kind(
-        self,
-        table: npt.NDArray[np.object_],
-        form: Form,
-        places: npt.NDArray[np.intp],
-        lines: list[bytes],
-        message_starts: npt.NDArray[np.uint32],
-    ) -> None:
-        first = len(self._head) * 2
+    def _tails(self, form: Form, lines: list[bytes], starts: list[int]) -> Iterable[bytes]:
+        """What stands behind the message of each of some events of one kind."""
         if form.pattern is None:
-            table[places, first] = form.plain
-            return
-        ours = _at(lines, places)
-        found = find_values(form.pattern, ours, message_starts[places].tolist())
+            return repeat(form.plain, len(lines))
+        found = find_values(form.pattern, lines, starts)
         if None in found:
-            fits = np.array([values is not None for values in found])
-            table[places[~fits], first] = form.plain
-            places = places[fits]
-        columns: list[Sequence[bytes]] = list(zip(*filter(None, found), strict=True))
-        if self._escaped is not self._lines or max(map(len, ours)) > MAX_VALUE_BYTES:
-            columns = [escape_values(column) for column in columns]
-        if columns:
-            table[places, first : first + 2 * len(form.pieces) : 2] = form.pieces
-            for at, group in enumerate(form.groups):
-                table[places, first + 2 * at + 1] = columns[group - 1]
+            fitting = iter(self._filled(form, [values for values in found if values is not None], lines))
+            return [form.plain if values is None else next(fitting) for values in found]
+        return self._filled(form, cast("list[Values]", found), lines)
+
+    def _filled(self, form: Form, values: list[Values], lines: list[bytes]) -> Iterable[bytes]:
+        if self._escaped is not self._lines or max(map(len, lines)) > MAX_VALUE_BYTES:
+            values = list(zip(*map(escape_values, zip(*values, strict=True)), strict=True))
+        return map(form.format.__mod__, map(itemgetter(*(group - 1 for group in form.groups)), values))
 
     def _statuses(self, shapes: npt.NDArray[np.uint32]) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -243,21 +235,52 @@ class Page:
         return np.append(self._breaks[1:], len(self._segment.shapes))
 
     @cached_property
-    def _times(self) -> list[str]:
-        segment = self._segment
-        zone, pattern = _time_rule(segment.time_rule)
-        context = TimeContext(
-            anchor=segment.anchor, fallback=segment.fallback, now=segment.read_at, zone=zone, pattern=pattern
-        )
-        return line_times(self._lines, context)
+    def _times(self) -> list[bytes]:
+        return self._renderer.times.of(self._segment, self._lines)
 
     @cached_property
-    def _head(self) -> tuple[bytes, bytes, bytes, bytes]:
-        """What stands before the time, the id, the offset and the message of every record of this segment."""
-        host = quoted(self._renderer.host)
-        path = quoted(self._segment.path.decode("utf-8", "backslashreplace"))
-        place = b'","host.name":' + host + b',"log.file.path":' + path + b',"log.offset":'
-        return b'{"@timestamp":"', b'","event.id":"', place, b',"message":"'
+    def _head(self) -> bytes:
+        """Format of what stands before the end of the message: the time, the id, the offset and the message."""
+        host = literal(quoted(self._renderer.host))
+        path = literal(quoted(self._segment.path.decode("utf-8", "backslashreplace")))
+        place = b',"host.name":' + host + b',"log.file.path":' + path + b',"log.offset":%b'
+        return b'{"@timestamp":"%b","event.id":"%b"' + place + b',"message":"%b'
+
+
+class Times:
+    """The times of lines, kept for segments with events of several windows: each of their panes needs them all.
+
+    What comes out is a function of the segment; `max_bytes` bounds what is kept. For one renderer at a time.
+    """
+
+    def __init__(self, *, max_bytes: int = 8 << 20) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._known: dict[tuple[object, ...], bytes] = {}
+
+    def of(self, segment: Segment, lines: list[bytes]) -> list[bytes]:
+        """The time of each line of a segment, as it is written."""
+        place = (segment.source, segment.identity, segment.path, segment.generation, segment.offset, len(segment.data))
+        key = (*place, segment.read_at, segment.anchor, segment.fallback, segment.time_rule)
+        text = self._known.pop(key, None)
+        if text is None:
+            text = _times_text(segment, lines)
+            self._bytes += len(text)
+        if len(segment.windows) > 1:
+            self._known[key] = text  # as the one used last
+        else:
+            self._bytes -= len(text)
+        while self._bytes > self._max_bytes:
+            self._bytes -= len(self._known.pop(next(iter(self._known))))
+        return text.split(b"\n")
+
+
+def _times_text(segment: Segment, lines: list[bytes]) -> bytes:
+    zone, pattern = _time_rule(segment.time_rule)
+    context = TimeContext(
+        anchor=segment.anchor, fallback=segment.fallback, now=segment.read_at, zone=zone, pattern=pattern
+    )
+    return "\n".join(line_times(lines, context)).encode()
 
 
 def _event_ids(identity: str, offsets: Sequence[bytes], events: Sequence[bytes]) -> list[bytes]:

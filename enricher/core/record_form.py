@@ -1,6 +1,6 @@
 """What all events of one kind are written with: made once per outcome, so that an event costs a match and a format.
 
-A form is the text of a record behind its `message`: pieces of constant text, and between them places for values.
+A form is the text of a record behind its `message`: constant text, with places for values in it.
 `plain` is the same record for an event whose text the template does not fit. Keys never collide: what the source says
 wins over what the model says, and a name that is taken or not on the list of ECS goes under `enrichment.fields.`.
 Never here: an event.
@@ -44,10 +44,10 @@ class Form:
 
     plain: bytes
     """What follows the message: its quote, fields, each with its comma before it, and the end; without any value."""
-    pieces: tuple[bytes, ...]
-    """The same with values: piece, value, piece, … , piece."""
+    format: bytes
+    """The same with a `%b` for each value."""
     groups: tuple[int, ...]
-    """Which hole's value stands behind each piece but the last; from 1."""
+    """Which hole's value each `%b` is; from 1."""
     pattern: re.Pattern[bytes] | None
     """For `core.record_values`; None if no value is written anywhere, and `plain` serves all."""
     anywhere: bool
@@ -57,6 +57,11 @@ class Form:
 def quoted(text: str) -> bytes:
     """A JSON string with its quotes."""
     return msgspec.json.encode(text)
+
+
+def literal(text: bytes) -> bytes:
+    """Text that stays itself in a format."""
+    return text.replace(b"%", b"%%")
 
 
 def is_below(outcome: Outcome, min_severity: str) -> bool:
@@ -152,7 +157,7 @@ class _Writer:
     def __init__(self, *, slots: Sequence[str]) -> None:
         self._group_of = {name: group for group, name in reversed(list(enumerate(slots, start=1)))}
         self._plain = bytearray(b'"')
-        self._pieces = [bytearray(b'"')]
+        self._format = bytearray(b'"')
         self._groups: list[int] = []
 
     def value(self, key: str, value: Scalar | Sequence[str]) -> None:
@@ -161,9 +166,9 @@ class _Writer:
 
     def slot(self, key: str, group: int) -> None:
         """A field with an event's own value: only where there is one."""
-        self._pieces[-1] += b"," + quoted(key) + b':"'
+        self._format += b"," + literal(quoted(key)) + b':"'
         self._place(group)
-        self._pieces[-1] += b'"'
+        self._format += b'"'
 
     def text(self, key: str, text: str) -> None:
         """A sentence with `{slot}` names; where there is no value, the bare name keeps it readable."""
@@ -184,7 +189,7 @@ class _Writer:
         has_values = 0 < max(self._groups, default=0) <= holes(template)
         return Form(
             plain=bytes(self._plain),
-            pieces=tuple(map(bytes, self._pieces)) if has_values else (),
+            format=bytes(self._format) if has_values else b"",
             groups=tuple(self._groups) if has_values else (),
             pattern=_line_pattern(template) if has_values else None,
             anywhere=template.startswith(HOLE_TEXT),
@@ -192,11 +197,11 @@ class _Writer:
 
     def _place(self, group: int) -> None:
         self._groups.append(group)
-        self._pieces.append(bytearray())
+        self._format += b"%b"
 
     def _both(self, piece: bytes) -> None:
         self._plain += piece
-        self._pieces[-1] += piece
+        self._format += literal(piece)
 
 
 @lru_cache(maxsize=4096)

@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from enricher.core.manifest import build_manifest, imbalance
-from enricher.core.record import Page, Renderer
+from enricher.core.record import Page, Renderer, Times
 from enricher.core.skeleton import logged_level
 from enricher.core.window import window_id
 from enricher.errors import SinkError
@@ -38,8 +38,8 @@ Key = tuple[int, int]
 """A pane: (window start, number)."""
 
 EVENTS_PER_PART: Final = 250_000
-CHUNK_EVENTS: Final = 4_096
-"""Events rendered at once: about 4 MB of output, so that memory does not depend on how short lines are."""
+CHUNK_EVENTS: Final = 8_192
+"""Events rendered at once: about 9 MB of output, so that memory does not depend on how short lines are."""
 
 WAITING: Final = frozenset({"pending", "expired"})
 """Statuses of events that may still be answered: an expired batch's requests are sent again."""
@@ -87,6 +87,7 @@ class _SinkState:
     failures: int = 0
     next_at: float = 0.0
     retain_at: float = 0.0
+    times: Times = field(default_factory=Times)
 
 
 class Write:
@@ -290,6 +291,7 @@ class Write:
             fields=self._settings.fields,
             quality=self._settings.quality,
             min_severity=sink.min_severity,
+            times=self._sink_states[sink.id].times,
         )
 
     async def _learn_levels(self, outcomes: Sequence[Outcome]) -> None:

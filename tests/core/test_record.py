@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -372,3 +373,33 @@ def test_ids_of_many_events_are_the_ids_of_each():
 
 def test_own_keys_cover_every_key_that_is_not_enrichment():
     assert {key for key in ALWAYS if not key.startswith("enrichment.")} <= OWN_KEYS
+
+
+def test_times_are_found_once_for_all_panes_of_a_segment_and_forgotten_when_there_are_too_many(monkeypatch):
+    asked = []
+    found = record.line_times
+    monkeypatch.setattr(record, "line_times", lambda lines, context: asked.append(1) or found(lines, context))
+    lines = [b"2026-11-22T10:59:59Z a", b"2026-11-22T11:00:00Z b"]
+    index = np.array([0, 1], dtype=np.uint8)
+    changes = {"windows": (START, START + 3600), "window_index": index}
+    spooled = replace(a_segment(b"\n".join(lines) + b"\n", [1, 1], **changes), panes=(0, 0))
+    times = record.Times(max_bytes=100)
+    outcomes = [an_outcome(1)]
+    for start in (START, START + 3600):
+        renderer = a_renderer(*outcomes, start=start, times=times)
+        assert [lines[(start - START) // 3600][:20].decode()] == [
+            one["@timestamp"] for one in records(renderer, spooled)
+        ]
+    assert 1 == len(asked)
+    more = replace(spooled, segment=replace(spooled.segment, offset=7000))
+    longer = replace(spooled, segment=replace(spooled.segment, offset=9000))
+    for one in (more, longer, spooled):
+        records(a_renderer(*outcomes, times=times), one)
+    assert 4 == len(asked)
+
+
+def test_a_percent_sign_is_written_as_it_stands():
+    spooled = a_segment(b"100% of %b is 50%% used up\n", [1])
+    outcome = an_outcome(1, template="<*> of %b is <*> used up", slots=["a", "b"], summary="{a} 5% %b {b}")
+    found = records(a_renderer(outcome, host="h%b", fields={"varlog": {"x": "%d %%"}}), spooled)[0]
+    assert ("h%b", "%d %%", "100% 5% %b 50%%") == (found["host.name"], found["x"], found["enrichment.summary"])
