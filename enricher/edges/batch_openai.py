@@ -15,12 +15,14 @@ from __future__ import annotations
 import contextlib
 import math
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import aiofiles
 import aiofiles.os
 import httpx2
 import openai
 
+from enricher.config import is_loopback
 from enricher.core.job import LOOK_MARGIN_SECONDS
 from enricher.core.redact import SECRET, clean
 from enricher.errors import (
@@ -28,6 +30,7 @@ from enricher.errors import (
     NotFoundProviderError,
     PermanentProviderError,
     ProviderError,
+    StoreError,
     TransientProviderError,
     UnclearProviderError,
 )
@@ -55,7 +58,18 @@ class OpenAIBatchClient:
     def __init__(self, *, base_url: str, api_key: str, timeout_seconds: float, telemetry: Telemetry) -> None:
         self._host = base_url
         self._key = api_key
-        self._client = openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=timeout_seconds, max_retries=0)
+        # What goes to a provider on this host may hold lines as they were read: it takes no way over a proxy of the
+        # environment, and follows nobody elsewhere.
+        direct = is_loopback(urlsplit(base_url).hostname or "")
+        self._client = openai.AsyncOpenAI(
+            base_url=base_url,
+            api_key=api_key,
+            timeout=timeout_seconds,
+            max_retries=0,
+            http_client=openai.DefaultAsyncHttpxClient(
+                trust_env=not direct, follow_redirects=not direct, timeout=timeout_seconds
+            ),
+        )
         self._telemetry = telemetry
 
     async def upload(self, path: Path, name: str) -> str:
@@ -122,16 +136,21 @@ class OpenAIBatchClient:
             return _shown(await self._client.batches.cancel(batch_id, timeout=_CALL_TIMEOUT_SECONDS))
 
     async def download(self, file_id: str, path: Path) -> None:
-        """Stream a file to disk; `path` appears only when it is whole."""
+        """Stream a file to disk; `path` appears only when it is whole. Raises StoreError where it cannot be written."""
         partial = path.with_name(path.name + ".part")
-        with self._mapped("download"):
-            async with (
-                self._client.files.with_streaming_response.content(file_id) as response,
-                aiofiles.open(partial, "wb") as out,
-            ):
-                async for chunk in response.iter_bytes(_CHUNK_BYTES):
-                    await out.write(chunk)
-        await aiofiles.os.replace(partial, path)
+        try:
+            with self._mapped("download"):
+                async with (
+                    self._client.files.with_streaming_response.content(file_id) as response,
+                    aiofiles.open(partial, "wb") as out,
+                ):
+                    async for chunk in response.iter_bytes(_CHUNK_BYTES):
+                        await out.write(chunk)
+            await aiofiles.os.replace(partial, path)
+        except OSError as error:
+            raise StoreError(
+                f"{partial}: cannot be written: {error.strerror}", hint="is there room, and may the daemon write there?"
+            ) from error
 
     async def delete_file(self, file_id: str) -> None:
         """Delete a file; a missing one is fine."""

@@ -10,6 +10,7 @@ from enricher.errors import (
     AuthProviderError,
     NotFoundProviderError,
     PermanentProviderError,
+    StoreError,
     TransientProviderError,
     UnclearProviderError,
 )
@@ -244,3 +245,27 @@ async def test_a_download_that_breaks_off_is_tried_again_and_leaves_no_file(benc
     with pytest.raises(TransientProviderError):
         await client.download("file-1", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+async def test_a_download_that_cannot_be_written_says_where(bench, tmp_path):
+    _, client = await bench(body=b"{}")
+    with pytest.raises(StoreError, match=r"nowhere/out\.part: cannot be written: No such file"):
+        await client.download("file-1", tmp_path / "nowhere" / "out")
+
+
+async def test_what_goes_to_this_host_never_takes_the_proxy_of_the_environment(bench, monkeypatch):
+    proxy, _ = await bench(status=502)
+    monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
+    monkeypatch.setenv("all_proxy", proxy.url.removesuffix("/v1"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    provider, client = await bench(body=BATCH)
+    assert "batch_1" == (await client.retrieve("batch_1")).id
+    assert (0, 1) == (proxy.calls, provider.calls)
+
+
+async def test_what_goes_to_this_host_is_not_sent_on_to_another(bench):
+    other, _ = await bench(body=BATCH)
+    _, client = await bench(status=307, headers={"location": f"{other.url}/batches"})
+    with pytest.raises(PermanentProviderError, match="307"):
+        await client.create(input_file_id="file-1", endpoint="/v1/responses", metadata={})
+    assert 0 == other.calls
