@@ -253,10 +253,14 @@ class Bench:
 
     def enricher(self, *args, code=0, **more):
         """Run a command to its end and check its exit code."""
-        ended = self.start(*args, **more).wait()
-        assert code == ended.code, f"{args}: exit {ended.code}, not {code}\n{ended.out[-2000:]}\n{ended.err[-3000:]}"
-        assert "Traceback" not in ended.err
-        return ended
+        return self.finish(self.start(*args, **more), code=code)
+
+    def finish(self, running, *, code=0):
+        """Wait for the end of a command and check its exit code."""
+        running.wait()
+        assert code == running.code, f"exit {running.code}, not {code}\n{running.out[-2000:]}\n{running.err[-3000:]}"
+        assert "Traceback" not in running.err
+        return running
 
     def status(self):
         return json.loads(self.enricher("status", "--json").out)

@@ -156,8 +156,9 @@ def test_a_configured_directory_that_is_missing_is_pointed_out_by_validate(bench
 def test_all_faults_of_a_configuration_are_told_at_once(bench):
     bench.configure(window={"length": 3}, batch={"max_requests": "many"}, budget={"daily_eur": 5})
 
-    for command in ("once", "run", "validate", "plan", "status"):
-        ended = bench.enricher(command, code=78)
+    refused = [bench.start(command) for command in ("once", "run", "validate", "plan", "status")]
+    for one in refused:
+        ended = bench.finish(one, code=78)
         for fault in ("window.length: ", "batch.max_requests: ", "budget.daily_eur: there is no such option"):
             assert f"{bench.file}: {fault}" in ended.err
         assert "enricher.toml" in ended.err
