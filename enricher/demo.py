@@ -85,8 +85,13 @@ def _has_lines(directory: Path, wanted: int) -> bool:
     seen = 0
     for parent, _, names in os.walk(directory):
         for name in names:
+            path = Path(parent, name)
             try:
-                data = Path(parent, name).read_bytes()[: 1 << 20]
+                # A pipe would be waited for, perhaps for ever.
+                if not path.is_file():
+                    continue
+                with path.open("rb") as file:
+                    data = file.read(1 << 20)
             except OSError:
                 continue
             if b"\0" not in data[:1024]:

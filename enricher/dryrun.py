@@ -7,6 +7,7 @@ asked again; reading it does not disturb a running daemon.
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -220,8 +221,13 @@ def _names(drafted: Draft, settings: PlanSettings) -> list[str]:
 
 
 def _write_files(out: Path, names: list[str], drafted: Draft) -> None:
-    out.mkdir(parents=True, exist_ok=True)
+    # For a provider on this host they hold lines as they were read: for the eyes of whoever asked, like the store.
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, requests in zip(names, drafted.files, strict=True):
-        with (out / name).open("wb") as file:
-            for request in requests:
-                file.write(batch_lines.line(request, request.attempt, request.endpoint))
+        with open(out / name, "wb", opener=_private) as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.writelines(batch_lines.line(request, request.attempt, request.endpoint) for request in requests)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)

@@ -88,7 +88,8 @@ class BatchServer:
 
     def _open_state(self) -> None:
         try:
-            self._settings.state_dir.mkdir(parents=True, exist_ok=True)
+            # Requests and answers may hold log lines.
+            self._settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock.take()
             self._shelf.open()
             self._register.open()

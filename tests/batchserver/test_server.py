@@ -259,3 +259,10 @@ async def test_server_that_never_started_can_be_closed(tmp_path, clock):
     server = BatchServer(ServerSettings(state_dir=tmp_path, concurrency=1), SchemaBackend(clock), clock)
     assert 0 == server.snapshot().requests_total
     await server.close()
+
+
+async def test_state_directory_is_closed_to_others(tmp_path, clock):
+    server = BatchServer(ServerSettings(state_dir=tmp_path / "state", concurrency=1), SchemaBackend(clock), clock)
+    await server.start()
+    await server.close()
+    assert 0o700 == (tmp_path / "state").stat().st_mode & 0o777
