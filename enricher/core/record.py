@@ -309,8 +309,14 @@ def _kinds(shapes: npt.NDArray[np.uint32]) -> Iterator[tuple[int, npt.NDArray[np
             yield int(shapes[places[0]]), places
 
 
-def _at(items: Sequence[_Item], rows: npt.NDArray[np.intp]) -> list[_Item]:
-    return [items[row] for row in rows.tolist()]
+def _at(items: list[_Item], rows: npt.NDArray[np.intp]) -> list[_Item]:
+    """The items at these places, which ascend."""
+    if not len(rows):
+        return []
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first + 1 == len(rows):
+        return items[first : last + 1]
+    return list(itemgetter(*rows.tolist())(items))
 
 
 @lru_cache(maxsize=256)
