@@ -21,6 +21,7 @@ from enricher.core import batch as batch_lines
 from enricher.core import pricing, window
 from enricher.core.answer import Question, Usage
 from enricher.edges.store_sqlite import SqliteStore
+from enricher.errors import UsageError
 from enricher.stages.plan import draft
 from enricher.telemetry import Telemetry
 
@@ -221,12 +222,17 @@ def _names(drafted: Draft, settings: PlanSettings) -> list[str]:
 
 
 def _write_files(out: Path, names: list[str], drafted: Draft) -> None:
-    # For a provider on this host they hold lines as they were read: for the eyes of whoever asked, like the store.
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, requests in zip(names, drafted.files, strict=True):
-        with open(out / name, "wb", opener=_private) as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.writelines(batch_lines.line(request, request.attempt, request.endpoint) for request in requests)
+    try:
+        # For a provider on this host they hold lines as they were read: for the eyes of whoever asked, like the store.
+        out.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, requests in zip(names, drafted.files, strict=True):
+            with open(out / name, "wb", opener=_private) as file:
+                os.fchmod(file.fileno(), 0o600)
+                file.writelines(batch_lines.line(request, request.attempt, request.endpoint) for request in requests)
+    except OSError as error:
+        raise UsageError(
+            f"--out {out}: cannot be written: {error.strerror}", hint="name a directory of yours, or one to be made"
+        ) from error
 
 
 def _private(path: str, flags: int) -> int:

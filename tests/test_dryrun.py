@@ -6,20 +6,33 @@ import os
 import threading
 from pathlib import Path
 
+import pytest
+
 from enricher import demo, dryrun
 from enricher.compose import source_of
 from enricher.config import Config, ProviderSettings, SinkSettings
+from enricher.errors import UsageError
 
 
-async def test_files_of_a_plan_are_for_nobody_else(tmp_path):
-    logs, out = tmp_path / "a.log", tmp_path / "out"
+def a_config(tmp_path):
+    logs = tmp_path / "a.log"
     logs.write_text("2026-11-22T10:00:00Z host app[1]: disk of bob is full\n")
-    config = Config(
+    return Config(
         state_dir=tmp_path / "state",
         sources=(source_of([logs], "logs"),),
         sinks=(SinkSettings(id="files", directory=tmp_path / "enriched"),),
         provider=ProviderSettings(base_url="http://127.0.0.1:9/v1", model="m"),
     )
+
+
+async def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file: cannot be written: File exists"):
+        await dryrun.plan(a_config(tmp_path), config_path=None, environment={}, out=tmp_path / "file")
+
+
+async def test_files_of_a_plan_are_for_nobody_else(tmp_path):
+    config, out = a_config(tmp_path), tmp_path / "out"
     report = await dryrun.plan(config, config_path=None, environment={}, out=out)
     (file,) = out.iterdir()
     assert (file.name,) == report.files
