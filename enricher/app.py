@@ -19,7 +19,6 @@ from enricher import __version__
 from enricher import provider as providers
 from enricher.compose import Mode, ingest_for, plan_settings, source_for
 from enricher.core.ledger import BatchState
-from enricher.edges.admin_http import AdminServer
 from enricher.edges.batch_files import DirectoryBatchFiles
 from enricher.edges.clock_system import SystemClock
 from enricher.edges.sink_file import FileSink
@@ -65,6 +64,8 @@ class Progress:
     unread_bytes: int = 0
     requests_done: int = 0
     requests_total: int = 0
+    note: str = ""
+    """Why it does not go on, if it does not."""
     answered: Sequence[KindSeen] = ()
     """For a demo: the kinds seen so far, with their answers."""
 
@@ -235,6 +236,7 @@ class Enricher:
             events=events,
             requests_done=ended + done,
             requests_total=ended + max(total, live, summary.requests.get("live", 0)),
+            note=next((batch.error for batch in summary.open_batches if batch.error), ""),
             answered=answered,
         )
 
@@ -266,6 +268,8 @@ class Enricher:
 
     async def run(self, stop: asyncio.Event, notifier: Notifier) -> None:
         """Serve until `stop`; returns within 10 s of it. Raises what ended a stage."""
+        from enricher.edges.admin_http import AdminServer  # noqa: PLC0415 - only the daemon serves HTTP
+
         admin = AdminServer(
             host=self._config.admin.host,
             port=self._config.admin.port,
@@ -308,7 +312,10 @@ class Enricher:
         self._telemetry.daemon_stopped(reason="stop requested")
 
     async def _ingest_step(self) -> bool:
-        return await self.ingest.step(flush=False) > 0
+        # Small reads wait for more in their file, but not where a window waits for them to close.
+        over = self._clock.now() - self._config.window.length_seconds - self._config.window.allowed_lateness_seconds
+        flush = any(pane.start <= over for pane in await self.store.open_panes())
+        return await self.ingest.step(flush=flush) > 0
 
     async def _repeat(self, stop: asyncio.Event, step: Callable[[], Awaitable[bool]]) -> None:
         """Step until stopped; without pause while there is work."""

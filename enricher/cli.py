@@ -372,9 +372,9 @@ def _bar(bar: Any) -> Callable[[Progress], None]:  # noqa: ANN401 - rich's Progr
                 task, description=f"reading: {progress.events:,} events", completed=progress.read_bytes, total=total
             )
         else:
-            bar.update(
-                task, description="asking", completed=progress.requests_done, total=progress.requests_total or None
-            )
+            note = f" ({show.safe(progress.note, limit=60)})" if progress.note else ""
+            asked = progress.requests_total or None
+            bar.update(task, description=f"asking{note}", completed=progress.requests_done, total=asked)
 
     return tell
 

@@ -204,6 +204,7 @@ class Store(Protocol):
     async def kinds(self, panes: Sequence[tuple[int, int]], task: str, model: str, now: float) -> list[Kind]:
         """Signatures of the panes that have no answer under (task, model) and that no live or again request carries.
 
+        Nor those that were skipped for want of money in the same window or a later one.
         Ordered by earliest window, then by events, most first, then by signature. `alone` and `tries` come from the
         ledger's earlier requests. With no panes given: those of every closed pane that is not done.
         """
@@ -230,6 +231,9 @@ class Store(Protocol):
 
     async def next_part(self, window: int) -> int:
         """Number of the next batch file of a window: how many it has."""
+
+    async def adopt_panes(self, panes: Sequence[tuple[int, int]], *, task: str, model: str) -> None:
+        """Closed panes are answered under another task and model from now on."""
 
     async def requests_again(self) -> list[LedgerRequest]:
         """Requests to be sent again unchanged, bodies included."""

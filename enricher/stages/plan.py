@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from enricher.telemetry import Telemetry
 
 _EXAMPLES_PER_KIND = 3
+_UNSENT = (BatchState.PLANNED, BatchState.UPLOADING, BatchState.CREATING)
+_NOT_DONE = (*_UNSENT, BatchState.OPEN, BatchState.CANCELLING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +101,9 @@ class Plan:
         progress = self._progress(now)
         closing = self._due(await self._store.open_panes(), progress, now)
         closed = {(pane.start, pane.number): how for pane, how in closing}
-        waiting = [(pane.start, pane.number) for pane in await self._store.closed_panes()]
-        panes = sorted({*closed, *waiting})
+        panes = sorted({*closed, *await self._waiting(now)})
         kinds = await self._store.kinds(panes, self._settings.task.hash, self._settings.model, now) if panes else []
-        again = await self._store.requests_again()
+        again = [request for request in await self._store.requests_again() if self._is_current(request)]
         kinds = self._limited(kinds)
         if not closed and not kinds and not again:
             return False
@@ -119,6 +120,29 @@ class Plan:
         self.asked_kinds += len(kinds)
         self._tell(closing, progress, drafted)
         return True
+
+    async def _waiting(self, now: float) -> list[tuple[int, int]]:
+        """Closed panes that are asked about under the task and model of today.
+
+        A pane keeps those it was closed with as long as the provider works on them. What was never sent is given up
+        when they change (a model that nobody knows, mended by the operator), and its panes are asked about anew.
+        """
+        panes = await self._store.closed_panes()
+        stale = [pane for pane in panes if not self._is_current(pane)]
+        if stale:
+            for batch in await self._store.batches(_UNSENT):
+                if not self._is_current(batch) and batch.intent_at is None:
+                    await self._store.skip_batch(batch, "the task or the model has changed", now)
+            under_way = {(batch.task, batch.model) for batch in await self._store.batches(_NOT_DONE)}
+            adopted = [pane for pane in stale if (pane.task, pane.model) not in under_way]
+            if adopted:
+                keys = [(pane.start, pane.number) for pane in adopted]
+                await self._store.adopt_panes(keys, task=self._settings.task.hash, model=self._settings.model)
+            stale = [pane for pane in stale if pane not in adopted]
+        return [(pane.start, pane.number) for pane in panes if pane not in stale]
+
+    def _is_current(self, row: Pane | LedgerBatch | LedgerRequest) -> bool:
+        return (row.task, row.model) == (self._settings.task.hash, self._settings.model)
 
     def _limited(self, kinds: list[Kind]) -> list[Kind]:
         if self._settings.gravest_first:

@@ -5,10 +5,12 @@ Each cell of the fault table says: rows delivered / batches created / lines uplo
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from enricher.core.ledger import BatchState
-from tests.stages.bench import a_bench, spool_kinds
+from tests.stages.bench import TASK, a_bench, spool_kinds
 
 # What goes wrong -> (answered, batches created, lines uploaded).
 FAULTS = {
@@ -164,3 +166,26 @@ async def test_events_of_an_expired_batch_say_so_until_they_are_answered(tmp_pat
         await bench.settle()
         answered = {one.status for one in await bench.store.undecided((1_794_996_000, 0))}
     assert ({"expired"}, {"ok"}) == (expired, answered)
+
+
+async def test_kinds_without_money_are_not_planned_again_for_the_same_window(tmp_path):
+    async with a_bench(tmp_path, daily_usd=0.000001) as bench:
+        await bench.settle(until=lambda summary: summary.requests.get("skipped"))
+        assert not await bench.plan.step()
+        await spool_kinds(bench.store, 10, start=1_794_999_600)
+        assert await bench.plan.step()
+
+
+async def test_model_mended_by_the_operator_is_asked_about_what_the_wrong_one_was_not(tmp_path):
+    faults = [{"on": "batch", "what": "fail", "code": "model_not_found", "message": "no model of that name"}]
+    async with a_bench(tmp_path, faults=faults) as bench:
+        await bench.settle(until=lambda _: bench.track.blocked is not None)
+        # What a restart with another model in the configuration is.
+        bench.plan._settings = replace(bench.plan._settings, model="right")
+        await bench.settle()
+        seen = await bench.store.kinds_seen(TASK.hash, "right")
+        outcomes = await bench.store.undecided((1_794_996_000, 0))
+        ledger = await bench.ledger()
+    assert {"ok"} == {kind.answer.status for kind in seen}
+    assert {"ok"} == {outcome.status for outcome in outcomes}
+    assert ledger["lines_answered"] == 10

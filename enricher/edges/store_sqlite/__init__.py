@@ -146,6 +146,10 @@ class SqliteStore:
         """Number of the next batch file of a window."""
         return await self._db.read(plan.next_part, window)
 
+    async def adopt_panes(self, panes: Sequence[tuple[int, int]], *, task: str, model: str) -> None:
+        """Closed panes are answered under another task and model from now on."""
+        await self._db.write(plan.adopt_panes, panes, task, model)
+
     async def requests_again(self) -> list[LedgerRequest]:
         """Requests to be sent again unchanged, bodies included."""
         return await self._db.read(plan.requests_again)

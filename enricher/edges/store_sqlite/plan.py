@@ -40,6 +40,10 @@ def kinds(db: sqlite3.Connection, panes: Sequence[tuple[int, int]], task: str, m
     by_signature: dict[str, list[sqlite3.Row]] = defaultdict(list)
     for row in found:
         by_signature[row["signature"]].append(row)
+    for signature, window in _skipped_for(db, list(by_signature), task, model).items():
+        # There was no money for it in this window: the events go out so, and a later window asks again.
+        if by_signature[signature][0]["start"] <= window:
+            del by_signature[signature]
     history = _history(db, list(by_signature), task, model)
     made = [
         Kind(
@@ -59,6 +63,12 @@ def kinds(db: sqlite3.Connection, panes: Sequence[tuple[int, int]], task: str, m
     return sorted(made, key=lambda kind: (kind.window, -kind.events, kind.signature))
 
 
+def _skipped_for(db: sqlite3.Connection, signatures: list[str], task: str, model: str) -> dict[str, int]:
+    """The latest window that each signature was skipped in, of those that were."""
+    parameters = {"signatures": json.dumps(signatures), "task": task, "model": model}
+    return {row["signature"]: row["window"] for row in db.execute(_SKIPPED_FOR, parameters)}
+
+
 def _history(db: sqlite3.Connection, signatures: list[str], task: str, model: str) -> dict[str, tuple[bool, int]]:
     """(alone, tries) of the signatures that were asked in vain before."""
     history: dict[str, tuple[bool, int]] = {}
@@ -67,6 +77,14 @@ def _history(db: sqlite3.Connection, signatures: list[str], task: str, model: st
         tries = max(row["tries"], history.get(row["signature"], (False, 0))[1])
         history[row["signature"]] = (row["state"] == RequestState.SPLIT, tries)
     return history
+
+
+def adopt_panes(db: sqlite3.Connection, panes: Sequence[tuple[int, int]], task: str, model: str) -> None:
+    """Closed panes are answered under another task and model from now on."""
+    db.executemany(
+        "UPDATE panes SET task = ?, model = ? WHERE start = ? AND number = ? AND state = 'closed'",
+        [(task, model, *pane) for pane in panes],
+    )
 
 
 # ---------------------------------------------------------------- samples
@@ -256,6 +274,13 @@ SELECT g.signature, q.state, q.tries FROM request_signatures g JOIN requests q O
 WHERE g.signature IN (SELECT value FROM json_each(:signatures)) AND q.task = :task AND q.model = :model
     AND q.state IN ('split', 'failed')
 ORDER BY q.changed_at, q.rowid
+"""
+
+_SKIPPED_FOR = """
+SELECT g.signature, max(q.window) AS window FROM request_signatures g JOIN requests q ON q.id = g.request
+WHERE g.signature IN (SELECT value FROM json_each(:signatures)) AND q.task = :task AND q.model = :model
+    AND q.state = 'skipped'
+GROUP BY g.signature
 """
 
 _SAMPLE_SEGMENTS = """
