@@ -688,9 +688,21 @@ async def test_a_skipped_batch_costs_nothing_and_can_be_asked_later(store):
     assert ("skipped", "over the daily budget") == (done.outcome, done.error)
     assert 0.0 == (await store.money(NOW)).today_usd
     assert ["skipped_budget"] == [outcome.status for outcome in await store.undecided((W0, 0))]
-    assert [shapes[0].id] == [kind.signature for kind in await store.kinds([], TASK, MODEL, NOW)]
+    assert [] == await store.kinds([], TASK, MODEL, NOW)
+    await spool(store, [1], file=a_file(identity="2" * 16, path=b"/var/log/later.log"), windows=(W1,))
+    assert [shapes[0].id] == [kind.signature for kind in await store.kinds([(W1, 0)], TASK, MODEL, NOW)]
     await plan(store, request, name="b2")
     assert ["pending"] == [outcome.status for outcome in await store.undecided((W0, 0))]
+
+
+async def test_closed_panes_can_be_answered_under_another_model(store):
+    shapes = [a_shape("a")]
+    await store.intern_shapes(shapes, NOW)
+    await spool(store, [1])
+    await plan(store, a_request(shapes[0].id), closed=[(W0, 0)])
+    await store.adopt_panes([(W0, 0)], task=TASK, model="model-2")
+    (pane,) = await store.closed_panes()
+    assert (TASK, "model-2") == (pane.task, pane.model)
 
 
 # ---------------------------------------------------------------- write
