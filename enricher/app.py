@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from enricher.provider import Provider
     from enricher.telemetry import Telemetry
 
-DRAIN_SECONDS = 8.0
+DRAIN_SECONDS = 5.0
 """How long stages may take to finish their step after a stop; below the 10 s that a stop may take in all."""
 
 TICK_SECONDS = 0.5
