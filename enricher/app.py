@@ -23,7 +23,7 @@ from enricher.edges.batch_files import DirectoryBatchFiles
 from enricher.edges.clock_system import SystemClock
 from enricher.edges.sink_file import FileSink
 from enricher.edges.store_sqlite import SqliteStore
-from enricher.errors import EnricherError, StoreError, TryAgainError
+from enricher.errors import AuthProviderError, EnricherError, StoreError, TryAgainError
 from enricher.stages.plan import Plan
 from enricher.stages.submit import Submit, SubmitSettings
 from enricher.stages.track import Track, TrackSettings
@@ -252,7 +252,8 @@ class Enricher:
 
     async def _raise_if_stuck(self, summary: StoreSummary) -> None:
         blocked: ProviderError | None = self.submit.blocked or self.track.blocked
-        if blocked is not None and not summary.batches.get("open"):
+        # A refused key blocks what is open as well; anything else lets open batches come to their end.
+        if blocked is not None and (isinstance(blocked, AuthProviderError) or not summary.batches.get("open")):
             raise blocked
         if self._mode.wait:
             return

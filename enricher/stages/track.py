@@ -19,7 +19,7 @@ from enricher.core import batch as batch_lines
 from enricher.core import job, pricing
 from enricher.core.job import Step
 from enricher.core.ledger import BatchState, RequestResult, StoredAnswer
-from enricher.errors import NotFoundProviderError, PermanentProviderError, ProviderError
+from enricher.errors import AuthProviderError, NotFoundProviderError, PermanentProviderError, ProviderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,6 +90,8 @@ class Track:
         assert batch.batch_id is not None
         try:
             seen = await self._client.retrieve(batch.batch_id)
+            if isinstance(self.blocked, AuthProviderError):
+                self.blocked = None
             self.progress[batch.id] = (seen.completed + seen.failed, max(seen.total, batch.requests))
             after = job.after_poll(batch, seen.status, self._clock.now())
             if after is Step.CANCEL:
@@ -144,6 +146,7 @@ class Track:
             error="; ".join(message for _, message, _ in seen.errors[:3]) or None,
         )
         await self._store.collect(done, collected.results, self._clock.now())
+        self.blocked = None
         self._tell(done, collected)
         await self._clean_up(batch, seen, names)
         return True
@@ -301,10 +304,14 @@ class Track:
         return True
 
     async def _hold(self, batch: LedgerBatch, error: ProviderError) -> None:
+        refused = isinstance(error, AuthProviderError)
+        if refused:
+            self.blocked = error
         first = min(self._settings.poll_interval_seconds, 30.0)
         wait = error.retry_after_seconds or job.backoff_seconds(batch.failures, first=first, jitter=self._jitter())
         await self._store.save_batch(job.held_back(batch, str(error), until=self._clock.now() + wait))
-        self._telemetry.batch_waited(batch=batch, reason="transient", seconds=wait, error=str(error), hint=error.hint)
+        reason = "auth" if refused else "transient"
+        self._telemetry.batch_waited(batch=batch, reason=reason, seconds=wait, error=str(error), hint=error.hint)
 
     async def _clean_up(self, batch: LedgerBatch, seen: ProviderBatch, names: Sequence[str]) -> None:
         """Files are copies by now. One that cannot be deleted expires at the provider; the call is counted."""

@@ -105,6 +105,16 @@ async def test_refused_key_blocks_and_loses_nothing(tmp_path):
     assert bench.submit.blocked is None
 
 
+async def test_key_that_is_refused_while_polling_blocks_until_it_is_taken_again(tmp_path):
+    faults = [{"on": "retrieve", "what": "status", "status": 401, "times": 2}]
+    async with a_bench(tmp_path, faults=faults) as bench:
+        await bench.settle(until=lambda _: bench.track.blocked is not None)
+        assert "key" in bench.track.blocked.hint
+        summary = await bench.settle()
+    assert {"ok": 10} == summary.answers
+    assert bench.track.blocked is None
+
+
 async def test_model_that_the_provider_does_not_know_blocks_and_loses_nothing(tmp_path):
     faults = [{"on": "batch", "what": "fail", "code": "model_not_found", "message": "no model of that name"}]
     async with a_bench(tmp_path, faults=faults) as bench:
