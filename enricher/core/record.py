@@ -11,11 +11,12 @@ Never here: a decision about what is written, or a whole pane in memory.
 from __future__ import annotations
 
 import json
+from binascii import hexlify
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import blake2b
 from itertools import repeat
-from operator import itemgetter
+from operator import add, itemgetter, mod
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import numpy as np
@@ -26,7 +27,7 @@ from enricher.core.record_values import MAX_VALUE_BYTES, Values, escape, escape_
 from enricher.core.timestamp import TimeContext, UserTime, line_times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 _CUT: Final = b',"log.flags":["truncated"]}\n'
 
+
+_FITTED_EVENTS: Final = 65_536
+"""Events that are matched at once, chunk after chunk: bounds the values in memory where lines are short."""
 
 _Item = TypeVar("_Item")
 
@@ -123,6 +127,20 @@ class Renderer:
         return np.flatnonzero(picked)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fitted:
+    """What a run of a page's events is written with: beside each the format of its record, and its values."""
+
+    first: int
+    formats: list[bytes]
+    """Each takes the time, the id, the offset, the message, then the values."""
+    values: list[Values]
+
+    def at(self, ordinals: npt.NDArray[np.intp]) -> tuple[list[bytes], list[Values]]:
+        places = ordinals - self.first
+        return _at(self.formats, places), _at(self.values, places)
+
+
 class Page:
     """The events of one segment that a renderer writes, in the segment's order; nothing is worked out unasked."""
 
@@ -130,6 +148,7 @@ class Page:
         self._renderer = renderer
         self._segment = segment
         self._picked = picked
+        self._last_fitted: _Fitted | None = None
         self.events = len(picked)
 
     def render(self, first: int, count: int) -> Rendered:
@@ -141,7 +160,7 @@ class Page:
         rows = self._picked[written]
         ends = self._ends[np.searchsorted(self._breaks, rows)]
         return Rendered(
-            data=self._records(rows, ends, self._message_starts[written]) if len(rows) else b"",
+            data=self._records(rows, ends, *self._fitted(first, len(places)).at(written)) if len(rows) else b"",
             events=len(rows),
             lines=int((ends - rows).sum()),
             filtered=len(places) - len(rows),
@@ -149,44 +168,70 @@ class Page:
         )
 
     def _records(
-        self, rows: npt.NDArray[np.intp], ends: npt.NDArray[np.intp], message_starts: npt.NDArray[np.uint32]
+        self, rows: npt.NDArray[np.intp], ends: npt.NDArray[np.intp], formats: list[bytes], values: list[Values]
     ) -> bytes:
-        """The records of the events that begin at `rows`: made kind by kind, put back into their order."""
+        """The records of the events that begin at `rows`, each with its format and what stands behind its message."""
         segment = self._segment
-        lines, messages = _at(self._lines, rows), _at(self._escaped, rows)
-        wholes = lines.copy()
+        wholes, messages = _at(self._lines, rows), _at(self._escaped, rows)
         for place in np.flatnonzero(ends > rows + 1).tolist():
             first, end = int(rows[place]), int(ends[place])
             wholes[place] = b"\n".join(self._lines[first:end])
             messages[place] = b"\\n".join(self._escaped[first:end])
         offsets = _texts((self._starts[rows] + segment.offset).tolist())
         ids = _event_ids(segment.identity, offsets, wholes)
-        # Two texts per event: one common to all kinds, one by kind. All are made, and joined, at the speed of C.
-        texts = [b""] * (2 * len(rows))
-        texts[::2] = map(self._head.__mod__, zip(_at(self._times, rows), ids, offsets, messages, strict=True))
-        for shape, places in _kinds(segment.shapes[rows]):
-            form = self._renderer.form(segment.source, shape)
-            tails = self._tails(form, _at(lines, places), message_starts[places].tolist())
-            for place, tail in zip((2 * places + 1).tolist(), tails, strict=True):
-                texts[place] = tail
-        data = b"".join(texts)
+        heads = zip(_at(self._times, rows), ids, offsets, messages, strict=True)
+        data = b"".join(map(mod, formats, map(add, heads, values)))
         is_cut = segment.lost_bytes and int(ends[-1]) == len(self._lines)
         return data.removesuffix(b"}\n") + _CUT if is_cut else data
 
-    def _tails(self, form: Form, lines: list[bytes], starts: list[int]) -> Iterable[bytes]:
-        """What stands behind the message of each of some events of one kind."""
-        if form.pattern is None:
-            return repeat(form.plain, len(lines))
-        found = find_values(form.pattern, lines, starts)
-        if None in found:
-            fitting = iter(self._filled(form, [values for values in found if values is not None], lines))
-            return [form.plain if values is None else next(fitting) for values in found]
-        return self._filled(form, cast("list[Values]", found), lines)
+    def _fitted(self, first: int, count: int) -> _Fitted:
+        """The run of events that holds these: fitted far ahead, since each kind in a run has a cost of its own."""
+        fitted = self._last_fitted
+        if fitted is None or first < fitted.first or first + count > fitted.first + len(fitted.values):
+            fitted = self._last_fitted = self._fit(first, min(max(count, _FITTED_EVENTS), self.events - first))
+        return fitted
 
-    def _filled(self, form: Form, values: list[Values], lines: list[bytes]) -> Iterable[bytes]:
-        if self._escaped is not self._lines or max(map(len, lines)) > MAX_VALUE_BYTES:
-            values = list(zip(*map(escape_values, zip(*values, strict=True)), strict=True))
-        return map(form.format.__mod__, map(itemgetter(*(group - 1 for group in form.groups)), values))
+    def _fit(self, first: int, count: int) -> _Fitted:
+        rows = self._picked[first : first + count]
+        starts = self._message_starts[first : first + count]
+        formats: list[bytes] = []
+        values: list[Values] = []
+        order = []
+        for shape, places in _kinds(self._segment.shapes[rows]):
+            form = self._renderer.form(self._segment.source, shape)
+            order.append(places)
+            if form.pattern is None:
+                formats += repeat(self._head + literal(form.plain), len(places))
+                values += repeat((), len(places))
+            else:
+                found = find_values(form.pattern, _at(self._lines, rows[places]), starts[places].tolist())
+                self._fill(form, found, formats, values)
+        if len(order) > 1:  # back from kind by kind to the order of the events
+            back = np.argsort(np.concatenate(order)).tolist()
+            formats, values = list(map(formats.__getitem__, back)), list(map(values.__getitem__, back))
+        return _Fitted(first=first, formats=formats, values=values)
+
+    def _fill(self, form: Form, found: list[Values | None], formats: list[bytes], values: list[Values]) -> None:
+        """Add the formats of events of one kind, and what is to stand in each behind its message."""
+        whole = self._head + form.format
+        if None in found:
+            plain = self._head + literal(form.plain)
+            formats += [plain if one is None else whole for one in found]
+            values += [() if one is None else self._written(form, [one])[0] for one in found]
+        else:
+            formats += repeat(whole, len(found))
+            values += self._written(form, cast("list[Values]", found))
+
+    def _written(self, form: Form, found: list[Values]) -> list[Values]:
+        """The values of events of one kind as they are written: in the form's order, escaped, not too long."""
+        if self._escaped is not self._lines or self._has_long_lines:
+            found = list(zip(*map(escape_values, zip(*found, strict=True)), strict=True))
+        if form.groups == tuple(range(1, len(found[0]) + 1)):
+            return found
+        if len(form.groups) == 1:
+            (group,) = form.groups
+            return [(one[group - 1],) for one in found]
+        return list(map(itemgetter(*(group - 1 for group in form.groups)), found))
 
     def _statuses(self, shapes: npt.NDArray[np.uint32]) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -206,6 +251,10 @@ class Page:
         data = self._segment.data
         escaped = escape(data)
         return self._lines if escaped == data else escaped.removesuffix(b"\n").split(b"\n")
+
+    @cached_property
+    def _has_long_lines(self) -> bool:
+        return max(map(len, self._lines)) > MAX_VALUE_BYTES
 
     @cached_property
     def _message_starts(self) -> npt.NDArray[np.uint32]:
@@ -286,16 +335,17 @@ def _times_text(segment: Segment, lines: list[bytes]) -> bytes:
 def _event_ids(identity: str, offsets: Sequence[bytes], events: Sequence[bytes]) -> list[bytes]:
     """What `core.event_id.event_id` gives, for many events of a file at half the cost: a hash begun is copied."""
     begun = blake2b(identity.encode("ascii") + b"\0", digest_size=16)
-    ids = []
-    for offset, event in zip(offsets, events, strict=True):
+    digests = []
+    for text in map(b"%b\0%b".__mod__, zip(offsets, events, strict=True)):
         one = begun.copy()
-        one.update(b"%b\0%b" % (offset, event))
-        ids.append(one.hexdigest())
-    return _texts(ids)
+        one.update(text)
+        digests.append(one.digest())
+    digits = hexlify(b"".join(digests))
+    return [digits[at : at + 32] for at in range(0, len(digits), 32)]
 
 
-def _texts(values: Sequence[str | int]) -> list[bytes]:
-    """Short texts without a newline, or numbers, as bytes."""
+def _texts(values: Sequence[int]) -> list[bytes]:
+    """Numbers as text."""
     return "\n".join(map(str, values)).encode().split(b"\n")
 
 
