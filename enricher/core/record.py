@@ -23,7 +23,7 @@ import numpy as np
 
 from enricher.core.block import CONTINUES
 from enricher.core.record_form import Form, Scalar, is_below, literal, make_form, quoted
-from enricher.core.record_values import MAX_VALUE_BYTES, Values, escape, escape_values, find_starts, find_values, zeroed
+from enricher.core.record_values import MAX_VALUE_BYTES, Values, escape, escape_values, find_starts, find_values
 from enricher.core.timestamp import TimeContext, UserTime, line_times
 
 if TYPE_CHECKING:
@@ -155,8 +155,8 @@ class Page:
         """Records of the events with ordinals `first` up to `first + count` of this page."""
         places = np.arange(first, min(first + count, self.events))
         shapes = self._segment.shapes[self._picked[places]]
-        kept = np.isin(shapes, self._renderer.below, invert=True)
-        written = places[kept]
+        below = self._renderer.below
+        written = places[np.isin(shapes, below, invert=True)] if len(below) else places
         rows = self._picked[written]
         ends = self._ends[np.searchsorted(self._breaks, rows)]
         return Rendered(
@@ -260,12 +260,11 @@ class Page:
     def _message_starts(self) -> npt.NDArray[np.uint32]:
         """Beside the page's events: where the message begins in the first line, 0 where nothing asks."""
         starts = np.zeros(self.events, dtype=np.uint32)
-        blanks = zeroed(self._segment.data).split(b"\n")
         for shape, places in _kinds(self._segment.shapes[self._picked]):
             form = self._renderer.form(self._segment.source, shape)
             if form.pattern is not None:
                 rows = self._picked[places]
-                starts[places] = find_starts(_at(self._lines, rows), _at(blanks, rows), anywhere=form.anywhere)
+                starts[places] = find_starts(_at(self._lines, rows), anywhere=form.anywhere)
         return starts
 
     @cached_property

@@ -29,16 +29,13 @@ _C1_CONTROL: Final = re.compile(rb"\xc2([\x80-\x9f])")
 Values = tuple[bytes, ...]
 
 
-def zeroed(data: bytes) -> bytes:
-    """The data with every digit 0: what is equal here has its header and message at the same places."""
-    return data.translate(_ZEROED)
-
-
-def find_starts(lines: Sequence[bytes], zeroed_lines: Sequence[bytes], *, anywhere: bool) -> list[int]:
+def find_starts(lines: Sequence[bytes], *, anywhere: bool) -> list[int]:
     """Where the message begins in each of the first lines of events of one kind.
 
     `anywhere`: the kind's template begins with a hole, which would take a header for its value.
     """
+    # With every digit 0: lines that begin alike here have their headers and messages at the same places.
+    zeroed_lines = b"\n".join(lines).translate(_ZEROED).split(b"\n")
     starts = [0] * len(lines)
     left = list(range(len(lines)))
     for _ in range(MAX_HEADERS):
