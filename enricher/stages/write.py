@@ -38,8 +38,8 @@ Key = tuple[int, int]
 """A pane: (window start, number)."""
 
 EVENTS_PER_PART: Final = 250_000
-CHUNK_EVENTS: Final = 8_192
-"""Events rendered at once: about 9 MB of output, so that memory does not depend on how short lines are."""
+CHUNK_EVENTS: Final = 4_096
+"""Events rendered at once: about 5 MB of output, so that memory does not depend on how short lines are."""
 
 WAITING: Final = frozenset({"pending", "expired"})
 """Statuses of events that may still be answered: an expired batch's requests are sent again."""
