@@ -290,7 +290,7 @@ class Telemetry:
 
     def file_found(self, *, source: str, path: str) -> None:
         """A file is followed from now on."""
-        self._log.debug("file_found", source=source, path=path)
+        self._log.info("file_found", source=source, path=path)
 
     def file_skipped(self, *, source: str, skipped: SkippedFile) -> None:
         """A file is not read; told once per file and reason."""
