@@ -15,7 +15,7 @@ from enricher.batchserver.faults import FaultScript
 from enricher.batchserver.model_process import ModelProcess, ModelSettings, spare_threads
 from enricher.batchserver.server import BatchServer
 from enricher.batchserver.settings import ServerSettings
-from enricher.config import is_loopback
+from enricher.core.loopback import is_loopback
 from enricher.edges.clock_system import SystemClock
 from enricher.errors import ConfigError, UsageError
 

@@ -6,7 +6,6 @@ from the environment or a systemd credential (`edges.credential`). Nothing is re
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import tomllib
 from importlib import resources
@@ -17,6 +16,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from enricher.core.loopback import is_loopback
 from enricher.core.record_form import OWN_KEYS
 from enricher.errors import ConfigError
 
@@ -246,16 +246,6 @@ class Config(Table):
             for double in sorted({one for one in ids if ids.count(one) > 1}):
                 raise ValueError(f"{name}: two tables have the id {double!r}; an id is where state is kept under")
         return self
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this host."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def load(path: Path | None) -> Config:

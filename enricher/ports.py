@@ -355,9 +355,6 @@ class BatchClient(Protocol):
     async def find_upload(self, name: str) -> str | None:
         """File id of an earlier upload with this name, newest first; None if the provider shows none."""
 
-    async def file_ready(self, file_id: str) -> bool:
-        """Whether the provider shows the file already."""
-
     async def create(self, *, input_file_id: str, endpoint: str, metadata: Mapping[str, str]) -> ProviderBatch:
         """Create the batch. Never retried inside: creating is not idempotent."""
 

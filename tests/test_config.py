@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from enricher import config
+from enricher.core.loopback import is_loopback
 from enricher.errors import ConfigError
 
 SHIPPED = Path(__file__).parent.parent / "config" / "enricher.toml"
@@ -113,4 +114,4 @@ def test_missing_unreadable_and_broken_files_are_named(tmp_path):
     [("localhost", True), ("127.8.9.1", True), ("::1", True), ("10.0.0.1", False), ("evil.localhost.com", False)],
 )
 def test_loopback_is_told_from_other_hosts(host, expected):
-    assert expected == config.is_loopback(host)
+    assert expected == is_loopback(host)

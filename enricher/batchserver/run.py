@@ -146,7 +146,7 @@ class BatchRun:
             None,
         )
 
-    async def change(self, record_changes: dict[str, Any] | None = None, **changes: Any) -> None:  # noqa: ANN401
+    async def change(self, record_changes: dict[str, Any] | None = None, **changes: Any) -> None:  # noqa: ANN401 - fields of two records
         """Change fields of the record and of the batch itself, durable when this returns. Raises `OSError`."""
         record = self._record
         batch = dataclasses.replace(record.batch, **changes)

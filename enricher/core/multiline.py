@@ -33,7 +33,6 @@ _TRACE_LINES = (
 )
 _TRACE_WORDS = tuple(line for line in _TRACE_LINES if line != b"... ")
 _CHAINS = _TRACE_LINES[-2:]
-_TAIL_BYTES = 65_536
 _HEAD_BYTES = 4
 _HEADS = np.frombuffer(b"".join(line[:_HEAD_BYTES] for line in _TRACE_LINES), np.uint32)
 _MORE = re.compile(rb"\.\.\. \d+ (?:more|common frames omitted)").match
@@ -85,24 +84,6 @@ def continuation_lines(
     _join_exceptions(lines, continues)
     _join_chains(lines, continues, is_named)
     return continues if continues.any() else None
-
-
-def is_open(data: bytes, rule: FirstLineRule) -> bool:
-    """Whether the last event of `data` is in the middle of a trace, so that lines to come may belong to it.
-
-    A trace in Java has no last line, so one that ends with the data is open; waiting for more must have its end.
-    """
-    if not rule.learned or not data:
-        return False
-    begin = data.rfind(b"\n", 0, max(0, len(data) - _TAIL_BYTES)) + 1
-    tail = data[begin:]
-    continues = continuation_lines(tail, rule)
-    last = _Lines(tail, line_starts(tail))[-1]
-    if starts_with_time(last):
-        return last.endswith(_TRACEBACK)
-    if continues is not None and continues[-1]:
-        return not last or last[:1] in b" \t" or _is_trace_line(last)
-    return _EXCEPTION(last) is not None and last.partition(b":")[0].endswith((b"Exception", b"Error", b"Throwable"))
 
 
 class _Lines:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
+
+from enricher.core.loopback import is_loopback
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -60,20 +61,9 @@ def prices_for(model: str, configured: Prices | None, *, base_url: str, at: date
     """
     if configured is not None:
         return configured
-    if is_loopback(base_url):
+    if is_loopback(urlsplit(base_url).hostname or ""):
         return FREE
     return _bundled_prices(model, base_url, at)
-
-
-def is_loopback(base_url: str) -> bool:
-    """Say whether a URL names this very host, by name or address; no name is looked up."""
-    host = urlsplit(base_url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def cost(usage: Usage, prices: Prices, *, batch: bool) -> float:

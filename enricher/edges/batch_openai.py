@@ -22,8 +22,8 @@ import aiofiles.os
 import httpx2
 import openai
 
-from enricher.config import is_loopback
 from enricher.core.job import LOOK_MARGIN_SECONDS
+from enricher.core.loopback import is_loopback
 from enricher.core.redact import SECRET, clean
 from enricher.errors import (
     AuthProviderError,
@@ -89,15 +89,6 @@ class OpenAIBatchClient:
                 if seen >= _MAX_LISTED:
                     break
         return None
-
-    async def file_ready(self, file_id: str) -> bool:
-        """Whether the provider shows the file already."""
-        try:
-            with self._mapped("retrieve"):
-                await self._client.files.retrieve(file_id, timeout=_CALL_TIMEOUT_SECONDS)
-        except NotFoundProviderError:
-            return False
-        return True
 
     async def create(self, *, input_file_id: str, endpoint: str, metadata: Mapping[str, str]) -> ProviderBatch:
         """Create the batch: one request, whatever happens."""

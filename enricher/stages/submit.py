@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
 from enricher.core import batch as batch_lines
-from enricher.core import job
+from enricher.core import job, pricing
 from enricher.core.job import Step
 from enricher.core.ledger import BatchState
+from enricher.core.pricing import BudgetVerdict
 from enricher.errors import (
     AuthProviderError,
     NotFoundProviderError,
@@ -109,11 +110,15 @@ class Submit:
     async def _reserve(self, batch: LedgerBatch) -> bool:
         now = self._clock.now()
         money = await self._store.money(now)
-        over = (
-            money.today_usd + money.reserved_usd + batch.reserved_usd > self._settings.daily_usd
-            or money.month_usd + money.reserved_usd + batch.reserved_usd > self._settings.monthly_usd
+        verdict = pricing.budget_verdict(
+            booked_today_usd=money.today_usd,
+            booked_month_usd=money.month_usd,
+            reserved_usd=money.reserved_usd,
+            next_usd=batch.reserved_usd,
+            daily_usd=self._settings.daily_usd,
+            monthly_usd=self._settings.monthly_usd,
         )
-        if over and batch.reserved_usd > 0:
+        if verdict is not BudgetVerdict.WITHIN:
             if self._settings.hold_when_over:
                 await self._wait(batch, "budget", self._settings.poll_interval_seconds, "over budget")
                 return False

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enricher.core.multiline import FirstLineRule, continuation_lines, is_open, learn
+from enricher.core.multiline import FirstLineRule, continuation_lines, learn
 
 LEARNED = FirstLineRule(learned=True)
 
@@ -135,7 +135,6 @@ def test_a_block_of_events_alone_has_no_continuations():
 
 def test_nothing_is_joined_in_a_file_whose_events_do_not_start_with_a_time():
     assert continuation_lines(block(JAVA), FirstLineRule(learned=False)) is None
-    assert not is_open(block(JAVA), FirstLineRule(learned=False))
 
 
 def test_the_rule_is_learned_from_the_lines_that_can_start_an_event():
@@ -146,29 +145,6 @@ def test_the_rule_is_learned_from_the_lines_that_can_start_an_event():
     assert not learn([b"  indented", b"", b"Traceback (most recent call last):"]).learned
     assert not learn([b"2026-11-22 10:00:00 begin", b"a note", b"another", b"  text"]).learned
     assert not learn([b'{"time":"2026-11-22T10:00:00Z"}'] * 9).learned
-
-
-def test_a_block_that_ends_within_a_trace_is_open():
-    for text in (JAVA, PYTHON, TIMED_TRACEBACK):
-        lines = block(text).splitlines(keepends=True)
-        for end in range(1, len(lines)):
-            is_within = drawn(text)[end]
-            data = b"".join(lines[:end])
-            # That a finished trace will go on, or what follows an event that names none, cannot be known beforehand.
-            is_finished = lines[end - 1].startswith((b"2026", b"KeyError", b"shop.errors"))
-            is_foreseen = not is_finished and not lines[end].startswith((b"\n", b"During", b"The above"))
-            if is_foreseen and is_within:
-                assert is_open(data, LEARNED), data
-    assert is_open(b"2026-11-22 10:00:00 ERROR Traceback (most recent call last):\n", LEARNED)
-    assert is_open(b"2026-11-22 10:00:00 up\njava.lang.IllegalStateException: no session\n", LEARNED)
-
-
-def test_a_block_that_ends_with_an_event_or_a_finished_trace_is_not_open():
-    assert not is_open(block(JAVA), LEARNED)
-    assert not is_open(block(TIMED_TRACEBACK), LEARNED)
-    assert not is_open(b"".join(block(TIMED_TRACEBACK).splitlines(keepends=True)[:-1]), LEARNED)
-    assert not is_open(b"2026-11-22 10:00:00 up\na note\n", LEARNED)
-    assert not is_open(b"", LEARNED)
 
 
 PIECES = [
@@ -190,4 +166,3 @@ def test_a_line_with_a_time_never_continues_and_an_indented_one_always_does(line
             assert not does
         if line[:1] in {b" ", b"\t"}:
             assert does
-    assert is_open(data, LEARNED) in {True, False}
