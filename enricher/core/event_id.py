@@ -7,8 +7,29 @@ knows neither the path that the file has now nor when it was read. Must never: c
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_ID_BYTES = 16
 
 
 def event_id(identity: str, offset: int, event: bytes) -> str:
-    """32 hex digits out of `FileState.identity`, the event's first byte, and its bytes without the last newline."""
-    return blake2b(b"%b\x00%d\x00%b" % (identity.encode("ascii"), offset, event), digest_size=16).hexdigest()
+    """32 hex digits out of `FileState.identity`, the event's first byte, and its bytes without the last newline.
+
+    The identity, 16 characters at most, goes into BLAKE2's personalisation (RFC 7693, 2.5), which costs nothing.
+    """
+    person = identity.encode("ascii")
+    return blake2b(b"%d\0%b" % (offset, event), digest_size=_ID_BYTES, person=person).hexdigest()
+
+
+def event_ids(identity: str, offsets: Iterable[bytes], events: Sequence[bytes]) -> list[bytes]:
+    """What `event_id` gives, for many events of a file at half the cost: a hash begun is copied, offsets are text."""
+    begun = blake2b(digest_size=_ID_BYTES, person=identity.encode("ascii"))
+    digests = []
+    for text in map(b"%b\0%b".__mod__, zip(offsets, events, strict=True)):
+        one = begun.copy()
+        one.update(text)
+        digests.append(one.digest())
+    return b"".join(digests).hex("\n", _ID_BYTES).encode().split(b"\n")

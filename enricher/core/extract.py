@@ -1,10 +1,11 @@
-"""The values of one event: a template as a pattern that matches the raw message and captures what is in each hole.
+"""The values of one event: a template as a pattern that matches a raw line and captures what is in each hole.
 
-The pattern is tolerant where masking was: white space of any length, ``0`` for any number, nothing remembered of
+The exact pattern is tolerant where masking was: white space of any length, ``0`` for any number, nothing remembered of
 control characters. A hole ends at the first place where all that follows it in the template, up to the next hole,
-stands in the line.
+stands in the line. The quick pattern is for lines spelled as the template is, with blanks where it has them and
+nowhere else: it costs half as much, takes a whole line with its header, and what it leaves may still match exactly.
 
-Invariant: matching takes time in proportion to the message, whatever it holds: every repetition is possessive or
+Invariant: matching takes time in proportion to the line, whatever it holds: every repetition is possessive or
 inside an atomic step, so nothing is tried twice. A message that does not match has no values, which is an answer, not
 an error. Must never: use a quantified group as possessive (``(?:…)*+``), which before Python 3.11.5 leaves a wrong
 position behind.
@@ -14,8 +15,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from enricher.core.skeleton import HOLE_TEXT, REPLACED, TOKEN, message_start
+from enricher.core.skeleton import HOLE_TEXT, REPLACED, TOKEN, collapsed_header
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _BLANK = rb" \t\r\f\v"
 _DIGIT = rb"0-9"
@@ -28,10 +34,13 @@ _LAST_VALUE = rb"(?>(?:[^\n" + _BLANK + rb"]++(?:[" + _BLANK + rb"]++(?![\n" + _
 
 _AHEAD = 64  # bytes of a literal that decide where a hole ends; more would let a long literal be tried at every byte
 
-_MAX_HEADERS = 16  # per shape; bounds memory and what a line that matches none costs
-
 _SPACED_TOKEN = re.compile(rf"(\s?)({TOKEN.pattern})?")
 _PIECE = re.compile(rf"0|{REPLACED}|[^0{REPLACED}]")
+_NEVER = re.compile(rb"(?!)")
+
+ANY_BLANK = _BLANK
+ONLY_SPACES = b" "
+"""What counts as white space for `compile_quick`: matching against one character is much the faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +63,60 @@ def holes(template: str) -> int:
     return template.count(HOLE_TEXT)
 
 
-def compile_extractor(template: str) -> re.Pattern[bytes]:
+@lru_cache(maxsize=4096)
+def compile_extractor(template: str, wanted: frozenset[int] | None = None) -> re.Pattern[bytes]:
     """Compile a template to a pattern for `match` on the raw message (the line from `message_start` on).
 
-    Groups ``p1`` to ``pN`` are the holes in order; a group may be empty. Continuation lines behind a newline are not
-    looked at.
+    Its groups are the holes in order, numbered from 1, or those of them that are wanted; a group may be empty.
+    Continuation lines behind a newline are not looked at.
     """
     literals = [_steps(literal) for literal in template.split(HOLE_TEXT)]
     parts = [_OPTIONAL_GAP.pattern, *(step.pattern for step in literals[0])]
     for number, literal in enumerate(literals[1:], start=1):
         value = _value(literal, is_last=number == len(literals) - 1)
-        parts += (b"(?P<p%d>" % number, value, b")", *(step.pattern for step in literal))
+        parts += (_captured(number, value, wanted), *(step.pattern for step in literal))
     return re.compile(b"".join((*parts, _END)))
+
+
+@lru_cache(maxsize=4096)
+def compile_quick(
+    template: str, *, header: bytes, blanks: bytes, wanted: frozenset[int] | None = None
+) -> re.Pattern[bytes]:
+    """Compile a template to a pattern for `match` on a whole raw line, with its header and without a newline.
+
+    `header` is what `header_pattern` gave for a line of the kind, with the same `blanks`: `ONLY_SPACES` where the line
+    holds no other white space. Where it matches, the groups are those that `compile_extractor` finds.
+    """
+    if not template.replace(HOLE_TEXT, "").strip():
+        return _NEVER  # nothing would tell a word of the header from a value
+    space = _Step(blanks, b"[" + blanks + b"]++")
+    literals = [_steps(literal, space=space) for literal in template.split(HOLE_TEXT)]
+    parts = [header, *(step.pattern for step in literals[0])]
+    for number, literal in enumerate(literals[1:], start=1):
+        # A word of the header must not be taken for a part of the first value.
+        is_word = number == 1 and not literals[0]
+        value = _quick_value(literal, space, is_last=number == len(literals) - 1, is_word=is_word)
+        parts += (_captured(number, value, wanted), *(step.pattern for step in literal))
+    return re.compile(b"%b[%b]*+\\Z" % (b"".join(parts), blanks))
+
+
+def header_pattern(line: bytes, blanks: bytes) -> bytes:
+    """Give a pattern for the headers of lines like this one: as many words, then as many fields with bars behind them.
+
+    What words and fields hold need not be looked at, since the message that follows must fit its template up to the end
+    of the line. A header that ends otherwise has an end that is spelled out, but for its numbers.
+    """
+    header = collapsed_header(line)
+    words = header.split()
+    tail = words.pop() if words and not header[-1:].isspace() else b""
+    pattern = b"[%b]*+" % blanks + b"[^%b]++[%b]++" % (blanks, blanks) * len(words)
+    if tail.endswith(b"|"):
+        return pattern + b"[^|%b]*+[|]" % blanks * tail.count(b"|")
+    return pattern + b"[0-9A-Fa-fxX]++".join(re.escape(piece) for piece in tail.split(b"0"))
+
+
+def _captured(number: int, value: bytes, wanted: Collection[int] | None) -> bytes:
+    return value if wanted is not None and number not in wanted else b"(" + value + b")"
 
 
 def _value(literal: list[_Step], *, is_last: bool) -> bytes:
@@ -82,20 +133,36 @@ def _value(literal: list[_Step], *, is_last: bool) -> bytes:
     return b"%b(?>(?:%b(?!%b)%b)*)" % (other, literal[0].pattern, b"".join(ahead), other)
 
 
-def _steps(literal: str) -> list[_Step]:
+def _quick_value(literal: list[_Step], space: _Step, *, is_last: bool, is_word: bool) -> bytes:
+    """Give the same for a line that is spelled as the template is: everything up to where `literal` begins."""
+    word = b"[^" + space.first + b"]++"
+    if not literal:
+        return b"" if not is_last else word if is_word else b"(?>(?:%b(?:%b%b)*)?)" % (word, space.pattern, word)
+    first, *others = literal
+    if is_word:
+        return b"[^" + space.first + first.first + b"]++"
+    other = b"[^" + first.first + b"]*+"
+    # What the literal goes on with decides, wherever blanks stand in it: the exact pattern would let them.
+    ahead = b"[" + space.first + b"]*+" + next((step.pattern for step in others if step is not space), b"")
+    if first is space:
+        return b"%b(?>(?:(?!%b)%b%b)*)" % (other, ahead, space.pattern, other) if others else other
+    return b"%b(?>(?:%b(?!%b)%b)*)" % (other, first.pattern, ahead, other) if others else other
+
+
+def _steps(literal: str, *, space: _Step | None = None) -> list[_Step]:
+    """Steps of a literal, with `space` for each blank in it; without, with room for blanks wherever they may stand."""
     steps: list[_Step] = []
     previous = ""
-    for space, token in _SPACED_TOKEN.findall(literal):
-        if not token:
-            # A blank at the end of the literal, before a hole.
-            steps += [_GAP] if space else []
-            continue
-        if previous and not (previous[-1].isalnum() and token[0].isalnum()):
+    for blank, token in _SPACED_TOKEN.findall(literal):
+        between = previous and token and not (previous[-1].isalnum() and token[0].isalnum())
+        if space is not None:
+            steps += [space] if blank else []
+        elif between:
             steps.append(_OPTIONAL_GAP)
-        elif space:
+        elif blank:
             steps.append(_GAP)
         steps += _token_steps(token)
-        previous = token
+        previous = token or previous
     return steps
 
 
@@ -112,39 +179,3 @@ def _token_steps(token: str) -> list[_Step]:
             first, *others = (re.escape(bytes((byte,))) for byte in piece.encode())
             steps += [_Step(first, first), *(_Step(other, other) for other in others)]
     return steps
-
-
-class MessageStarts:
-    """Where messages begin, for many lines of known shape: `message_start` at the cost of one match per line.
-
-    Lines of one shape mostly have one of a few headers. Each header met is compiled, its numbers left open, and tried
-    first. A header that numbers alone do not explain is found the slow way; so are all others once a shape has shown
-    `_MAX_HEADERS`.
-    """
-
-    def __init__(self) -> None:
-        self._headers: dict[int, list[re.Pattern[bytes]]] = {}
-
-    def find(self, line: bytes, shape_id: int) -> int:
-        """Give `message_start(line)`; `shape_id` only says where to remember it."""
-        headers = self._headers.setdefault(shape_id, [])
-        for header in headers:
-            match = header.match(line)
-            if match is not None:
-                return match.end()
-        start = message_start(line)
-        if len(headers) < _MAX_HEADERS:
-            headers.append(_compile_header(line, start))
-        return start
-
-
-def _compile_header(line: bytes, start: int) -> re.Pattern[bytes]:
-    """Compile a header with its numbers left open; the first word stands for a line that has none."""
-    if start:
-        return re.compile(_open_numbers(line[:start]) + rb"(?![ \t\r\f\v])")
-    word = re.match(rb"\s*+\S{0,80}+", line)
-    return re.compile(rb"(?=" + _open_numbers(word.group() if word else b"") + rb"(?:\s|\Z))")
-
-
-def _open_numbers(text: bytes) -> bytes:
-    return b"[0-9]++".join(re.escape(part) for part in re.split(rb"[0-9]++", text))

@@ -11,23 +11,25 @@ Never here: a decision about what is written, or a whole pane in memory.
 from __future__ import annotations
 
 import json
-from binascii import hexlify
+import re
+from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from hashlib import blake2b
-from itertools import repeat
-from operator import add, itemgetter, mod
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from functools import cached_property, lru_cache, partial
+from itertools import chain
+from operator import call, itemgetter
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
 from enricher.core.block import CONTINUES
+from enricher.core.event_id import event_ids
+from enricher.core.extract import ANY_BLANK, ONLY_SPACES
 from enricher.core.record_form import Form, Scalar, is_below, literal, make_form, quoted
-from enricher.core.record_values import MAX_VALUE_BYTES, Values, escape, escape_values, find_starts, find_values
+from enricher.core.record_values import MAX_VALUE_BYTES, Finder, Pick, Values, escape, escape_values, no_values
 from enricher.core.timestamp import TimeContext, UserTime, line_times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -35,10 +37,8 @@ if TYPE_CHECKING:
     from enricher.core.ledger import Outcome
 
 _CUT: Final = b',"log.flags":["truncated"]}\n'
-
-
-_FITTED_EVENTS: Final = 65_536
-"""Events that are matched at once, chunk after chunk: bounds the values in memory where lines are short."""
+_PROBES: Final = 16
+"""Lines of a kind whose headers are tried on those that its first line is no example of."""
 
 _Item = TypeVar("_Item")
 
@@ -91,6 +91,8 @@ class Renderer:
         self._fields = fields
         self._quality = quality
         self._forms: dict[tuple[str, int], Form] = {}
+        self._finders: dict[int, Finder] = {}
+        """The last one of each form, by the form's `id`."""
         self.times = times or Times()
 
     def open(self, spooled: SpooledSegment) -> Page:
@@ -111,6 +113,18 @@ class Renderer:
             )
         return form
 
+    def finder(self, form: Form, blanks: bytes, first: bytes, probes: Callable[[], list[bytes]]) -> Finder:
+        """A finder for the events of a form in one page."""
+        finder = self._finders[id(form)] = Finder(
+            form.template,
+            form.groups,
+            blanks=blanks,
+            first=first,
+            probes=probes,
+            like=self._finders.get(id(form)),
+        )
+        return finder
+
     def _picked(self, spooled: SpooledSegment) -> npt.NDArray[np.intp]:
         segment = spooled.segment
         ours = [
@@ -127,18 +141,24 @@ class Renderer:
         return np.flatnonzero(picked)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fitted:
-    """What a run of a page's events is written with: beside each the format of its record, and its values."""
+class _Kinds:
+    """What the events of each kind in a page are written with, by shape."""
 
-    first: int
-    formats: list[bytes]
-    """Each takes the time, the id, the offset, the message, then the values."""
-    values: list[Values]
+    def __init__(self) -> None:
+        self.finders: dict[int, Finder] = {}
+        self.patterns: dict[int, re.Pattern[bytes]] = {}
+        self.picks: dict[int, Pick] = {}
+        self.formats: dict[int, bytes] = {}
+        """Each takes the time, the id, the offset, the message, then the values."""
+        self.plain: dict[int, bytes] = {}
+        """The same for an event without values."""
 
-    def at(self, ordinals: npt.NDArray[np.intp]) -> tuple[list[bytes], list[Values]]:
-        places = ordinals - self.first
-        return _at(self.formats, places), _at(self.values, places)
+    def add(self, shape: int, finder: Finder, *, head: bytes, form: Form) -> None:
+        self.finders[shape] = finder
+        self.patterns[shape] = finder.pattern
+        self.picks[shape] = finder.pick
+        self.formats[shape] = head + form.format
+        self.plain[shape] = head + literal(form.plain)
 
 
 class Page:
@@ -148,7 +168,6 @@ class Page:
         self._renderer = renderer
         self._segment = segment
         self._picked = picked
-        self._last_fitted: _Fitted | None = None
         self.events = len(picked)
 
     def render(self, first: int, count: int) -> Rendered:
@@ -160,117 +179,97 @@ class Page:
         rows = self._picked[written]
         ends = self._ends[np.searchsorted(self._breaks, rows)]
         return Rendered(
-            data=self._records(rows, ends, *self._fitted(first, len(places)).at(written)) if len(rows) else b"",
+            data=self._records(rows, ends) if len(rows) else b"",
             events=len(rows),
             lines=int((ends - rows).sum()),
             filtered=len(places) - len(rows),
             statuses=self._statuses(shapes),
         )
 
-    def _records(
-        self, rows: npt.NDArray[np.intp], ends: npt.NDArray[np.intp], formats: list[bytes], values: list[Values]
-    ) -> bytes:
-        """The records of the events that begin at `rows`, each with its format and what stands behind its message."""
+    def _records(self, rows: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]) -> bytes:
+        """The records of the events that begin at `rows`, each on a line."""
         segment = self._segment
-        wholes, messages = _at(self._lines, rows), _at(self._escaped, rows)
-        for place in np.flatnonzero(ends > rows + 1).tolist():
-            first, end = int(rows[place]), int(ends[place])
-            wholes[place] = b"\n".join(self._lines[first:end])
-            messages[place] = b"\\n".join(self._escaped[first:end])
+        first, end = int(rows[0]), int(ends[-1])
+        data = segment.data[self._starts[first] : self._starts[end]]
+        lines = data.removesuffix(b"\n").split(b"\n")
+        escaped = escape(data)
+        escaped_lines = lines if escaped == data else escaped.removesuffix(b"\n").split(b"\n")
+        places = rows - first
+        firsts = events = _at(lines, places)
+        messages = _at(escaped_lines, places)
+        if len(lines) > len(rows):
+            events, messages = _joined(lines, escaped_lines, places, ends - first)
         offsets = _texts((self._starts[rows] + segment.offset).tolist())
-        ids = _event_ids(segment.identity, offsets, wholes)
-        heads = zip(_at(self._times, rows), ids, offsets, messages, strict=True)
-        data = b"".join(map(mod, formats, map(add, heads, values)))
-        is_cut = segment.lost_bytes and int(ends[-1]) == len(self._lines)
-        return data.removesuffix(b"}\n") + _CUT if is_cut else data
+        is_plain = escaped_lines is lines and not self._has_long_lines
+        formats, values = self._filled(segment.shapes[rows].tolist(), firsts, is_plain=is_plain)
+        heads = zip(self._times_of(rows), event_ids(segment.identity, offsets, events), offsets, messages, strict=True)
+        # One format for all, which takes two thirds of the time of one for each.
+        given = chain.from_iterable(chain.from_iterable(zip(heads, values, strict=True)))
+        records = b"".join(formats) % tuple(given)
+        is_cut = segment.lost_bytes and end == len(segment.shapes)
+        return records.removesuffix(b"}\n") + _CUT if is_cut else records
 
-    def _fitted(self, first: int, count: int) -> _Fitted:
-        """The run of events that holds these: fitted far ahead, since each kind in a run has a cost of its own."""
-        fitted = self._last_fitted
-        if fitted is None or first < fitted.first or first + count > fitted.first + len(fitted.values):
-            fitted = self._last_fitted = self._fit(first, min(max(count, _FITTED_EVENTS), self.events - first))
-        return fitted
+    def _filled(self, shapes: list[int], lines: list[bytes], *, is_plain: bool) -> tuple[list[bytes], Sequence[Values]]:
+        """The format of each event, and what is to stand in it behind the message: as it is where `is_plain`."""
+        kinds = self._kinds
+        matches = list(map(re.Pattern.match, map(kinds.patterns.__getitem__, shapes), lines))
+        formats = list(map(kinds.formats.__getitem__, shapes))
+        picks = list(map(kinds.picks.__getitem__, shapes))
+        if not all(matches):
+            for at in [at for at, match in enumerate(matches) if match is None]:
+                matches[at] = kinds.finders[shapes[at]].search(lines[at])
+                if matches[at] is None:
+                    formats[at] = kinds.plain[shapes[at]]
+                    picks[at] = no_values
+        values = list(map(call, picks, matches))
+        return formats, values if is_plain else escape_values(values)
 
-    def _fit(self, first: int, count: int) -> _Fitted:
-        rows = self._picked[first : first + count]
-        starts = self._message_starts[first : first + count]
-        formats: list[bytes] = []
-        values: list[Values] = []
-        order = []
-        for shape, places in _kinds(self._segment.shapes[rows]):
+    @cached_property
+    def _kinds(self) -> _Kinds:
+        """The kinds of the page's events."""
+        rows = self._picked
+        shapes, firsts = np.unique(self._segment.shapes[rows], return_index=True)
+        kinds = _Kinds()
+        for shape, row in zip(shapes.tolist(), rows[firsts].tolist(), strict=True):
             form = self._renderer.form(self._segment.source, shape)
-            order.append(places)
-            if form.pattern is None:
-                formats += repeat(self._head + literal(form.plain), len(places))
-                values += repeat((), len(places))
-            else:
-                found = find_values(form.pattern, _at(self._lines, rows[places]), starts[places].tolist())
-                self._fill(form, found, formats, values)
-        if len(order) > 1:  # back from kind by kind to the order of the events
-            back = np.argsort(np.concatenate(order)).tolist()
-            formats, values = list(map(formats.__getitem__, back)), list(map(values.__getitem__, back))
-        return _Fitted(first=first, formats=formats, values=values)
+            finder = self._renderer.finder(form, self._blanks, self._line(row), partial(self._some, shape))
+            kinds.add(shape, finder, head=self._head, form=form)
+        return kinds
 
-    def _fill(self, form: Form, found: list[Values | None], formats: list[bytes], values: list[Values]) -> None:
-        """Add the formats of events of one kind, and what is to stand in each behind its message."""
-        whole = self._head + form.format
-        if None in found:
-            plain = self._head + literal(form.plain)
-            formats += [plain if one is None else whole for one in found]
-            values += [() if one is None else self._written(form, [one])[0] for one in found]
-        else:
-            formats += repeat(whole, len(found))
-            values += self._written(form, cast("list[Values]", found))
+    def _some(self, shape: int) -> list[bytes]:
+        """A few lines of a kind from all over the page."""
+        rows = np.flatnonzero(self._segment.shapes == shape)
+        return [self._line(row) for row in rows[:: -(-len(rows) // _PROBES)].tolist()]
 
-    def _written(self, form: Form, found: list[Values]) -> list[Values]:
-        """The values of events of one kind as they are written: in the form's order, escaped, not too long."""
-        if self._escaped is not self._lines or self._has_long_lines:
-            found = list(zip(*map(escape_values, zip(*found, strict=True)), strict=True))
-        if form.groups == tuple(range(1, len(found[0]) + 1)):
-            return found
-        if len(form.groups) == 1:
-            (group,) = form.groups
-            return [(one[group - 1],) for one in found]
-        return list(map(itemgetter(*(group - 1 for group in form.groups)), found))
+    def _line(self, row: int) -> bytes:
+        return self._segment.data[self._starts[row] : self._starts[row + 1]].removesuffix(b"\n")
 
-    def _statuses(self, shapes: npt.NDArray[np.uint32]) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for shape, number in zip(*(one.tolist() for one in np.unique(shapes, return_counts=True)), strict=True):
-            status = self._renderer.outcomes[shape].status
-            counts[status] = counts.get(status, 0) + number
-        return counts
+    def _times_of(self, rows: npt.NDArray[np.intp]) -> list[bytes]:
+        """The time of each of these lines, as it is written."""
+        first, last = int(rows[0]), int(rows[-1])
+        text = self._times[self._time_starts[first] : self._time_starts[last + 1]]
+        return _at(text.removesuffix(b"\n").split(b"\n"), rows - first)
+
+    def _statuses(self, shapes: npt.NDArray[np.uint32]) -> Counter[str]:
+        statuses: Counter[str] = Counter()
+        for shape, number in Counter(shapes.tolist()).items():
+            statuses[self._renderer.outcomes[shape].status] += number
+        return statuses
 
     # ------------------------------------------------------------ of the whole segment, once
 
     @cached_property
-    def _lines(self) -> list[bytes]:
-        return self._segment.data.removesuffix(b"\n").split(b"\n")
-
-    @cached_property
-    def _escaped(self) -> list[bytes]:
-        data = self._segment.data
-        escaped = escape(data)
-        return self._lines if escaped == data else escaped.removesuffix(b"\n").split(b"\n")
-
-    @cached_property
-    def _has_long_lines(self) -> bool:
-        return max(map(len, self._lines)) > MAX_VALUE_BYTES
-
-    @cached_property
-    def _message_starts(self) -> npt.NDArray[np.uint32]:
-        """Beside the page's events: where the message begins in the first line, 0 where nothing asks."""
-        starts = np.zeros(self.events, dtype=np.uint32)
-        for shape, places in _kinds(self._segment.shapes[self._picked]):
-            form = self._renderer.form(self._segment.source, shape)
-            if form.pattern is not None:
-                rows = self._picked[places]
-                starts[places] = find_starts(_at(self._lines, rows), anywhere=form.anywhere)
-        return starts
+    def _blanks(self) -> bytes:
+        return ANY_BLANK if any(byte in self._segment.data for byte in b"\t\r\f\v") else ONLY_SPACES
 
     @cached_property
     def _starts(self) -> npt.NDArray[np.intp]:
-        newlines = np.flatnonzero(np.frombuffer(self._segment.data, dtype=np.uint8) == ord("\n"))
-        return np.concatenate((np.zeros(1, dtype=np.intp), newlines[: len(self._segment.shapes) - 1] + 1))
+        """Where each line begins, and where the last ends."""
+        return _line_starts(self._segment.data)
+
+    @cached_property
+    def _has_long_lines(self) -> bool:
+        return bool(np.diff(self._starts).max() > MAX_VALUE_BYTES)
 
     @cached_property
     def _breaks(self) -> npt.NDArray[np.intp]:
@@ -283,8 +282,12 @@ class Page:
         return np.append(self._breaks[1:], len(self._segment.shapes))
 
     @cached_property
-    def _times(self) -> list[bytes]:
-        return self._renderer.times.of(self._segment, self._lines)
+    def _times(self) -> bytes:
+        return self._renderer.times.of(self._segment)
+
+    @cached_property
+    def _time_starts(self) -> npt.NDArray[np.intp]:
+        return _line_starts(self._times)
 
     @cached_property
     def _head(self) -> bytes:
@@ -306,13 +309,13 @@ class Times:
         self._bytes = 0
         self._known: dict[tuple[object, ...], bytes] = {}
 
-    def of(self, segment: Segment, lines: list[bytes]) -> list[bytes]:
-        """The time of each line of a segment, as it is written."""
+    def of(self, segment: Segment) -> bytes:
+        """The time of each line of a segment, as it is written, each with a newline."""
         place = (segment.source, segment.identity, segment.path, segment.generation, segment.offset, len(segment.data))
         key = (*place, segment.read_at, segment.anchor, segment.fallback, segment.time_rule)
         text = self._known.pop(key, None)
         if text is None:
-            text = _times_text(segment, lines)
+            text = _times_text(segment)
             self._bytes += len(text)
         if len(segment.windows) > 1:
             self._known[key] = text  # as the one used last
@@ -320,42 +323,39 @@ class Times:
             self._bytes -= len(text)
         while self._bytes > self._max_bytes:
             self._bytes -= len(self._known.pop(next(iter(self._known))))
-        return text.split(b"\n")
+        return text
 
 
-def _times_text(segment: Segment, lines: list[bytes]) -> bytes:
+def _times_text(segment: Segment) -> bytes:
     zone, pattern = _time_rule(segment.time_rule)
     context = TimeContext(
         anchor=segment.anchor, fallback=segment.fallback, now=segment.read_at, zone=zone, pattern=pattern
     )
-    return "\n".join(line_times(lines, context)).encode()
+    return line_times(segment.data, context)
 
 
-def _event_ids(identity: str, offsets: Sequence[bytes], events: Sequence[bytes]) -> list[bytes]:
-    """What `core.event_id.event_id` gives, for many events of a file at half the cost: a hash begun is copied."""
-    begun = blake2b(identity.encode("ascii") + b"\0", digest_size=16)
-    digests = []
-    for text in map(b"%b\0%b".__mod__, zip(offsets, events, strict=True)):
-        one = begun.copy()
-        one.update(text)
-        digests.append(one.digest())
-    digits = hexlify(b"".join(digests))
-    return [digits[at : at + 32] for at in range(0, len(digits), 32)]
+def _joined(
+    lines: list[bytes], escaped: list[bytes], firsts: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]
+) -> tuple[list[bytes], list[bytes]]:
+    """Events of several lines, and the messages of their records."""
+    events, messages = _at(lines, firsts), _at(escaped, firsts)
+    for place in np.flatnonzero(ends > firsts + 1).tolist():
+        first, end = int(firsts[place]), int(ends[place])
+        events[place] = b"\n".join(lines[first:end])
+        messages[place] = b"\\n".join(escaped[first:end])
+    return events, messages
+
+
+def _line_starts(data: bytes) -> npt.NDArray[np.intp]:
+    """Where each line begins, and where the last ends; that may have no newline."""
+    newlines = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")) + 1
+    ends = newlines if data.endswith(b"\n") else np.append(newlines, len(data))
+    return np.concatenate((np.zeros(1, dtype=np.intp), ends))
 
 
 def _texts(values: Sequence[int]) -> list[bytes]:
     """Numbers as text."""
     return "\n".join(map(str, values)).encode().split(b"\n")
-
-
-def _kinds(shapes: npt.NDArray[np.uint32]) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
-    """Each distinct shape with the places where it stands, in order."""
-    order = np.argsort(shapes, kind="stable")
-    sorted_shapes = shapes[order]
-    edges = np.flatnonzero(sorted_shapes[1:] != sorted_shapes[:-1]) + 1
-    if len(order):
-        for places in np.split(order, edges):
-            yield int(shapes[places[0]]), places
 
 
 def _at(items: list[_Item], rows: npt.NDArray[np.intp]) -> list[_Item]:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from enricher.core import ecs
-from enricher.core.extract import compile_extractor, holes
-from enricher.core.skeleton import HOLE_TEXT
+from enricher.core.extract import holes
 from enricher.core.verdict import SEVERITIES, Answer
 
 if TYPE_CHECKING:
@@ -47,11 +45,8 @@ class Form:
     format: bytes
     """The same with a `%b` for each value."""
     groups: tuple[int, ...]
-    """Which hole's value each `%b` is; from 1."""
-    pattern: re.Pattern[bytes] | None
-    """For `core.record_values`; None if no value is written anywhere, and `plain` serves all."""
-    anywhere: bool
-    """The template begins with a hole: it may match before the message begins, too."""
+    """Which hole's value each `%b` is; from 1. None where no value is written anywhere, and `plain` serves all."""
+    template: str
 
 
 def quoted(text: str) -> bytes:
@@ -184,15 +179,14 @@ class _Writer:
         self._both(b'"')
 
     def form(self, template: str) -> Form:
-        """The form, with the pattern of the template if any value is wanted."""
+        """The form of a template's events."""
         self._both(b"}\n")
         has_values = 0 < max(self._groups, default=0) <= holes(template)
         return Form(
             plain=bytes(self._plain),
-            format=bytes(self._format) if has_values else b"",
+            format=bytes(self._format) if has_values else literal(bytes(self._plain)),
             groups=tuple(self._groups) if has_values else (),
-            pattern=_line_pattern(template) if has_values else None,
-            anywhere=template.startswith(HOLE_TEXT),
+            template=template,
         )
 
     def _place(self, group: int) -> None:
@@ -202,9 +196,3 @@ class _Writer:
     def _both(self, piece: bytes) -> None:
         self._plain += piece
         self._format += literal(piece)
-
-
-@lru_cache(maxsize=4096)
-def _line_pattern(template: str) -> re.Pattern[bytes]:
-    """The extractor of a template for `findall` over many lines."""
-    return re.compile(b"^" + compile_extractor(template).pattern, re.MULTILINE)

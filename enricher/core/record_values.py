@@ -1,17 +1,18 @@
-r"""The values of many events of one kind at once, and bytes of a log as the inside of JSON strings.
+"""The values of events, and bytes of a log as the inside of JSON strings.
 
-The dear step of naming values is finding where the message begins (`message_start`). It is done for the first line of
-each header that differs in more than the values of its digits; lines with the same header are cut at the same place and
-matched in one call. Nothing is remembered from call to call: what comes out is a function of what goes in.
+An event costs one match with a pattern that knows its kind (`core.extract`); only what that does not fit is looked at
+again, and exactly. Nothing is remembered from page to page: what comes out is a function of what goes in.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from itertools import chain, islice
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, cast
 
-import numpy as np
-
+from enricher.core.extract import compile_extractor, compile_quick, header_pattern
 from enricher.core.skeleton import message_start
 
 if TYPE_CHECKING:
@@ -20,66 +21,81 @@ if TYPE_CHECKING:
 MAX_VALUE_BYTES: Final = 1024
 """A value is cut here: its whole text is in `message`, and a long line must not be written four times."""
 
-MAX_HEADERS: Final = 8
-"""Headers remembered per kind; a file with more of them (a host per line) is looked at line by line."""
-
-_ZEROED: Final = bytes.maketrans(b"123456789", b"000000000")
 _C1_CONTROL: Final = re.compile(rb"\xc2([\x80-\x9f])")
+_PRINTED: Final = bytes(byte for byte in range(256) if byte >= ord(" ") or byte == ord("\n"))
+_ALWAYS: Final = re.compile(b"")
 
 Values = tuple[bytes, ...]
+Pick = Callable[["re.Match[bytes] | None"], Values]
+"""Takes the values that are written from the match of a line; only `no_values` is given None."""
 
 
-def find_starts(lines: Sequence[bytes], *, anywhere: bool) -> list[int]:
-    """Where the message begins in each of the first lines of events of one kind.
+class Finder:
+    """Finds the values of events of one kind of a page in their first lines.
 
-    `anywhere`: the kind's template begins with a hole, which would take a header for its value.
+    `template` is the kind's, `groups` say which hole each value is, `blanks` what the lines hold of white space
+    (`compile_quick`), `first` is the kind's first line; `probes` give a few from all over the page. Their headers are
+    those that are tried; before them all that of `like`, a finder of the same kind for another page, since reading a
+    header is dear. Which one a line is matched with changes no value.
     """
-    # With every digit 0: lines that begin alike here have their headers and messages at the same places.
-    zeroed_lines = b"\n".join(lines).translate(_ZEROED).split(b"\n")
-    starts = [0] * len(lines)
-    left = list(range(len(lines)))
-    for _ in range(MAX_HEADERS):
-        if not left:
-            break
-        start = message_start(lines[left[0]])
-        header = zeroed_lines[left[0]][:start]
-        # No header at all fits every line, which is told from a misfit only if the template begins with a word.
-        fits = left if header or not anywhere else left[:1]
-        others = [at for at in fits if not zeroed_lines[at].startswith(header)]
-        if not others and len(fits) == len(lines):
-            return [start] * len(lines)
-        known = set(fits).difference(others)
-        for at in known:
-            starts[at] = start
-        left = [at for at in left if at not in known]
-    for at in left:
-        starts[at] = message_start(lines[at])
-    return starts
+
+    def __init__(
+        self,
+        template: str,
+        groups: tuple[int, ...],
+        *,
+        blanks: bytes,
+        first: bytes,
+        probes: Callable[[], list[bytes]],
+        like: Finder | None,
+    ) -> None:
+        self._template = template
+        self._wanted = frozenset(groups)
+        self.blanks = blanks
+        self._probes = probes
+        self._others: list[re.Pattern[bytes]] | None = None
+        self.pattern = _ALWAYS
+        """Fits most lines, each whole."""
+        if groups:
+            known = like is not None and like.blanks == blanks and like.pattern.match(first)
+            self.pattern = like.pattern if like is not None and known else self._quick(first)
+        captured = sorted(self._wanted)
+        is_ordered = groups == tuple(captured)
+        pick = re.Match.groups if is_ordered else itemgetter(*(captured.index(group) + 1 for group in groups))
+        self.pick = cast("Pick", pick)
+
+    def search(self, line: bytes) -> re.Match[bytes] | None:
+        """Look again at a line that `pattern` does not fit."""
+        if self._others is None:
+            patterns = dict.fromkeys(self._quick(line) for line in self._probes())
+            self._others = [pattern for pattern in patterns if pattern is not self.pattern]
+        for pattern in self._others:
+            if match := pattern.match(line):
+                return match
+        return compile_extractor(self._template, self._wanted).match(line[message_start(line) :])
+
+    def _quick(self, line: bytes) -> re.Pattern[bytes]:
+        header = header_pattern(line, self.blanks)
+        return compile_quick(self._template, header=header, blanks=self.blanks, wanted=self._wanted)
 
 
-def find_values(pattern: re.Pattern[bytes], lines: Sequence[bytes], starts: Sequence[int]) -> list[Values | None]:
-    """The values of each line's message; None where the pattern does not fit.
-
-    `pattern` begins with `^`, is MULTILINE, and matches a whole line with its newline (`core.extract`).
-    """
-    messages = [line[start:] for line, start in zip(lines, starts, strict=True)]
-    found = pattern.findall(b"\n".join(messages))
-    if len(found) == len(lines):
-        # Each line matches once at most, so each has. A single group is not given as a tuple.
-        return [(value,) for value in found] if pattern.groups == 1 else found
-    return [_exact_values(pattern, line, start) for line, start in zip(lines, starts, strict=True)]
+def no_values(_match: re.Match[bytes] | None) -> Values:
+    """What is picked where nothing matched."""
+    return ()
 
 
-def _exact_values(pattern: re.Pattern[bytes], line: bytes, start: int) -> Values | None:
-    match = pattern.match(line[start:])
-    if match is None and (exact := message_start(line)) != start:
-        match = pattern.match(line[exact:])
-    return None if match is None else match.groups()
-
-
-def escape_values(values: Sequence[bytes]) -> list[bytes]:
+def escape_values(values: Sequence[Values]) -> Sequence[Values]:
     """Values as the insides of JSON strings, each cut to a bounded length."""
-    return escape(b"\n".join(map(_cut, values))).split(b"\n")
+    flat = list(chain.from_iterable(values))
+    if not flat:
+        return values
+    cut = list(map(_cut, flat)) if max(map(len, flat)) > MAX_VALUE_BYTES else flat
+    text = b"\n".join(cut)
+    escaped = escape(text)
+    if cut is flat and escaped == text:
+        return values
+    rest = iter(escaped.split(b"\n"))
+    return [tuple(islice(rest, len(one))) for one in values]
 
 
 def _cut(value: bytes) -> bytes:
@@ -96,15 +112,11 @@ def escape(data: bytes) -> bytes:
 
     Bytes that are no UTF-8 become `\xNN` as text; every control character, C1 ones too, becomes an escape.
     """
-    try:
-        data.decode()
-    except UnicodeDecodeError:
+    if not data.isascii():
         data = data.decode("utf-8", "backslashreplace").encode()
     data = data.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-    text = np.frombuffer(data, dtype=np.uint8)
-    for control in np.unique(text[text < ord(" ")]).tolist():
-        if control != ord("\n"):
-            data = data.replace(bytes((control,)), b"\\u%04x" % control)
+    for control in set(data.translate(None, _PRINTED)):
+        data = data.replace(bytes((control,)), b"\\u%04x" % control)
     data = data.replace(b"\x7f", b"\\u007f")
     if b"\xc2" in data:
         data = _C1_CONTROL.sub(lambda match: b"\\u%04x" % match[1][0], data)

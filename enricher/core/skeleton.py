@@ -102,10 +102,15 @@ def collapsed_shape(collapsed: bytes) -> Shape:
 
 def message_start(line: bytes) -> int:
     """Where the message begins in the raw line, in bytes: behind time, host, level and program; 0 without a header."""
+    header = collapsed_header(line)
+    return raw_offset(line, len(header)) if header else 0
+
+
+def collapsed_header(line: bytes) -> bytes:
+    """What stands before the message, in collapsed text: every number and every hexadecimal word is one ``0``."""
     # One byte more than the header is read from: it tells whether a message follows.
     collapsed = collapse_line(line, limit_bytes=HEADER_BYTES + 1)
-    end = split_header(collapsed).end
-    return raw_offset(line, end) if end else 0
+    return collapsed[: split_header(collapsed).end]
 
 
 def _skeleton(message: str) -> str:

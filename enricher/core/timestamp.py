@@ -20,7 +20,7 @@ from enricher.core.timestamp_instants import MAX_FUTURE_SKEW_SECONDS, NOT_READAB
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
 
@@ -88,31 +88,37 @@ def block_times(
     return _block_times(seconds // length_seconds * length_seconds, reader)
 
 
-def line_times(lines: Sequence[bytes], context: TimeContext) -> list[str]:
-    """The time of each line in RFC 3339, UTC, with 0, 3, 6 or 9 digits of a second as the source gives them.
+def line_times(data: bytes, context: TimeContext) -> bytes:
+    r"""The time of each line in RFC 3339, UTC, with 0, 3, 6 or 9 digits of a second as the source gives them.
 
-    `lines` (without their newlines) are those of a block from its first on, in their order; `context` is the block's.
+    `data` are lines as `block_times` had them, with the context that it had; each time has a `\n` behind it.
     """
-    data = b"\n".join(lines) + b"\n"
+    if not data.endswith(b"\n"):
+        data += b"\n"
     starts = line_starts(data)
-    read = _read_runs(data, starts, context) if lines and len(starts) - 1 == len(lines) else None
+    read = _read_runs(data, starts, context)
     if read is None:
-        return [_text(instant, digits) for instant, digits in _Reader(context).walk(lines)]
+        walked = _Reader(context).walk(data[:-1].split(b"\n"))
+        return "".join([_text(instant, digits) for instant, digits in walked]).encode()
     is_cut = read.runs.seconds.stop > read.runs.seconds.start
     heads = [instant.text[:-2] if is_cut else instant.text for instant, _ in read.instants]
     times = texts(read.runs, heads, read.sizes)
-    for (instant, digits), first in zip(read.instants, read.runs.firsts.tolist(), strict=True):
-        if read.runs.is_odd[first]:
-            times[first] = _text(instant, digits)
-    return times
+    odd = read.runs.is_odd[read.runs.firsts]
+    if not odd.any():
+        return times
+    width = len(times) // (len(starts) - 1)
+    rows = [times[at : at + width] for at in range(0, len(times), width)]
+    for at in np.flatnonzero(odd).tolist():
+        rows[read.runs.firsts[at]] = _text(*read.instants[at]).encode()
+    return b"".join(rows)
 
 
 def _text(instant: Instant, digits: bytes | None) -> str:
     if not digits:
-        return f"{instant[3]}Z"
+        return f"{instant[3]}Z\n"
     if len(digits) % 3:
         digits = digits.ljust(-(-len(digits) // 3) * 3, b"0")
-    return f"{instant[3]}.{digits.decode()}Z"
+    return f"{instant[3]}.{digits.decode()}Z\n"
 
 
 def first_time(line: bytes, context: TimeContext) -> float | None:

@@ -144,22 +144,22 @@ def _goes_on(cells: npt.NDArray[np.uint8], end: int, after: bytes) -> npt.NDArra
     return np.asarray(signed | named | (first == ord("Z")))
 
 
-def texts(runs: Runs, heads: list[str], sizes: npt.NDArray[np.intp]) -> list[str]:
-    """`heads` (all of one length, one per run), second and fraction of each line, and a Z; of odd lines anything."""
+def texts(runs: Runs, heads: list[str], sizes: npt.NDArray[np.intp]) -> bytes:
+    r"""`heads` (all of one length, one per run), second and fraction of each line, `Z\n`; of odd lines anything."""
     wide = np.frombuffer("".join(heads).encode("latin-1"), np.uint8).reshape(len(heads), -1)
     head = wide.shape[1]
     second = head + runs.seconds.stop - runs.seconds.start
     digits = runs.fraction.stop - runs.fraction.start
-    width = second + (1 + -(-digits // 3) * 3 if digits else 0) + 1
+    width = second + (1 + -(-digits // 3) * 3 if digits else 0) + 2
     rows = np.full((len(runs.is_odd), width), ord("0"), np.uint8)
     rows[:, :head] = np.repeat(wide, sizes, axis=0)
     rows[:, head:second] = runs.cells[:, runs.seconds]
     if digits:
         rows[:, second] = ord(".")
         rows[:, second + 1 : second + 1 + digits] = runs.cells[:, runs.fraction]
-    rows[:, -1] = ord("Z")
-    text = rows.tobytes().decode("latin-1")
-    return [text[at : at + width] for at in range(0, len(text), width)]
+    rows[:, -2] = ord("Z")
+    rows[:, -1] = ord("\n")
+    return rows.tobytes()
 
 
 def _is_digit(column: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

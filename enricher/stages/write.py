@@ -38,7 +38,7 @@ Key = tuple[int, int]
 """A pane: (window start, number)."""
 
 EVENTS_PER_PART: Final = 250_000
-CHUNK_EVENTS: Final = 4_096
+CHUNK_EVENTS: Final = 2_048
 """Events rendered at once: about 5 MB of output, so that memory does not depend on how short lines are."""
 
 WAITING: Final = frozenset({"pending", "expired"})

@@ -16,8 +16,9 @@ import msgspec
 import numpy as np
 
 from enricher.core.block import Segment, SpooledSegment
+from enricher.core.event_id import event_ids
 from enricher.core.ledger import Outcome, StoredAnswer
-from enricher.core.record import Renderer, _event_ids
+from enricher.core.record import Renderer
 from enricher.core.skeleton import shape_of
 from enricher.core.timestamp import TimeContext, line_times
 from enricher.stages.write import CHUNK_EVENTS
@@ -161,10 +162,10 @@ def main() -> None:
     lines = [spooled.segment.data.splitlines() for spooled in segments]
     zone = TimeContext(anchor=None, fallback=float(START), now=START + 7200.0, zone="UTC", pattern=None)
     report("render", sum(fastest(partial(render, renderer, spooled)) for spooled in segments), events)
-    report("  of it: times", sum(fastest(partial(line_times, texts, zone)) for texts in lines), events)
+    report("  of it: times", sum(fastest(partial(line_times, one.segment.data, zone)) for one in segments), events)
     report(
         "  of it: ids",
-        sum(fastest(partial(_event_ids, "0123456789abcdef", [b"1234567"] * len(texts), texts)) for texts in lines),
+        sum(fastest(partial(event_ids, "0123456789abcdef", [b"1234567"] * len(texts), texts)) for texts in lines),
         events,
     )
     ready = [json.loads(example)] * events

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _TASK: Final = "0123456789abcdef"
 _MODEL: Final = "bench"
-_SLOTS: Final = ("source.ip", "event.duration", "process.pid", "url.path", "user.name")
+_SLOTS: Final = ("source.ip", "event.duration", "process.pid")
 _LENGTH_SECONDS: Final = 3600
 
 
@@ -159,17 +159,17 @@ async def _answer(store: SqliteStore, panes: list[Pane], now: float) -> None:
 
 def _answer_to(kind: Kind, now: float) -> StoredAnswer:
     slots = _SLOTS[: kind.template.count("<*>")]
-    assert len(slots) >= 3, kind.template
+    assert len(slots) == 3, kind.template
     body = {
         "severity": "warning",
         "category": "app_error",
         "outcome": "failure",
-        "summary": "The request was turned away: " + ", ".join(f"{{{name}}}" for name in slots[:3]) + ".",
+        "summary": "The request was turned away: " + ", ".join(f"{{{name}}}" for name in slots) + ".",
         "slots": slots,
-        "tags": ["pool", "latency"],
-        "root_cause_hint": "The pool is too small.",
-        "root_cause_origin": "config",
-        "action": "Look at the size of the pool.",
+        "tags": [],
+        "root_cause_hint": None,
+        "root_cause_origin": None,
+        "action": None,
         "confidence": 0.9,
     }
     return StoredAnswer(

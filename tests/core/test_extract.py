@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from enricher.core.extract import MessageStarts, compile_extractor, holes
+from enricher.core.extract import ANY_BLANK, ONLY_SPACES, compile_extractor, compile_quick, header_pattern, holes
 from enricher.core.skeleton import message_start, shape_of
 
 
@@ -48,11 +48,15 @@ def test_a_template_finds_its_values(template, message, expected):
     assert expected == values(template, message)
 
 
-def test_groups_are_named_in_order():
+def test_groups_are_the_holes_in_order():
     match = compile_extractor("a <*> b <*>").match(b"a 1 b 2")
 
+    only = compile_extractor("a <*> b <*>", frozenset({2})).match(b"a 1 b 2")
+
     assert match is not None
-    assert {"p1": b"1", "p2": b"2"} == match.groupdict()
+    assert only is not None
+    assert (b"1", b"2") == match.groups()
+    assert (b"2",) == only.groups()
     assert 2 == holes("a <*> b <*>")
 
 
@@ -103,24 +107,48 @@ def test_a_message_that_does_not_match_is_refused_in_linear_time(template, tail)
     assert time.process_time() - began < 0.5
 
 
-def test_starts_of_many_messages_are_those_of_each_line_alone():
-    lines = [
-        *(f"Nov 22 10:0{number}:02 web-{number} sshd[{number}]: Failed {number}".encode() for number in range(5)),
-        *(f"Nov 22 10:0{number}:02 deadbee{number} sshd[{number}]: Failed {number}".encode() for number in range(5)),
-        b"2026-11-22 10:00:00 Failed 5",
-        b"Failed 6",
-        b"7 Failed",
-        b"",
-    ]
-    starts = MessageStarts()
+@settings(derandomize=True, max_examples=400)
+@given(HEADERS, HEADERS, st.lists(WORDS, min_size=1, max_size=8), st.lists(st.sampled_from([" ", " ", "  ", "\t", ""])))
+def test_what_the_quick_pattern_finds_is_what_the_exact_one_finds(known, header, words, spaces):
+    template = shape_of((header + " ".join(words)).encode()).template
+    message = "".join(word + space for word, space in zip(words, spaces + [" "] * len(words), strict=False))
+    line = (header + message).encode()
+    assume(shape_of(line).template == template == shape_of((known + message).encode()).template)
+    blanks = ANY_BLANK if "\t" in message else ONLY_SPACES
+    pattern = header_pattern((known + message).encode(), blanks)
+    quick = compile_quick(template, header=pattern, blanks=blanks).match(line)
+    exact = compile_extractor(template).match(line[message_start(line) :])
 
-    for _ in range(2):
-        assert [message_start(line) for line in lines] == [starts.find(line, 1) for line in lines]
+    assert quick is None or (exact is not None and quick.groups() == exact.groups())
 
 
-def test_a_shape_with_very_many_headers_is_still_answered():
-    starts = MessageStarts()
-    lines = [f"Nov 22 10:00:02 {chr(97 + n % 26)}{chr(97 + n // 26)}x app[1]: done".encode() for n in range(60)]
+@pytest.mark.parametrize("header", ["", "Nov 22 10:01:02 web-3 sshd[4711]: ", "20171223-22:15:29:606|"])
+def test_the_quick_pattern_fits_lines_spelled_as_their_template_is(header):
+    other = (header.replace("2", "33") + "took 31 ms for a b").encode()
+    pattern = header_pattern(other, ONLY_SPACES)
+    match = compile_quick("took <*> for <*>", header=pattern, blanks=ONLY_SPACES, wanted=frozenset({2})).match(
+        (header + "took 7 s for some time").encode()
+    )
 
-    assert {len(b"Nov 22 10:00:02 aax app[1]: ")} == {starts.find(line, 1) for line in lines}
-    assert len(starts._headers[1]) < len(lines)
+    assert match is not None
+    assert (b"some time",) == match.groups()
+
+
+def test_a_word_of_the_header_is_no_part_of_the_first_value():
+    pattern = header_pattern(b"Nov 22 10:01:02 web sshd[1]: bob came", ONLY_SPACES)
+    quick = compile_quick("<*> came", header=pattern, blanks=ONLY_SPACES)
+
+    assert quick.match(b"Nov 22 10:01:02 web INFO sshd[1]: bob came") is None
+    assert quick.match(b"Nov 22 10:01:02 web sshd[1]: bob came") is not None
+
+
+@pytest.mark.parametrize(
+    "template", ["<*> a <*> b <*> c <*> z", "<*>: <*> a: <*> a: z", "x <*>" + " a" * 1_000 + " z <*>"]
+)
+@pytest.mark.parametrize("tail", HOSTILE_TAILS, ids=lambda tail: repr(tail[:8]))
+def test_the_quick_pattern_refuses_a_line_in_linear_time(template, tail):
+    pattern = compile_quick(template, header=b" *+" + b"[^ ]++ ++" * 5, blanks=ONLY_SPACES)
+    began = time.process_time()
+
+    assert pattern.match(tail + b"!") is None
+    assert time.process_time() - began < 0.5

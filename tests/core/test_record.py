@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from enricher.core import record
 from enricher.core.block import CONTINUES, SKIPPED, Segment, SpooledSegment
-from enricher.core.event_id import event_id
+from enricher.core.event_id import event_id, event_ids
 from enricher.core.ledger import Outcome, StoredAnswer
 from enricher.core.record import Renderer
 from enricher.core.record_form import OWN_KEYS
@@ -368,7 +368,7 @@ def test_ids_of_many_events_are_the_ids_of_each():
     events = [b"", b"a", b"b\nc", bytes(range(256))]
     offsets = [0, 1, 2**40, 7]
     expected = [event_id("f" * 16, *pair).encode() for pair in zip(offsets, events, strict=True)]
-    assert expected == record._event_ids("f" * 16, [str(offset).encode() for offset in offsets], events)
+    assert expected == event_ids("f" * 16, [str(offset).encode() for offset in offsets], events)
 
 
 def test_own_keys_cover_every_key_that_is_not_enrichment():
@@ -378,7 +378,7 @@ def test_own_keys_cover_every_key_that_is_not_enrichment():
 def test_times_are_found_once_for_all_panes_of_a_segment_and_forgotten_when_there_are_too_many(monkeypatch):
     asked = []
     found = record.line_times
-    monkeypatch.setattr(record, "line_times", lambda lines, context: asked.append(1) or found(lines, context))
+    monkeypatch.setattr(record, "line_times", lambda data, context: asked.append(1) or found(data, context))
     lines = [b"2026-11-22T10:59:59Z a", b"2026-11-22T11:00:00Z b"]
     index = np.array([0, 1], dtype=np.uint8)
     changes = {"windows": (START, START + 3600), "window_index": index}

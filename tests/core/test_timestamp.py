@@ -34,7 +34,11 @@ def a_context(*, now="2026-11-22T12:00:00Z", anchor=None, fallback=None, zone="U
 
 
 def times(*lines: str, **context) -> list[str]:
-    return line_times([line.encode() for line in lines], a_context(**context))
+    return times_of("\n".join(lines).encode(), a_context(**context))
+
+
+def times_of(data: bytes, context: TimeContext) -> list[str]:
+    return line_times(data, context).decode().splitlines()
 
 
 def windows_of(block, lines: int) -> list[int]:
@@ -188,7 +192,7 @@ def test_a_year_is_found_again_on_every_day_of_four_years(at, ahead_seconds):
     at = at.replace(microsecond=0, tzinfo=UTC)
     now = (at + timedelta(seconds=ahead_seconds)).timestamp()
     context = TimeContext(anchor=now, fallback=now, now=now, zone="UTC", pattern=None)
-    (found,) = line_times([f"{at:%b %d %H:%M:%S} host up".encode()], context)
+    (found,) = times_of(f"{at:%b %d %H:%M:%S} host up".encode(), context)
     expected = min(at.timestamp(), now) if at.timestamp() > now + 600 else at.timestamp()
     assert expected == epoch(found)
 
@@ -232,7 +236,7 @@ def test_more_windows_than_a_byte_can_count_take_two_bytes():
 
 
 def test_an_empty_block_and_lines_of_nothing_harm_no_one():
-    assert [] == times()
+    assert ["2026-11-22T12:00:00Z"] == times("")
     assert ["2026-11-22T12:00:00Z"] * 2 == times("", "\x00")
     assert ["22T12", "22T12"] == windows("", "")
 
@@ -355,7 +359,7 @@ def test_blocks_and_lines_and_one_line_at_a_time_say_the_same(lines, zone, now, 
     one_by_one = []
     step = context
     for line in lines:
-        one_by_one += line_times([line], step)
+        one_by_one += times_of(line, step)
         found = first_time(line, step)
         step = TimeContext(
             anchor=step.anchor if found is None else found,
@@ -364,10 +368,10 @@ def test_blocks_and_lines_and_one_line_at_a_time_say_the_same(lines, zone, now, 
             zone=zone,
             pattern=None,
         )
-    together = line_times(lines, context)
+    together = times_of(b"\n".join(lines), context)
     assert [epoch(text) for text in one_by_one] == [epoch(text) for text in together]
     walked = timestamp._Reader(context).walk(lines)
-    assert [timestamp._text(*one) for one in walked] == together
+    assert [timestamp._text(*one).rstrip() for one in walked] == together
     block = block_times(b"".join(line + b"\n" for line in lines), context, length_seconds=HOUR)
     assert [epoch(text) // HOUR * HOUR for text in together] == windows_of(block, len(lines))
     assert epoch(together[-1]) == block.anchor
@@ -396,7 +400,7 @@ def test_every_line_of_six_real_systems_has_its_own_time(system):
             datetime.strptime(columns.format(**row), notation).replace(tzinfo=UTC) for row in csv.DictReader(rows)
         ]
     context = a_context(anchor=anchor)
-    found = line_times(data.splitlines(), context)
+    found = times_of(data, context)
     assert expected == [datetime.fromisoformat(text) for text in found]
     block = block_times(data, context, length_seconds=HOUR)
     assert {"own": 2000, "previous": 0, "fallback": 0, "future": 0} == block.origins
