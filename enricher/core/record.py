@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from itertools import chain
 from operator import call, itemgetter
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from enricher.core.block import CONTINUES
 from enricher.core.event_id import event_ids
 from enricher.core.extract import ANY_BLANK, ONLY_SPACES
 from enricher.core.record_form import Form, Scalar, is_below, literal, make_form, quoted
-from enricher.core.record_values import MAX_VALUE_BYTES, Finder, Pick, Values, escape, escape_values, no_values
+from enricher.core.record_values import MAX_VALUE_BYTES, NO_VALUES, Finder, Pick, Values, escape, escape_values
 from enricher.core.timestamp import TimeContext, UserTime, line_times
 
 if TYPE_CHECKING:
@@ -219,9 +219,8 @@ class Page:
             for at in [at for at, match in enumerate(matches) if match is None]:
                 matches[at] = kinds.finders[shapes[at]].search(lines[at])
                 if matches[at] is None:
-                    formats[at] = kinds.plain[shapes[at]]
-                    picks[at] = no_values
-        values = list(map(call, picks, matches))
+                    formats[at], picks[at], matches[at] = kinds.plain[shapes[at]], tuple, NO_VALUES
+        values = list(map(call, picks, map(re.Match.groups, cast("list[re.Match[bytes]]", matches))))
         return formats, values if is_plain else escape_values(values)
 
     @cached_property
@@ -287,6 +286,10 @@ class Page:
 
     @cached_property
     def _time_starts(self) -> npt.NDArray[np.intp]:
+        lines = len(self._starts) - 1
+        width = self._times.find(b"\n") + 1
+        if len(self._times) == lines * width and self._times[width - 1 :: width].count(b"\n") == lines:
+            return np.arange(0, len(self._times) + 1, width)
         return _line_starts(self._times)
 
     @cached_property

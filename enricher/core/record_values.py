@@ -10,7 +10,9 @@ import re
 from collections.abc import Callable
 from itertools import chain, islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from enricher.core.extract import compile_extractor, compile_quick, header_pattern
 from enricher.core.skeleton import message_start
@@ -25,9 +27,12 @@ _C1_CONTROL: Final = re.compile(rb"\xc2([\x80-\x9f])")
 _PRINTED: Final = bytes(byte for byte in range(256) if byte >= ord(" ") or byte == ord("\n"))
 _ALWAYS: Final = re.compile(b"")
 
+NO_VALUES: Final = re.compile(b"").match(b"")
+"""The match of a line in which none are found."""
+
 Values = tuple[bytes, ...]
-Pick = Callable[["re.Match[bytes] | None"], Values]
-"""Takes the values that are written from the match of a line; only `no_values` is given None."""
+Pick = Callable[[Values], Values]
+"""Takes the values that are written, in their order, from those that were found."""
 
 
 class Finder:
@@ -61,8 +66,7 @@ class Finder:
             self.pattern = like.pattern if like is not None and known else self._quick(first)
         captured = sorted(self._wanted)
         is_ordered = groups == tuple(captured)
-        pick = re.Match.groups if is_ordered else itemgetter(*(captured.index(group) + 1 for group in groups))
-        self.pick = cast("Pick", pick)
+        self.pick: Pick = tuple if is_ordered else itemgetter(*(captured.index(group) for group in groups))
 
     def search(self, line: bytes) -> re.Match[bytes] | None:
         """Look again at a line that `pattern` does not fit."""
@@ -77,11 +81,6 @@ class Finder:
     def _quick(self, line: bytes) -> re.Pattern[bytes]:
         header = header_pattern(line, self.blanks)
         return compile_quick(self._template, header=header, blanks=self.blanks, wanted=self._wanted)
-
-
-def no_values(_match: re.Match[bytes] | None) -> Values:
-    """What is picked where nothing matched."""
-    return ()
 
 
 def escape_values(values: Sequence[Values]) -> Sequence[Values]:
@@ -115,8 +114,10 @@ def escape(data: bytes) -> bytes:
     if not data.isascii():
         data = data.decode("utf-8", "backslashreplace").encode()
     data = data.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-    for control in set(data.translate(None, _PRINTED)):
-        data = data.replace(bytes((control,)), b"\\u%04x" % control)
+    low = np.frombuffer(data, dtype=np.uint8) < ord(" ")
+    if np.count_nonzero(low) > data.count(b"\n"):
+        for control in set(data.translate(None, _PRINTED)):
+            data = data.replace(bytes((control,)), b"\\u%04x" % control)
     data = data.replace(b"\x7f", b"\\u007f")
     if b"\xc2" in data:
         data = _C1_CONTROL.sub(lambda match: b"\\u%04x" % match[1][0], data)
