@@ -63,7 +63,9 @@ class Finder:
         """Fits most lines, each whole."""
         if groups:
             known = like is not None and like.blanks == blanks and like.pattern.match(first)
-            self.pattern = like.pattern if like is not None and known else self._quick(first)
+            self.pattern = like.pattern if like is not None and known else self._quick(first, single=True)
+            if self.pattern.match(first) is None:
+                self.pattern = self._quick(first)
         captured = sorted(self._wanted)
         is_ordered = groups == tuple(captured)
         self.pick: Pick = tuple if is_ordered else itemgetter(*(captured.index(group) for group in groups))
@@ -78,9 +80,9 @@ class Finder:
                 return match
         return compile_extractor(self._template, self._wanted).match(line[message_start(line) :])
 
-    def _quick(self, line: bytes) -> re.Pattern[bytes]:
-        header = header_pattern(line, self.blanks)
-        return compile_quick(self._template, header=header, blanks=self.blanks, wanted=self._wanted)
+    def _quick(self, line: bytes, *, single: bool = False) -> re.Pattern[bytes]:
+        header = header_pattern(line, self.blanks, single=single)
+        return compile_quick(self._template, header=header, blanks=self.blanks, wanted=self._wanted, single=single)
 
 
 def escape_values(values: Sequence[Values]) -> Sequence[Values]:

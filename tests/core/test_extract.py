@@ -115,11 +115,12 @@ def test_what_the_quick_pattern_finds_is_what_the_exact_one_finds(known, header,
     line = (header + message).encode()
     assume(shape_of(line).template == template == shape_of((known + message).encode()).template)
     blanks = ANY_BLANK if "\t" in message else ONLY_SPACES
-    pattern = header_pattern((known + message).encode(), blanks)
-    quick = compile_quick(template, header=pattern, blanks=blanks).match(line)
     exact = compile_extractor(template).match(line[message_start(line) :])
+    for single in (False, True):
+        pattern = header_pattern((known + message).encode(), blanks, single=single)
+        quick = compile_quick(template, header=pattern, blanks=blanks, single=single).match(line)
 
-    assert quick is None or (exact is not None and quick.groups() == exact.groups())
+        assert quick is None or (exact is not None and quick.groups() == exact.groups())
 
 
 @pytest.mark.parametrize("header", ["", "Nov 22 10:01:02 web-3 sshd[4711]: ", "20171223-22:15:29:606|"])
