@@ -116,8 +116,8 @@ def escape(data: bytes) -> bytes:
     if not data.isascii():
         data = data.decode("utf-8", "backslashreplace").encode()
     data = data.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-    low = np.frombuffer(data, dtype=np.uint8) < ord(" ")
-    if np.count_nonzero(low) > data.count(b"\n"):
+    text = np.frombuffer(data, dtype=np.uint8)
+    if np.count_nonzero(text < ord(" ")) > np.count_nonzero(text == ord("\n")):
         for control in set(data.translate(None, _PRINTED)):
             data = data.replace(bytes((control,)), b"\\u%04x" % control)
     data = data.replace(b"\x7f", b"\\u007f")
