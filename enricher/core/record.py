@@ -40,6 +40,8 @@ _CUT: Final = b',"log.flags":["truncated"]}\n'
 _PROBES: Final = 16
 """Lines of a kind whose headers are tried on those that its first line is no example of."""
 
+_POWERS: Final = 10 ** np.arange(18, -1, -1, dtype=np.int64)
+
 _Item = TypeVar("_Item")
 
 
@@ -199,7 +201,7 @@ class Page:
         messages = _at(escaped_lines, places)
         if len(lines) > len(rows):
             events, messages = _joined(lines, escaped_lines, places, ends - first)
-        offsets = _texts((self._starts[rows] + segment.offset).tolist())
+        offsets = _texts(self._starts[rows] + segment.offset)
         is_plain = escaped_lines is lines and not self._has_long_lines
         formats, values = self._filled(segment.shapes[rows].tolist(), firsts, is_plain=is_plain)
         heads = zip(self._times_of(rows), event_ids(segment.identity, offsets, events), offsets, messages, strict=True)
@@ -356,9 +358,15 @@ def _line_starts(data: bytes) -> npt.NDArray[np.intp]:
     return np.concatenate((np.zeros(1, dtype=np.intp), ends))
 
 
-def _texts(values: Sequence[int]) -> list[bytes]:
-    """Numbers as text."""
-    return "\n".join(map(str, values)).encode().split(b"\n")
+def _texts(numbers: npt.NDArray[np.intp]) -> list[bytes]:
+    """Numbers from 0 on as text; quick where neighbours are of one length, as ascending ones mostly are."""
+    widths = len(_POWERS) - np.searchsorted(-_POWERS, -np.maximum(numbers, 1))
+    edges = np.flatnonzero(np.diff(widths)) + 1
+    texts: list[bytes] = []
+    for part, width in zip(np.split(numbers, edges), widths[np.append(0, edges)].tolist(), strict=True):
+        digits = part[:, None] // _POWERS[-width:] % 10 + ord("0")
+        texts += digits.astype(np.uint8).view(f"S{width}").ravel().tolist()
+    return texts
 
 
 def _at(items: list[_Item], rows: npt.NDArray[np.intp]) -> list[_Item]:

@@ -371,6 +371,12 @@ def test_ids_of_many_events_are_the_ids_of_each():
     assert expected == event_ids("f" * 16, [str(offset).encode() for offset in offsets], events)
 
 
+@settings(max_examples=100, derandomize=True)
+@given(st.lists(st.integers(0, 10**18), min_size=1))
+def test_numbers_become_the_text_that_python_gives_them(numbers):
+    assert [b"%d" % number for number in numbers] == record._texts(np.array(numbers, dtype=np.intp))
+
+
 def test_own_keys_cover_every_key_that_is_not_enrichment():
     assert {key for key in ALWAYS if not key.startswith("enrichment.")} <= OWN_KEYS
 
