@@ -25,7 +25,8 @@ from enricher.core.block import CONTINUES
 from enricher.core.event_id import event_ids
 from enricher.core.extract import ANY_BLANK, ONLY_SPACES
 from enricher.core.record_form import Form, Scalar, is_below, literal, make_form, quoted
-from enricher.core.record_values import MAX_VALUE_BYTES, NO_VALUES, Finder, Pick, Values, escape, escape_values
+from enricher.core.record_values import ALWAYS, MAX_VALUE_BYTES, NO_VALUES, Finder, Pick, Values, escape, escape_values
+from enricher.core.structured.reading import PREFIX, Reader, reader_for
 from enricher.core.timestamp import TimeContext, UserTime, line_times
 
 if TYPE_CHECKING:
@@ -127,6 +128,11 @@ class Renderer:
         )
         return finder
 
+    def reader(self, form: Form, source: str, shape: int, first: bytes) -> Reader | None:
+        """A reader for a kind whose first line of a page is structured."""
+        taken = [key for key in self._fields.get(source, {}) if key.startswith(PREFIX)]
+        return reader_for(first, form.template, form.groups, has_level=shape in self._levels, taken=taken)
+
     def _picked(self, spooled: SpooledSegment) -> npt.NDArray[np.intp]:
         segment = spooled.segment
         ours = [
@@ -154,6 +160,17 @@ class _Kinds:
         """Each takes the time, the id, the offset, the message, then the values."""
         self.plain: dict[int, bytes] = {}
         """The same for an event without values."""
+        self.readers: dict[int, Reader] = {}
+        """Of the kinds that are structured; behind the message, their formats take the fields."""
+
+    def add_reader(self, shape: int, reader: Reader, finder: Finder, *, head: bytes, form: Form) -> None:
+        self.readers[shape] = reader
+        self.finders[shape] = finder
+        self.patterns[shape] = ALWAYS
+        self.picks[shape] = tuple
+        message, quote = form.format[:1], literal(form.plain[:1])
+        self.formats[shape] = head + message + b"%b" + form.format[1:]
+        self.plain[shape] = head + quote + b"%b" + literal(form.plain[1:])
 
     def add(self, shape: int, finder: Finder, *, head: bytes, form: Form) -> None:
         self.finders[shape] = finder
@@ -203,7 +220,10 @@ class Page:
             events, messages = _joined(lines, escaped_lines, places, ends - first)
         offsets = _texts(self._starts[rows] + segment.offset)
         is_plain = escaped_lines is lines and not self._has_long_lines
-        formats, values = self._filled(segment.shapes[rows].tolist(), firsts, is_plain=is_plain)
+        shapes = segment.shapes[rows].tolist()
+        formats, values = self._filled(shapes, firsts, is_plain=is_plain)
+        if self._kinds.readers:
+            values = self._read(shapes, firsts, events, messages, formats, values)
         heads = zip(self._times_of(rows), event_ids(segment.identity, offsets, events), offsets, messages, strict=True)
         # One format for all, which takes two thirds of the time of one for each.
         given = chain.from_iterable(chain.from_iterable(zip(heads, values, strict=True)))
@@ -225,6 +245,37 @@ class Page:
         values = list(map(call, picks, map(re.Match.groups, cast("list[re.Match[bytes]]", matches))))
         return formats, values if is_plain else escape_values(values)
 
+    def _read(
+        self,
+        shapes: list[int],
+        lines: list[bytes],
+        events: list[bytes],
+        messages: list[bytes],
+        formats: list[bytes],
+        filled: Sequence[Values],
+    ) -> Sequence[Values]:
+        """Put in the messages and formats of structured events what they hold, and give the values of all."""
+        kinds = self._kinds
+        values = list(filled)
+        for at, shape in enumerate(shapes):
+            reader = kinds.readers.get(shape)
+            if reader is None:
+                continue
+            reading = reader.read(lines[at])
+            if reading is None:  # text among lines that wrap such text
+                match = kinds.finders[shape].search(lines[at])
+                found = None if match is None else kinds.finders[shape].pick(match.groups())
+                fields = b""
+                found = None if found is None else escape_values([found])[0]
+            else:
+                fields, found = reading.fields, reading.values
+                if reading.message is not None and events[at] is lines[at]:
+                    messages[at] = reading.message
+            if found is None:
+                formats[at] = kinds.plain[shape]
+            values[at] = (fields, *(found or ()))
+        return values
+
     @cached_property
     def _kinds(self) -> _Kinds:
         """The kinds of the page's events."""
@@ -233,6 +284,11 @@ class Page:
         kinds = _Kinds()
         for shape, row in zip(shapes.tolist(), rows[firsts].tolist(), strict=True):
             form = self._renderer.form(self._segment.source, shape)
+            reader = self._renderer.reader(form, self._segment.source, shape, self._line(row))
+            if reader is not None:
+                finder = Finder(form.template, form.groups, blanks=self._blanks, first=b"", probes=list, like=None)
+                kinds.add_reader(shape, reader, finder, head=self._head, form=form)
+                continue
             finder = self._renderer.finder(form, self._blanks, self._line(row), partial(self._some, shape))
             kinds.add(shape, finder, head=self._head, form=form)
         return kinds

@@ -25,7 +25,9 @@ MAX_VALUE_BYTES: Final = 1024
 
 _C1_CONTROL: Final = re.compile(rb"\xc2([\x80-\x9f])")
 _PRINTED: Final = bytes(byte for byte in range(256) if byte >= ord(" ") or byte == ord("\n"))
-_ALWAYS: Final = re.compile(b"")
+
+ALWAYS: Final = re.compile(b"")
+"""The pattern of a kind of which no value is wanted."""
 
 NO_VALUES: Final = re.compile(b"").match(b"")
 """The match of a line in which none are found."""
@@ -59,7 +61,7 @@ class Finder:
         self.blanks = blanks
         self._probes = probes
         self._others: list[re.Pattern[bytes]] | None = None
-        self.pattern = _ALWAYS
+        self.pattern = ALWAYS
         """Fits most lines, each whole."""
         if groups:
             known = like is not None and like.blanks == blanks and like.pattern.match(first)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from enricher.core.collapse import collapse, collapse_hex
 from enricher.core.skeleton import KEY_BYTES, Shape, collapsed_shape
+from enricher.core.structured.key import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -120,7 +121,7 @@ class ShapeIndex:
         self, lines: list[bytes], intern: Callable[[list[Shape]], list[int]]
     ) -> tuple[dict[bytes, int], int]:
         """Ids of distinct lines that L1 does not hold, and how many of these are left without hexadecimal words."""
-        folded = [line[: KEY_BYTES + 1] for line in collapse_hex(b"\n".join(lines)).split(b"\n")]
+        folded = [key_of(line) for line in collapse_hex(b"\n".join(lines)).split(b"\n")]
         ids = np.fromiter(map(self._folded.__getitem__, folded), np.uint32, len(folded)).tolist()
         fresh = {line for line, row_id in zip(folded, ids, strict=True) if row_id == UNKNOWN_ID}
         if fresh:

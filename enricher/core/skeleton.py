@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from enricher.core.collapse import collapse_line, raw_offset
 from enricher.core.header import HEADER_BYTES, split_header
+from enricher.core.structured.key import OBJECT_BYTES, TEXT_BYTES, find_parts, key_of
 
 HOLE = "\x01"
 HOLE_TEXT = "<*>"
-KEY_BYTES = 3_000  # of collapsed text that a shape looks at; what is behind is one hole
+KEY_BYTES = TEXT_BYTES  # of collapsed text that a shape looks at; what is behind is one hole
 KEY_TOKENS = 128
 
 # One token: a word with its inner dots and slashes, a hole, or one other character.
@@ -85,11 +86,25 @@ class Shape:
 
 def shape_of(line: bytes) -> Shape:
     """Find the shape of one line, raw or collapsed, with or without its newline."""
-    return collapsed_shape(collapse_line(line, limit_bytes=KEY_BYTES + 1))
+    return collapsed_shape(key_of(collapse_line(line, limit_bytes=OBJECT_BYTES + 1)))
 
 
 def collapsed_shape(collapsed: bytes) -> Shape:
-    """Find the shape of a line that went through `collapse` and `collapse_hex`, by its first `KEY_BYTES`."""
+    """Find the shape of what `key_of` gave for a line that went through `collapse` and `collapse_hex`."""
+    found = find_parts(collapsed, split_header, _skeleton)
+    parts = found.parts
+    if parts is None:
+        shape = _text_shape(found.line)
+        return replace(shape, program=shape.program or _UNSAFE.sub(REPLACED, found.program))
+    return Shape(
+        format=parts.format,
+        level=_UNSAFE.sub(REPLACED, parts.level),
+        program=_UNSAFE.sub(REPLACED, parts.program or found.program),
+        skeleton=_UNSAFE.sub(REPLACED, parts.skeleton.replace(HOLE, HOLE_TEXT)).replace(HOLE_TEXT, HOLE),
+    )
+
+
+def _text_shape(collapsed: bytes) -> Shape:
     header = split_header(collapsed)
     message = collapsed[header.end : KEY_BYTES].decode("utf-8", "replace")
     if len(collapsed) > KEY_BYTES:
