@@ -9,17 +9,19 @@ line where nothing asks for it.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
-from enricher.core.block import CONTINUES, MAX_LINE_BYTES, SKIPPED, BlockCounts, FileState, Segment
+from enricher.core.block import CONTINUES, SKIPPED, BlockCounts, FileState, Segment
 from enricher.core.event_id import event_id
-from enricher.core.multiline import FirstLineRule, continuation_lines, learn
+from enricher.core.multiline import FirstLineRule, UserRule, continuation_lines, held_from, learn
+from enricher.core.multiline.lines import Lines
+from enricher.core.naming import Traces
+from enricher.core.pattern import compile_pattern
 from enricher.core.skeleton import shape_of
-from enricher.core.timestamp import BlockTimes, TimeContext, UserTime, block_times, starts_with_time
+from enricher.core.timestamp import BlockTimes, TimeContext, UserTime, block_times
 from enricher.core.timestamp_columns import line_starts
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from enricher.core.pattern import LinePattern
     from enricher.core.signature import ShapeIndex
     from enricher.core.skeleton import Shape
 
@@ -38,8 +41,6 @@ EVENT_FORMAT: Final = "event"
 """Format of the shape of a single event, where every event is asked: never merged with others."""
 _LEARN_LINES: Final = 200
 _ENOUGH_LINES: Final = 20
-_SPACE: Final = b" \t\n\r\v\f"
-_IS_TEXT: Final = np.array([byte not in _SPACE for byte in range(256)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,8 @@ class KeyingRule:
     """Regular expressions: an event in whose first line one is found is not wanted."""
     ask_events: bool
     """Every event is asked: each gets a shape of its own."""
+    multiline: tuple[str, str | None] = ("auto", None)
+    """Which lines make one event: `auto`, `off`, or `start` or `continues` with a regular expression."""
 
 
 class Keying:
@@ -62,7 +65,10 @@ class Keying:
     def __init__(self, rule: KeyingRule) -> None:
         self.rule = rule
         self.time = UserTime.from_text(*rule.time_pattern) if rule.time_pattern else None
-        self.drop = [re.compile(pattern.encode(), re.MULTILINE) for pattern in rule.drop]
+        self.drop = [compile_pattern(pattern) for pattern in rule.drop]
+        mode, lines = rule.multiline
+        self.traces = Traces()
+        self.user = None if mode == "auto" else UserRule.from_text(lines, starts=mode == "start")
         pattern = {"regex": rule.time_pattern[0], "format": rule.time_pattern[1]} if rule.time_pattern else None
         self.time_rule = json.dumps({"zone": rule.zone, "pattern": pattern}, separators=(",", ":"))
 
@@ -95,12 +101,14 @@ class Keyed:
 def key_lines(reading: Reading, keying: Keying, index: ShapeIndex, intern: Intern) -> Keyed:
     """Make a segment of lines (several where their windows are too many for one)."""
     file = reading.file
-    rule, learned = _rule(file, reading.data)
-    taken = len(reading.data)
-    if rule.learned and not reading.final and not reading.lost_bytes:
-        taken = _unfinished(reading.data)
+    rule, learned = _rule(file, reading.data, keying.user)
+    taken, joined = len(reading.data), None
+    if not reading.final and not reading.lost_bytes:
+        joined = None if rule.is_timed else _Joined.of(reading.data, rule)
+        taken = held_from(reading.data, rule, *(joined.both if joined else (None, None)))
     ready = replace(reading, data=reading.data[:taken])
-    parts = _key_part(ready, 0, file.anchor, rule, keying, index, intern) if ready.data else []
+    joined = joined.up_to(taken) if joined else None
+    parts = _key_part(ready, 0, file.anchor, rule, keying, index, intern, joined) if ready.data else []
     return Keyed(
         segments=tuple(part.segment for part in parts),
         held=reading.data[taken:],
@@ -109,6 +117,28 @@ def key_lines(reading: Reading, keying: Keying, index: ShapeIndex, intern: Inter
         counts=sum_counts([part.counts for part in parts]),
         origins=sum_origins([part.origins for part in parts]),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """Where lines start, and which of them continue an event."""
+
+    starts: npt.NDArray[np.intp]
+    continues: Flags | None
+
+    @classmethod
+    def of(cls, data: bytes, rule: FirstLineRule) -> _Joined:
+        starts = line_starts(data)
+        return cls(starts, continuation_lines(data, rule, starts=starts))
+
+    @property
+    def both(self) -> tuple[npt.NDArray[np.intp], Flags | None]:
+        return self.starts, self.continues
+
+    def up_to(self, end: int) -> _Joined:
+        """The same for the lines before a line's start."""
+        count = int(np.searchsorted(self.starts, end))
+        return _Joined(self.starts[: count + 1], None if self.continues is None else self.continues[:count])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,12 +157,13 @@ def _key_part(
     keying: Keying,
     index: ShapeIndex,
     intern: Intern,
+    joined: _Joined | None = None,
 ) -> list[_Part]:
     data = reading.data
     context = TimeContext(
         anchor=anchor, fallback=reading.fallback, now=reading.read_at, zone=keying.rule.zone, pattern=keying.time
     )
-    starts = line_starts(data)
+    starts = line_starts(data) if joined is None else joined.starts
     try:
         times = block_times(data, context, length_seconds=keying.rule.length_seconds, starts=starts)
     except OverflowError:
@@ -141,10 +172,12 @@ def _key_part(
         first = _key_part(replace(reading, data=data[:half], lost_bytes=0), offset, anchor, rule, keying, index, intern)
         rest = replace(reading, data=data[half:])
         return [*first, *_key_part(rest, offset + half, first[-1].anchor, rule, keying, index, intern)]
-    continues = continuation_lines(data, rule, starts=starts)
+    continues = continuation_lines(data, rule, starts=starts) if joined is None else joined.continues
     if continues is not None:
-        continues = _anchored(continues, _blank_lines(data))
+        continues = _anchored(continues, Lines(data, starts))
     shapes, dropped = _shapes(data, reading.file, offset, continues, keying, index, intern)
+    if continues is not None and not keying.rule.ask_events:
+        keying.traces.name(Lines(data, starts), shapes, intern)
     windows, window_index = _windows(times, shapes, continues)
     file = reading.file
     segment = Segment(
@@ -179,50 +212,27 @@ def _key_part(
 # ---------------------------------------------------------------- which line starts an event
 
 
-def _rule(file: FileState, data: bytes) -> tuple[FirstLineRule, bool | None]:
+def _rule(file: FileState, data: bytes, user: UserRule | None) -> tuple[FirstLineRule, bool | None]:
     """The rule for these lines, and what is to be remembered of it.
 
     Lines that start with a time are remembered from the first one on, since a slow file never has many at once; that
     there are none only after enough of them.
     """
     if file.learned is not None:
-        return FirstLineRule(learned=file.learned), file.learned
+        return FirstLineRule(learned=file.learned, user=user), file.learned
     lines = data.split(b"\n", _LEARN_LINES)[:_LEARN_LINES]
-    rule = learn(lines)
-    return rule, rule.learned if rule.learned or len(lines) >= _ENOUGH_LINES else None
+    learned = learn(lines).learned
+    return FirstLineRule(learned=learned, user=user), learned if learned or len(lines) >= _ENOUGH_LINES else None
 
 
-def _unfinished(data: bytes) -> int:
-    """Where the last line with a time of its own starts: what follows is the event's, or not yet to be told.
-
-    An event of more than `MAX_LINE_BYTES` is not waited for.
-    """
-    end = len(data)
-    while end > 0 and len(data) - end <= MAX_LINE_BYTES:
-        start = data.rfind(b"\n", 0, end - 1) + 1
-        if starts_with_time(data[start : end - 1]):
-            return start if len(data) - start <= MAX_LINE_BYTES else len(data)
-        end = start
-    return 0 if end <= 0 and len(data) <= MAX_LINE_BYTES else len(data)
-
-
-def _blank_lines(data: bytes) -> Flags:
-    text = np.frombuffer(data, dtype=np.uint8)
-    newlines = np.flatnonzero(text == ord("\n"))
-    starts = np.concatenate((np.zeros(1, dtype=np.intp), newlines[:-1] + 1))
-    blank: Flags = ~np.logical_or.reduceat(_IS_TEXT[text], starts)
-    return blank
-
-
-def _anchored(continues: Flags, blank: Flags) -> Flags | None:
+def _anchored(continues: Flags, lines: Lines) -> Flags | None:
     """Make an event of its own of lines that would continue a blank line, or nothing at all."""
-    owner = np.maximum.accumulate(np.where(continues, -1, np.arange(len(continues))))
-    orphaned = continues & ((owner < 0) | blank[owner])
-    if orphaned.any():
-        edges = np.flatnonzero(np.diff(orphaned, prepend=False, append=False)).tolist()
-        for begin, end in zip(edges[::2], edges[1::2], strict=True):
-            text = np.flatnonzero(~blank[begin:end])
-            continues[begin : begin + int(text[0]) + 1 if text.size else end] = False
+    edges = np.flatnonzero(np.diff(continues, prepend=False, append=False)).tolist()
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        if begin > 0 and not lines.is_blank(begin - 1):
+            continue
+        text = next((at for at in range(begin, end) if not lines.is_blank(at)), end)
+        continues[begin : text + 1 if text < end else end] = False
     return continues if continues.any() else None
 
 
@@ -255,21 +265,9 @@ def _shapes(
     return shapes, 0 if dropped is None else int(np.count_nonzero(dropped))
 
 
-def _dropped_lines(data: bytes, patterns: Sequence[re.Pattern[bytes]], continues: Flags | None) -> Flags | None:
-    """Lines of events that are not wanted. The whole block is searched; a line is cut out only where that hits."""
-    found: list[int] = []
-    for pattern in patterns:
-        at = 0
-        while (match := pattern.search(data, at)) is not None:
-            begin = data.rfind(b"\n", 0, match.start()) + 1
-            end = data.find(b"\n", match.start())
-            end = len(data) if end < 0 else end
-            # What was found may reach over the end of the line: the line alone decides.
-            if pattern.search(data[begin:end]):
-                found.append(begin)
-            at = end + 1
-            if at >= len(data):
-                break
+def _dropped_lines(data: bytes, patterns: Sequence[LinePattern], continues: Flags | None) -> Flags | None:
+    """Lines of events that are not wanted."""
+    found = [begin for pattern in patterns for begin in pattern.lines_in(data)]
     if not found:
         return None
     newlines = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))

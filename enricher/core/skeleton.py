@@ -21,6 +21,7 @@ from enricher.core.structured.key import OBJECT_BYTES, TEXT_BYTES, find_parts, k
 
 HOLE = "\x01"
 HOLE_TEXT = "<*>"
+TRACE_FORMAT = "trace-"  # begins the format of an event of several lines
 KEY_BYTES = TEXT_BYTES  # of collapsed text that a shape looks at; what is behind is one hole
 KEY_TOKENS = 128
 
@@ -80,8 +81,12 @@ class Shape:
 
     @property
     def template(self) -> str:
-        """The message with `<*>` for each variable: OpenTelemetry's ``log.record.template``."""
-        return self.skeleton.partition("\0")[0].replace(HOLE, HOLE_TEXT)
+        """The message with `<*>` for each variable: OpenTelemetry's ``log.record.template``.
+
+        Behind a NUL stands what a trace says, for readers; who matches lines with a template leaves that off.
+        """
+        text = self.skeleton if self.format.startswith(TRACE_FORMAT) else self.skeleton.partition("\0")[0]
+        return text.replace(HOLE, HOLE_TEXT)
 
 
 def shape_of(line: bytes) -> Shape:

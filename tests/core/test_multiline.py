@@ -133,10 +133,6 @@ def test_a_block_of_events_alone_has_no_continuations():
     assert continuation_lines(b"", LEARNED) is None
 
 
-def test_nothing_is_joined_in_a_file_whose_events_do_not_start_with_a_time():
-    assert continuation_lines(block(JAVA), FirstLineRule(learned=False)) is None
-
-
 def test_the_rule_is_learned_from_the_lines_that_can_start_an_event():
     assert learn(block(JAVA).split(b"\n")).learned
     assert learn(block(PYTHON).split(b"\n")).learned

@@ -181,8 +181,14 @@ async def test_trace_is_one_event_and_makes_no_shapes_of_its_frames(world):
     assert events[30][2].endswith(TRACE.strip(b"\n"))
     assert events[30][0] == window(10)
     shapes = await w.store.shapes()
-    assert len(shapes) == 3
-    assert not any("example" in row.shape.skeleton for row in shapes)
+    # The first line's shape, and that of the event as a whole, which names what failed and where.
+    assert [row.shape.skeleton for row in shapes] == [
+        "calm",
+        "broken",
+        "broken\0 java.lang.IllegalStateException, caused by java.io.IOException"
+        " at com.example.Shop.sell, com.example.Main.main",
+        "after",
+    ]
 
 
 async def test_trace_is_held_back_until_its_end_was_seen(world):
