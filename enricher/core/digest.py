@@ -55,6 +55,18 @@ class KindCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WindowKinds:
+    """What the store knows for a digest."""
+
+    counts: tuple[KindCount, ...]
+    """The kinds of the window."""
+    history: tuple[Mapping[str, int], ...]
+    """Events by signature of the windows before it, the latest last."""
+    gone: Mapping[str, KindCount]
+    """By signature, the kinds that occur in the history alone; their `events` are 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
     """A kind whose count is not what it usually is."""
 
@@ -96,16 +108,13 @@ class Account(pydantic.BaseModel):
     cites: tuple[str, ...]
 
 
-def compare(
-    window: str, counts: Sequence[KindCount], history: Sequence[Mapping[str, int]], gone: Mapping[str, KindCount]
-) -> Digest:
-    """Compare a window's counts with those of the windows before it, by signature.
+def compare(window: str, kinds: WindowKinds) -> Digest:
+    """Compare a window's counts with those of up to `HISTORY_WINDOWS` windows before it.
 
-    `history` holds the counts of up to `HISTORY_WINDOWS` windows, the latest last; `gone` describes the kinds that
-    occur there and not in the window. A count is unusual where it lies outside four standard deviations (at least
-    those of a Poisson process) and has at least doubled or halved.
+    A count is unusual where it lies outside four standard deviations (at least those of a Poisson process) and has at
+    least doubled or halved.
     """
-    past = list(history[-HISTORY_WINDOWS:])
+    counts, past = kinds.counts, kinds.history[-HISTORY_WINDOWS:]
     changes: list[Changed] = []
     for kind in counts:
         series = [one.get(kind.signature, 0) for one in past]
@@ -115,7 +124,7 @@ def compare(
         elif (change := _change(kind.events, series, usual)) is not None:
             changes.append(Changed(kind=kind, change=change, usual=usual))
     here = {kind.signature for kind in counts}
-    for signature, kind in gone.items():
+    for signature, kind in kinds.gone.items():
         series = [one.get(signature, 0) for one in past]
         if signature not in here and _is_missed(series):
             changes.append(Changed(kind=kind, change="vanished", usual=sum(series) / len(series)))
@@ -238,7 +247,7 @@ def _bounded(text: str | None) -> str | None:
 # ---------------------------------------------------------------- what is written
 
 
-def to_json(digest: Digest, account: Account | None) -> bytes:
+def to_json(digest: Digest, account: Account | None = None) -> bytes:
     """`digest.json`: counts first, the model's account last, null while there is none."""
     document: dict[str, Any] = {
         "window": digest.window,
@@ -268,7 +277,7 @@ def _row(changed: Changed) -> dict[str, Any]:
 _MARKDOWN: Final = str.maketrans({char: "\\" + char for char in "\\`*_{}[]<>()#+!|~"} | {"\n": " ", "\r": " "})
 
 
-def to_markdown(digest: Digest, account: Account | None) -> str:
+def to_markdown(digest: Digest, account: Account | None = None) -> str:
     """`digest.md`: the same for a person. Text from logs and models is escaped: it can form no markup."""
     lines = [f"# {digest.window}: {digest.events:,} events of {digest.kinds:,} kinds", ""]
     if account is not None:

@@ -27,7 +27,7 @@ from enricher.errors import SinkError
 from enricher.ports import Taken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
     from enricher.core.ledger import Part
@@ -35,10 +35,12 @@ if TYPE_CHECKING:
 Compression = Literal["none", "zstd", "gzip"]
 
 MANIFEST: Final = "manifest.json"
+DIGEST_JSON: Final = "digest.json"
+DIGEST_MARKDOWN: Final = "digest.md"
 
 _TEMPORARY: Final = ".tmp"
 _PART_NAME: Final = re.compile(r"\.?events-\d{3,}\.jsonl(\.zst|\.gz)?(\.tmp)?")
-_OUR_NAMES: Final = re.compile(_PART_NAME.pattern + r"|\.?manifest\.json(\.tmp)?")
+_OUR_NAMES: Final = re.compile(_PART_NAME.pattern + r"|\.?(manifest\.json|digest\.json|digest\.md)(\.tmp)?")
 
 # Events may hold personal data: readable by the group that the service runs as, by nobody else.
 _FILE_MODE: Final = 0o640
@@ -75,19 +77,28 @@ class FileSink:
 
     async def manifest(self, window: str, manifest: bytes) -> None:
         """Replace the window's manifest."""
+        await self._put(window, {MANIFEST: manifest})
+
+    async def digest(self, window: str, as_json: bytes, as_markdown: str) -> None:
+        """Replace the window's digest."""
+        await self._put(window, {DIGEST_JSON: as_json, DIGEST_MARKDOWN: as_markdown.encode()})
+
+    async def _put(self, window: str, files: Mapping[str, bytes]) -> None:
+        """Replace whole files of a window."""
 
         def write() -> None:
             directory = self._prepared(window)
-            temporary = directory / f".{MANIFEST}{_TEMPORARY}"
-            try:
-                with open(temporary, "wb", opener=_private) as file:
-                    file.write(manifest)
-                    file.flush()
-                    os.fsync(file.fileno())
-                _replace(temporary, directory / MANIFEST)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+            for name, data in files.items():
+                temporary = directory / f".{name}{_TEMPORARY}"
+                try:
+                    with open(temporary, "wb", opener=_private) as file:
+                        file.write(data)
+                        file.flush()
+                        os.fsync(file.fileno())
+                    _replace(temporary, directory / name)
+                except BaseException:
+                    temporary.unlink(missing_ok=True)
+                    raise
 
         with self._mapped(window):
             await asyncio.to_thread(write)

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from enricher.core.digest import (
     HISTORY_WINDOWS,
     Account,
+    Digest,
     KindCount,
+    WindowKinds,
     account_schema,
     compare,
     question,
@@ -32,12 +34,16 @@ def a_kind(signature: str = "a" * 16, events: int = 100, **changes) -> KindCount
     )
 
 
+def compared(counts, history, gone) -> Digest:
+    return compare(WINDOW, WindowKinds(counts=tuple(counts), history=tuple(history), gone=gone))
+
+
 def change_of(events: int, series: list[int]) -> str | None:
     """What becomes of one kind; nothing where it did not occur and is not missed."""
     kind = a_kind(events=events)
     history = [{kind.signature: count} if count else {} for count in series]
     gone = {} if events else {kind.signature: kind}
-    digest = compare(WINDOW, [kind] if events else [], history, gone)
+    digest = compared([kind] if events else [], history, gone)
     return digest.changes[0].change if digest.changes else None
 
 
@@ -85,7 +91,7 @@ def a_digest():
         a_kind("3" * 16, 100, severity="critical", category="storage", summary="Disk is full."),
     ]
     history = [{"1" * 16: 100, "3" * 16: 100, "4" * 16: 50}] * 24
-    return compare(WINDOW, kinds, history, {"4" * 16: a_kind("4" * 16, 0, severity="info")})
+    return compared(kinds, history, {"4" * 16: a_kind("4" * 16, 0, severity="info")})
 
 
 def test_the_gravest_change_comes_first_and_what_is_grave_is_named_though_it_did_not_change():
@@ -151,7 +157,7 @@ def test_the_files_say_the_same_with_and_without_a_model():
 @settings(max_examples=50, derandomize=True)
 @given(st.text(max_size=60))
 def test_no_text_of_a_log_or_a_model_forms_markup_or_breaks_a_table(text):
-    digest = compare(WINDOW, [a_kind(template=text)], [], {})
+    digest = compared([a_kind(template=text)], [], {})
     rows = [line for line in to_markdown(digest, None).splitlines() if line.startswith("| 100")]
 
     assert 1 == len(rows)

@@ -41,6 +41,9 @@ class FileReader:
     def manifest(self) -> bytes:
         return (self._directory / "manifest.json").read_bytes()
 
+    def digest(self) -> tuple[bytes, str]:
+        return (self._directory / "digest.json").read_bytes(), (self._directory / "digest.md").read_text()
+
 
 @pytest.fixture(params=["none", "gzip", "zstd"])
 def reader(request, tmp_path):
@@ -95,6 +98,12 @@ async def test_parts_stand_side_by_side(reader):
     await deliver(reader, 0, b"zero\n")
     await deliver(reader, 1000, b"thousand\n")
     assert len(reader.raw()) == 2
+
+
+async def test_a_digest_replaces_the_one_before(reader):
+    await reader.sink.digest(WINDOW, b'{"events": 1}\n', "one")
+    await reader.sink.digest(WINDOW, b"{}\n", "größer")
+    assert (b"{}\n", "größer") == reader.digest()
 
 
 async def test_a_manifest_replaces_the_one_before(reader):

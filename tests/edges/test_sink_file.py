@@ -129,6 +129,7 @@ async def test_old_windows_go_and_young_ones_and_other_peoples_files_stay(tmp_pa
     for window in ("2026-11-22T10Z", "2026-11-23Z", "2026-11-24T00Z", "2027-02-28T00Z", "2026-11-25T00Z"):
         await deliver(sink, window=window)
         await sink.manifest(window, b"{}")
+        await sink.digest(window, b"{}", "")
         for path in (tmp_path / window).iterdir():
             os.utime(path, (old, old))
     (tmp_path / "2026-11-24T00Z" / "notes.txt").write_text("mine")

@@ -1,0 +1,83 @@
+"""What kinds of event a window had, and the windows before it: for its digest.
+
+Counts are kept by shape, and a shape may have been joined to another since: they are given by the signatures of now.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from enricher.core.digest import KindCount, WindowKinds
+from enricher.core.record_form import readable
+from enricher.edges.store_sqlite import rows
+from enricher.edges.store_sqlite.delivery import window_signatures
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+def window_kinds(db: sqlite3.Connection, start: int, *, windows: int, task: str, model: str) -> WindowKinds:
+    """The kinds of a window, with their answers under (task, model), and counts of the `windows` windows before it."""
+    before = [row["start"] for row in db.execute(_BEFORE, (start, windows))]
+    counts = [window_signatures(db, one) for one in (start, *before)]
+    known = _known(db, sorted(set().union(*counts)), task, model)
+    here, *past = [_by_signature(one, known) for one in counts]
+    gone = {signature for one in past for signature in one}.difference(here)
+    described = {kind.signature: kind for kind in known.values()}
+    return WindowKinds(
+        counts=tuple(_counted(described[signature], events) for signature, events in here.items()),
+        history=tuple(reversed(past)),
+        gone={signature: described[signature] for signature in gone},
+    )
+
+
+def _by_signature(counts: Counter[int], known: dict[int, KindCount]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for shape, events in counts.items():
+        if shape in known:
+            found[known[shape].signature] += events
+    return dict(found)
+
+
+def _counted(kind: KindCount, events: int) -> KindCount:
+    return KindCount(
+        signature=kind.signature,
+        template=kind.template,
+        level=kind.level,
+        program=kind.program,
+        events=events,
+        severity=kind.severity,
+        category=kind.category,
+        summary=kind.summary,
+    )
+
+
+def _known(db: sqlite3.Connection, shapes: list[int], task: str, model: str) -> dict[int, KindCount]:
+    """What is known of the signatures that these shapes belong to now, without a count."""
+    found = {}
+    for row in db.execute(_KNOWN, {"shapes": json.dumps(shapes), "task": task, "model": model}):
+        answer = None if row["id"] is None else readable(rows.answer_from(row))
+        found[row["shape"]] = KindCount(
+            signature=row["key"],
+            template=row["template"].partition("\0")[0],
+            level=row["level"],
+            program=row["program"],
+            events=0,
+            severity=None if answer is None else answer.severity,
+            category=None if answer is None else answer.category,
+            summary=None if answer is None else answer.summary,
+        )
+    return found
+
+
+_BEFORE = """
+SELECT DISTINCT start FROM panes WHERE start < ? ORDER BY start DESC LIMIT ?
+"""
+
+_KNOWN = f"""
+SELECT s.id AS shape, r.key, r.template, r.level, r.program, {rows.ANSWER_COLUMNS}
+FROM json_each(:shapes) wanted JOIN shapes s ON s.id = wanted.value JOIN shapes r ON r.id = s.root
+    LEFT JOIN answers a ON a.id = {rows.SERVING_ANSWER}
+"""  # noqa: S608 (a list of our own columns)
