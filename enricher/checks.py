@@ -151,6 +151,7 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
             ("events", ", ".join(f"{number:,} {name}" for name, number in events.items())),
             ("windows", _counts(report["windows"]) + f"; oldest open: {report['oldest_open_window'] or 'none'}"),
             ("signatures", f"{report['signatures']:,}"),
+            ("breakers open", ", ".join(report["open_breakers"]) or "none"),
             ("answers", _counts(report["answers"])),
             ("requests", _counts(report["requests"])),
             ("batches", _counts(report["batches"])),

@@ -20,7 +20,7 @@ import typer
 
 from enricher import __version__, show
 from enricher import config as configuration
-from enricher.config import Config, SinkSettings
+from enricher.cli_signatures import signatures_cli
 from enricher.errors import (
     AuthProviderError,
     ConfigError,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from enricher.app import Progress
     from enricher.compose import Mode
+    from enricher.config import Config
     from enricher.core.books import StoreSummary
     from enricher.telemetry import Telemetry
 
@@ -57,6 +58,7 @@ cli = typer.Typer(
 )
 model_cli = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The embedded model.")
 cli.add_typer(model_cli, name="model")
+cli.add_typer(signatures_cli, name="signatures")
 
 ConfigOption = Annotated[
     Path | None, typer.Option("-c", "--config", metavar="FILE", help="Configuration file (TOML).", show_default=False)
@@ -143,7 +145,7 @@ def once(
 
     out, err = show.consoles()
     _logging(quiet=err.is_terminal)
-    settings = _with_paths(_load_or_here(config), paths)
+    settings = _with_paths(configuration.load_or_here(config), paths)
     summary = _once(settings, config, Mode(once=True, wait=not no_wait))
     out.print(
         f"{summary.written_events:,} events written to " + ", ".join(str(one.directory) for one in settings.sinks)
@@ -179,13 +181,44 @@ def plan(
     from enricher import dryrun  # noqa: PLC0415
 
     _logging(quiet=True)
-    settings = _with_paths(_load_or_here(config), paths)
+    settings = _with_paths(configuration.load_or_here(config), paths)
     report = asyncio.run(dryrun.plan(settings, config_path=config, environment=os.environ, out=out))
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=2))
     else:
         console, _ = show.consoles()
         dryrun.print_report(console, report, out)
+
+
+@cli.command()
+def evaluate(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A shipped task by name, or a path.")],
+    dataset: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DATASET]", help="Labelled lines (JSONL); else those shipped with the task."),
+    ] = None,
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a task about labelled lines, and show how well the answers agree; interrupted, it resumes."""
+    from enricher import evaluation  # noqa: PLC0415
+
+    out, err = show.consoles()
+    _logging(quiet=err.is_terminal or as_json)
+    settings = configuration.load_or_here(config)
+
+    async def work(stop: asyncio.Event) -> evaluation.Evaluation:
+        with show.progress(err) as bar:
+            return await evaluation.evaluate(
+                stop, settings, config_path=config, task=task, dataset=dataset, tell=_bar(bar)
+            )
+
+    result = asyncio.run(_until_stopped(work))
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
+    else:
+        evaluation.print_evaluation(out, result)
 
 
 @cli.command()
@@ -221,7 +254,7 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     from enricher import checks  # noqa: PLC0415
 
     _logging(quiet=True)
-    settings = _load_or_here(config)
+    settings = configuration.load_or_here(config)
     report = asyncio.run(checks.status(settings))
     if as_json:
         typer.echo(json.dumps(report, indent=2))
@@ -315,14 +348,6 @@ def _logging(*, quiet: bool) -> None:
 
     # Under a progress bar only what an operator must see; elsewhere every happening, as JSON.
     configure_logging(level=logging.ERROR if quiet else logging.INFO)
-
-
-def _load_or_here(path: Path | None) -> Config:
-    """The configuration; without a file, state and output in the working directory."""
-    if path is not None or configuration.SYSTEM_FILE.exists():
-        return configuration.load(path)
-    sink = SinkSettings(id="files", directory=Path("enriched"))
-    return Config(state_dir=Path("enricher-state"), sinks=(sink,))
 
 
 def _check_paths(paths: Sequence[Path] | None) -> None:

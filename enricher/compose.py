@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from enricher.config import SourceSettings
+from enricher.core.catalogue import Reuse
 from enricher.core.keying import KeyingRule
 from enricher.edges.clock_system import SystemClock
 from enricher.edges.source_files import FilesSource
@@ -68,6 +69,7 @@ def ingest_for(config: Config, store: SqliteStore, sources: Sequence[FilesSource
             time_pattern=(pattern.regex, pattern.format) if pattern else None,
             drop=settings.drop,
             ask_events=settings.ask == "event",
+            multiline=settings.multiline.rule,
         )
         feeds.append(IngestSource(source=source, rule=rule))
     return Ingest(store=store, sources=feeds, clock=SystemClock(), telemetry=telemetry)
@@ -83,7 +85,8 @@ def plan_settings(config: Config, provider: Provider, mode: Mode) -> PlanSetting
         endpoint=provider.endpoint,
         reasoning_effort=provider.reasoning_effort,
         prices=provider.prices,
-        on_this_host=provider.on_this_host,
+        # The embedded model is a part of this program: what it sees goes nowhere.
+        privacy="raw" if provider.kind == "local" else config.privacy.mode,
         signatures_per_request=min(config.batch.signatures_per_request, provider.task.signatures_per_request)
         if provider.task.kind == "single"
         else config.batch.signatures_per_request,
@@ -92,4 +95,11 @@ def plan_settings(config: Config, provider: Provider, mode: Mode) -> PlanSetting
         max_tokens=config.batch.max_tokens,
         limit_kinds=mode.limit_kinds,
         gravest_first=mode.gravest_first,
+        reuse=reuse_of(config),
     )
+
+
+def reuse_of(config: Config) -> Reuse:
+    """How long answers serve, from the configuration."""
+    days = config.task.expire_days
+    return Reuse(on_change=config.task.on_change, expire_seconds=days * 86400 if days else None)

@@ -17,7 +17,9 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from enricher.core.loopback import is_loopback
+from enricher.core.pattern import compile_pattern
 from enricher.core.record_form import OWN_KEYS
+from enricher.core.task import OnChange
 from enricher.errors import ConfigError
 
 SYSTEM_FILE = Path("/etc/enricher/enricher.toml")
@@ -46,10 +48,44 @@ class TimePattern(Table):
     @field_validator("regex")
     @classmethod
     def _compiles(cls, regex: str) -> str:
-        _compile(regex)
-        if "time" not in re.compile(regex).groupindex:
+        if "time" not in compile_pattern(regex).regex.groupindex:
             raise ValueError("needs a group named time: (?P<time>...)")
         return regex
+
+
+class MultilineSettings(Table):
+    """Which lines make one event: built-in rules, none, or a pattern of the user's."""
+
+    mode: Literal["auto", "off"] = "auto"
+    start: str | None = None
+    """A line with this starts an event, any other continues one."""
+    continues: str | None = None
+    """A line with this continues the event before it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_word_or_a_table(cls, value: object) -> object:
+        if isinstance(value, dict):
+            if len(value.keys() & {"start", "continues"}) != 1 or "mode" in value:
+                raise ValueError('is "auto", "off", { start = "REGEX" } or { continues = "REGEX" }')
+            return value
+        if value not in ("auto", "off"):
+            raise ValueError('is "auto", "off", { start = "REGEX" } or { continues = "REGEX" }')
+        return {"mode": value}
+
+    @field_validator("start", "continues")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            compile_pattern(pattern)
+        return pattern
+
+    @property
+    def rule(self) -> tuple[str, str | None]:
+        """As `core.keying` takes it: `auto`, `off`, `start` or `continues`, and the pattern."""
+        if self.start is not None:
+            return "start", self.start
+        return (self.mode, None) if self.continues is None else ("continues", self.continues)
 
 
 class SourceSettings(Table):
@@ -62,6 +98,7 @@ class SourceSettings(Table):
     start: str = "beginning"
     timezone: str = "UTC"
     time_pattern: TimePattern | None = None
+    multiline: MultilineSettings = Field(default_factory=lambda: MultilineSettings.model_validate("auto"))
     ask: Literal["kind", "event"] = "kind"
     drop: Strings = ()
     fields: dict[str, str | int | float | bool] = Field(default_factory=dict)
@@ -93,7 +130,7 @@ class SourceSettings(Table):
     @classmethod
     def _compile_all(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in patterns:
-            _compile(pattern)
+            compile_pattern(pattern)
         return patterns
 
 
@@ -103,6 +140,7 @@ class WindowSettings(Table):
     length: Literal["1h", "1d"] = "1h"
     allowed_lateness_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300.0
     max_wait_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
+    digest: bool = True
 
     @property
     def length_seconds(self) -> int:
@@ -114,12 +152,14 @@ class TaskSettings(Table):
     """`[task]`."""
 
     file: str = "logs"
+    on_change: OnChange = "keep"
+    expire_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class PrivacySettings(Table):
     """`[privacy]`."""
 
-    mode: Literal["templates"] = "templates"
+    mode: Literal["templates", "redacted", "raw"] = "redacted"
 
 
 class ProviderSettings(Table):
@@ -272,6 +312,14 @@ def load(path: Path | None) -> Config:
     return parse(document, origin=str(path))
 
 
+def load_or_here(path: Path | None) -> Config:
+    """Read the configuration as `load` does; without any file, state and output lie in the working directory."""
+    if path is not None or SYSTEM_FILE.exists():
+        return load(path)
+    sink = SinkSettings(id="files", directory=Path("enriched"))
+    return Config(state_dir=Path("enricher-state"), sinks=(sink,))
+
+
 def parse(document: dict[str, Any], *, origin: str) -> Config:
     """Build the configuration from a TOML document. Raises ConfigError as `load` does."""
     try:
@@ -287,13 +335,6 @@ def shipped(name: str) -> str:
     if packed.is_file():
         return packed.read_text(encoding="utf-8")
     return (Path(__file__).parent.parent / "config" / name).read_text(encoding="utf-8")
-
-
-def _compile(pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
 
 
 # pydantic speaks of Python's types; the reader wrote TOML.

@@ -10,7 +10,8 @@ import asyncio
 import os
 import tempfile
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from enricher.stages.plan import draft
 from enricher.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console
 
@@ -38,6 +39,15 @@ if TYPE_CHECKING:
     from enricher.stages.plan import Draft, PlanSettings
 
 
+_WHY = {
+    "new": "no answer yet",
+    "model_changed": "answered by another model",
+    "task_changed": "the task has changed",
+    "expired": "the answer is too old",
+    "refresh": "a refresh was asked for",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """Tokens and money of the same events, asked one by one or once per kind; None where no price is known."""
@@ -47,6 +57,15 @@ class Estimate:
     per_event_usd: float | None
     batch_usd: float | None
     deduplicated_usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Kinds that answers of an older version of the task serve, and what asking them anew would take."""
+
+    kinds: int
+    requests: int
+    usd: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +81,9 @@ class Report:
     model: str
     as_of: str
     estimate: Estimate
+    reasons: Mapping[str, int]
+    """Why how many kinds are asked: `core.catalogue.REASONS`."""
+    kept: Kept
 
     def to_json(self) -> dict[str, Any]:
         """The contract of `plan --json`."""
@@ -83,6 +105,12 @@ class Report:
             "model": self.model,
             "prices_as_of": self.as_of,
             "files": list(self.files),
+            "reasons": dict(self.reasons),
+            "kept_on_change": {
+                "signatures": self.kept.kinds,
+                "requests": self.kept.requests,
+                "cost_usd": self.kept.usd,
+            },
         }
 
 
@@ -97,9 +125,11 @@ async def plan(config: Config, *, config_path: Path | None, environment: Mapping
             now = time.time()
             panes = [(pane.start, pane.number) for pane in await store.open_panes()]
             kinds = await store.kinds(panes, settings.task.hash, settings.model, now) if panes else []
-            known = await _answered(config, settings)
-            fresh = [kind for kind in kinds if kind.signature not in known]
+            why = await _reasons(config, settings, kinds, now)
+            stale = [kind for kind in why if kind.reason == "task_changed" and settings.reuse.on_change == "keep"]
+            fresh = [kind for kind in why if kind not in stale]
             drafted = await draft(store, settings, fresh, panes)
+            kept = await draft(store, settings, stale, panes)
             names = _names(drafted, settings)
             if out is not None:
                 await asyncio.to_thread(_write_files, out, names, drafted)
@@ -116,6 +146,12 @@ async def plan(config: Config, *, config_path: Path | None, environment: Mapping
         model=provider.model,
         as_of=prices.as_of if prices else "",
         estimate=estimate(kinds, drafted.requests, task=provider.task, prices=prices),
+        reasons=Counter(kind.reason for kind in fresh),
+        kept=Kept(
+            kinds=len(stale),
+            requests=len(kept.requests),
+            usd=estimate(stale, kept.requests, task=provider.task, prices=prices).deduplicated_usd,
+        ),
     )
 
 
@@ -175,6 +211,10 @@ def print_report(console: Console, report: Report, out: Path | None) -> None:
             ("events", f"{report.events:,}"),
             ("windows", span),
             ("kinds of event", f"{report.signatures:,}, of which {report.new_signatures:,} have no answer yet"),
+            (
+                "asked because",
+                ", ".join(f"{_WHY[why]}: {n:,}" for why, n in report.reasons.items()) or "nothing is asked",
+            ),
             ("requests", f"{report.requests:,} in {len(report.files):,} batch files, to {report.model}"),
             ("tokens", f"{used.input_tokens:,} in and {used.output_tokens:,} out, estimated"),
             ("every event, on demand", show.usd(cost.per_event_usd)),
@@ -183,6 +223,13 @@ def print_report(console: Console, report: Report, out: Path | None) -> None:
             ("prices as of", report.as_of or "unknown: set [prices]"),
         ],
     )
+    if report.kept.kinds:
+        console.print(
+            f"{report.kept.kinds:,} kinds have answers of an older version of the task, which serve; asking them anew"
+            f' ([task] on_change = "reask", or enricher signatures refresh) takes {report.kept.requests:,} requests,'
+            f" {show.usd(report.kept.usd)} in batch",
+            soft_wrap=True,
+        )
     if out is not None:
         console.print(f"{len(report.files)} files written to {out}", soft_wrap=True)
 
@@ -198,16 +245,18 @@ async def _read_all(config: Config, store: SqliteStore) -> None:
         await source.close()
 
 
-async def _answered(config: Config, settings: PlanSettings) -> set[str]:
-    """Signatures that the real store has an answer for."""
+async def _reasons(config: Config, settings: PlanSettings, kinds: Sequence[Kind], now: float) -> list[Kind]:
+    """The kinds that would be asked by the real store, each with why, those too that a changed task would ask anew."""
     if not (config.state_dir / SqliteStore.FILE_NAME).exists():
-        return set()
+        return list(kinds)
     store = await SqliteStore.open(config.state_dir, read_only=True)
     try:
-        seen = await store.kinds_seen(settings.task.hash, settings.model)
+        names = [kind.signature for kind in kinds]
+        reuse = replace(settings.reuse, on_change="reask")
+        reasons = await store.reasons(names, settings.task.hash, settings.model, now, reuse=reuse)
     finally:
         await store.close()
-    return {kind.signature for kind in seen if kind.answer is not None}
+    return [replace(kind, reason=reasons[kind.signature]) for kind in kinds if kind.signature in reasons]
 
 
 def _names(drafted: Draft, settings: PlanSettings) -> list[str]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from enricher.core.block import Block, FileState, Pane, SpooledSegment
     from enricher.core.books import Delivery, StoreSummary, WindowReport
+    from enricher.core.breaker import Breaker
+    from enricher.core.catalogue import Detail, Entry, ExportedAnswer, Imported, Listing, Reuse, Selection
+    from enricher.core.digest import WindowKinds
     from enricher.core.ledger import (
         BatchState,
         Kind,
@@ -178,16 +181,39 @@ class Store(Protocol):
     async def files(self, source: str) -> list[FileState]:
         """Registry rows of a source."""
 
-    async def shapes(self) -> list[ShapeRow]:
-        """Every shape, in row-id order."""
+    async def shapes(self, ids: Collection[int] | None = None) -> list[ShapeRow]:
+        """These shapes, or every one, in row-id order."""
 
-    async def intern_shapes(self, shapes: Sequence[Shape], now: float) -> list[int]:
-        """Row ids of the shapes, made where they are new, in the order given."""
+    async def recent_shapes(self, limit: int, *, without: Collection[str]) -> list[ShapeRow]:
+        """At most `limit` shapes, of none of the formats `without`, in row-id order.
 
-    async def commit_merges(self, merges: Sequence[Merge], now: float) -> None:
+        Those that shapes to come will most likely merge with: of classes that were merged last, then the newest.
+        """
+
+    async def find_shapes(self, shapes_seen: Sequence[Shape]) -> list[int | None]:
+        """Row ids of the shapes, None for those that are new; makes none."""
+
+    async def intern_shapes(self, shapes_seen: Sequence[Shape], now: float) -> list[int]:
+        """Row ids of the shapes, made where they are new, in the order given.
+
+        One that was skipped is no longer; a coarse one is skipped from the start.
+        """
+
+    async def skip_shapes(self, ids: Collection[int]) -> None:
+        """Nothing is paid for these kinds: where they have no answer, their events are `skipped_policy`."""
+
+    async def breakers(self) -> dict[str, Breaker]:
+        """Where the breakers stand, by source, of those that were ever open."""
+
+    async def save_breaker(self, source: str, breaker: Breaker) -> None:
+        """A breaker has opened or closed."""
+
+    async def commit_merges(self, merges_found: Sequence[Merge], now: float) -> None:
         """Append merges to the alias table (repeats change nothing).
 
-        The members' signatures become that of the member that has an answer, else of the oldest.
+        The members' signatures become that of the member that has an answer, else of the oldest. Where answers of
+        the members disagree on severity or category nothing is merged, and the members are pinned: what would merge
+        with one of them later stays apart, too.
         """
 
     async def commit_block(self, block: Block, now: float) -> BlockReceipt:
@@ -201,13 +227,22 @@ class Store(Protocol):
     async def open_panes(self) -> list[Pane]:
         """Panes not closed, oldest window first."""
 
-    async def kinds(self, panes: Sequence[tuple[int, int]], task: str, model: str, now: float) -> list[Kind]:
-        """Signatures of the panes that have no answer under (task, model) and that no live or again request carries.
+    async def kinds(
+        self, panes: Sequence[tuple[int, int]], task: str, model: str, now: float, *, reuse: Reuse = ...
+    ) -> list[Kind]:
+        """Signatures of the panes that are to be asked under (task, model), and that no live or again request carries.
 
+        Those that no answer serves: their own, or a good one of another version of the task or one that was imported;
+        and those of which the answer is to be renewed, by `reuse` or on request. By default answers serve for ever.
         Nor those that were skipped for want of money in the same window or a later one.
         Ordered by earliest window, then by events, most first, then by signature. `alone` and `tries` come from the
         ledger's earlier requests. With no panes given: those of every closed pane that is not done.
         """
+
+    async def reasons(
+        self, signatures: Sequence[str], task: str, model: str, now: float, *, reuse: Reuse
+    ) -> dict[str, str]:
+        """Why each of the signatures would be asked if it were seen now; those that would not be are left out."""
 
     async def samples(
         self, kind_shapes: Mapping[str, Sequence[int]], panes: Sequence[tuple[int, int]], per_kind: int
@@ -275,8 +310,9 @@ class Store(Protocol):
     async def undecided(self, pane: tuple[int, int]) -> list[Outcome]:
         """For each shape of a pane that no round has: its outcome as of now.
 
-        `ok` (answered after the pane closed) or `cached` (answered before) with the answer, a final failure's status,
-        `skipped_budget`, else `expired` (its last batch did, and it is asked again) or `pending`. Whether to write
+        `ok` (answered after the pane closed) or `cached` (answered before) with the answer that serves it, a final
+        failure's status, `skipped_policy` (its source's breaker opened over it), `skipped_budget`, else `expired` (its
+        last batch did, and it is asked again) or `pending`. Whether to write
         one of the last two is for the caller to say.
         """
 
@@ -309,6 +345,9 @@ class Store(Protocol):
     async def window_report(self, start: int) -> WindowReport:
         """The books of a window, for its manifest."""
 
+    async def window_kinds(self, start: int, *, windows: int, task: str, model: str) -> WindowKinds:
+        """The kinds of a window with their answers under (task, model), and the counts of `windows` windows before."""
+
     # -- for the operator
 
     async def kinds_seen(self, task: str, model: str) -> list[KindSeen]:
@@ -316,6 +355,37 @@ class Store(Protocol):
 
     async def summary(self, now: float) -> StoreSummary:
         """Counts for status and metrics."""
+
+
+class Catalogue(Protocol):
+    """The answers, for the operator. Reading works beside a running daemon, writing takes the lock. StoreError."""
+
+    async def entries(self, listing: Listing, task: str, model: str) -> list[Entry]:
+        """Signatures with events or an answer, with the answer that serves them under (task, model)."""
+
+    async def resolve(self, prefix: str, limit: int) -> list[str]:
+        """Ids, of signatures or of what was merged into them, that begin so; at most `limit`, in order."""
+
+    async def neighbours(self, wanted: str) -> list[str]:
+        """Some ids that sort just before and just behind it."""
+
+    async def detail(self, signature: str, task: str, model: str) -> Detail | None:
+        """All about the signature that this id belongs to; None where nothing is known under it."""
+
+    async def answered_page(self, after: str, limit: int, task: str, model: str) -> list[Entry]:
+        """Signatures with a good answer, by id, behind `after`: the one that serves, else the newest of any."""
+
+    async def count_answered(self) -> int:
+        """How many signatures have a good answer."""
+
+    async def import_answers(self, given: Sequence[ExportedAnswer], *, keep: bool, now: float) -> Imported:
+        """Take answers in: of two under the same key the newer, or the one that is there where `keep`."""
+
+    async def forget(self, selection: Selection) -> int:
+        """Answers that are not used any more: their kinds are asked when they are seen next. How many signatures."""
+
+    async def refresh(self, selection: Selection) -> int:
+        """Have kinds asked again when they are seen next; the old answers serve until then. How many signatures."""
 
 
 # ---------------------------------------------------------------- the batch provider
@@ -422,6 +492,9 @@ class Sink(Protocol):
 
     async def manifest(self, window: str, manifest: bytes) -> None:
         """Take the window's manifest as it is now (JSON); replaces the one before. SinkError: try again."""
+
+    async def digest(self, window: str, as_json: bytes, as_markdown: str) -> None:
+        """Take the window's digest as it is now; replaces the one before. SinkError: try again."""
 
     async def retain(self, now: float) -> int:
         """Delete what is older than the sink's retention; returns how many windows went."""

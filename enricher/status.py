@@ -29,6 +29,7 @@ def status_of(summary: StoreSummary, *, length_seconds: int) -> dict[str, Any]:
         "windows": dict(summary.windows),
         "oldest_open_window": None if oldest is None else window_id(oldest, length_seconds),
         "signatures": summary.signatures,
+        "open_breakers": sorted(summary.open_breakers),
         "answers": dict(summary.answers),
         "requests": dict(summary.requests),
         "batches": dict(summary.batches),

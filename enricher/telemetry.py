@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.registry import Collector
 
 from enricher import __version__
+from enricher.core.catalogue import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -151,6 +152,10 @@ class Metrics:
         )
         self.signatures = self._gauge("signatures", "Signatures known")
         self.signature_hits = self._counter("signature_hits_total", "Events of a shape met before")
+        self.breaker_open = self._gauge("breaker_open", "1 while nothing is paid for a source", "source")
+        self.breaker_trips = self._counter("breaker_trips_total", "Times the breaker of a source opened", "source")
+        self.coarse_lines = self._counter("breaker_coarse_lines_total", "Lines with a coarse signature", "source")
+        self.kinds_asked = self._counter("kinds_asked_total", "Kinds of event asked about, by why", "reason", REASONS)
         self.signature_misses = self._counter("signature_misses_total", "Shapes met for the first time")
 
     def _batch_mode(self) -> None:
@@ -208,7 +213,9 @@ class Telemetry:
         for source in sources:
             for metric in (m.read_events, m.read_lines, m.read_bytes, m.lost_bytes, m.rotations, m.truncations):
                 metric.labels(source)
-            for by_source in (m.files, m.degraded_files, m.unread_bytes, m.lag):
+            for counter in (m.breaker_trips, m.coarse_lines):
+                counter.labels(source)
+            for by_source in (m.files, m.degraded_files, m.unread_bytes, m.lag, m.breaker_open):
                 by_source.labels(source)
         for sink in sinks:
             for counted in (m.delivered, m.filtered, m.sink_failures):
@@ -288,6 +295,30 @@ class Telemetry:
         for origin, number in origins.items():
             m.time_origins.labels(origin).inc(number)
 
+    def breaker_known(self, *, source: str, is_open: bool) -> None:
+        """Where the breaker of a source stands at the start."""
+        self.metrics.breaker_open.labels(source).set(is_open)
+
+    def breaker_opened(self, *, source: str, skipped: int) -> None:
+        """A source makes too many lines kinds of their own: nothing is paid for it until it is calm again."""
+        self.metrics.breaker_open.labels(source).set(1)
+        self.metrics.breaker_trips.labels(source).inc()
+        self._log.error(
+            "breaker_opened",
+            source=source,
+            skipped_signatures=skipped,
+            hint="its new kinds go out coarse and as skipped_policy; see what it writes, or drop it",
+        )
+
+    def breaker_closed(self, *, source: str) -> None:
+        """A source is calm again; its new kinds are asked about."""
+        self.metrics.breaker_open.labels(source).set(0)
+        self._log.info("breaker_closed", source=source)
+
+    def lines_coarsened(self, *, source: str, lines: int) -> None:
+        """Lines of a source whose breaker is open got a coarse signature."""
+        self.metrics.coarse_lines.labels(source).inc(lines)
+
     def file_found(self, *, source: str, path: str) -> None:
         """A file is followed from now on."""
         self._log.info("file_found", source=source, path=path)
@@ -337,14 +368,19 @@ class Telemetry:
         note = self._log.warning if how == "forced" or left_out else self._log.info
         note("window_closed", window=window, pane=pane, how=how, events=events, left_out=list(left_out))
 
-    def plan_committed(self, *, signatures: int, requests: int, batches: int, estimated_usd: float) -> None:
-        """Requests and batches are in the ledger."""
+    def plan_committed(
+        self, *, signatures: int, requests: int, batches: int, estimated_usd: float, reasons: Mapping[str, int]
+    ) -> None:
+        """Requests and batches are in the ledger; `reasons` says why how many kinds are asked."""
+        for reason, number in reasons.items():
+            self.metrics.kinds_asked.labels(reason).inc(number)
         self._log.info(
             "plan_committed",
             signatures=signatures,
             requests=requests,
             batches=batches,
             estimated_usd=round(estimated_usd, 6),
+            reasons=dict(reasons),
         )
 
     # -- batch mode

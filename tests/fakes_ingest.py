@@ -34,15 +34,33 @@ class BlockStore:
         self.shape_ids = {}
         self.merges = []
         self.blocks = []
+        self.skipped = set()
+        self.kept_breakers = {}
 
     async def files(self, source):
         return [row for row in self.rows.values() if row.source == source]
 
-    async def shapes(self):
+    async def shapes(self, ids=None):
         return [
             ShapeRow(id=row_id, shape=shape, root=row_id, template=shape.template)
             for shape, row_id in self.shape_ids.items()
         ]
+
+    async def recent_shapes(self, limit, *, without):
+        rows = [row for row in await self.shapes() if row.shape.format not in without]
+        return rows[-limit:]
+
+    async def find_shapes(self, shapes):
+        return [self.shape_ids.get(shape) for shape in shapes]
+
+    async def skip_shapes(self, ids):
+        self.skipped |= set(ids)
+
+    async def breakers(self):
+        return self.kept_breakers
+
+    async def save_breaker(self, source, breaker):
+        self.kept_breakers[source] = breaker
 
     async def intern_shapes(self, shapes, now):
         return [self.shape_ids.setdefault(shape, len(self.shape_ids) + 1) for shape in shapes]

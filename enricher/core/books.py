@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -91,3 +91,5 @@ class StoreSummary:
     store_bytes: int
     spool_bytes: int
     pending_by_sink: Mapping[str, int]
+    open_breakers: Mapping[str, float] = field(default_factory=dict)
+    """By source: when its breaker opened."""

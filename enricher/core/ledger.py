@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 
 class BatchState(StrEnum):
@@ -49,6 +50,8 @@ class Kind:
     """It came out of a packed request that failed, and is asked alone now."""
     tries: int = 0
     """How often it was asked in vain already."""
+    reason: str = "new"
+    """Why it is to be asked: one of `core.catalogue.REASONS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +141,8 @@ class StoredAnswer:
     """JSON of `core.answer.Answer`; empty unless the status is ok."""
     batch_id: str
     answered_at: float
+    origin: Literal["asked", "imported"] = "asked"
+    """Whether it was asked for here, or came with a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,10 @@ RESPONSES: Final = "/v1/responses"
 CHAT: Final = "/v1/chat/completions"
 ENDPOINTS: Final = (RESPONSES, CHAT)
 
+OnChange = Literal["keep", "reask"]
+"""What becomes of answers of an older version of the task: they serve until a refresh, or their kinds are asked anew
+when they are seen again. The version, `Task.hash`, is part of the key of an answer either way."""
+
 _MAX_SIGNATURES: Final = 50
 # Written by `request_body` itself: a task that sets them would send something else than it says.
 _OWN_PARAMETERS: Final = frozenset(

@@ -10,20 +10,32 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import numpy as np
 
 from enricher.core.block import Block, BlockCounts
+from enricher.core.breaker import COARSE_FORMAT, Breaker, Gate
 from enricher.core.keying import EVENT_FORMAT, Keyed, Keying, KeyingRule, Reading, key_lines, sum_counts, sum_origins
 from enricher.core.merge import Merger
 from enricher.core.signature import ShapeIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from enricher.core.merge import Merge
     from enricher.core.skeleton import Shape
-    from enricher.ports import Chunk, Clock, Source, Store
+    from enricher.ports import Chunk, Clock, ShapeRow, Source, Store
     from enricher.telemetry import Telemetry
+
+
+_T = TypeVar("_T")
+
+UNMERGED_FORMATS: Final = (EVENT_FORMAT, COARSE_FORMAT)
+MERGER_SHAPES: Final = 30_000
+"""Shapes that merges are looked for among: 70 MB. Beyond, all but `KEPT_SHAPES` are forgotten, not their merges."""
+KEPT_SHAPES: Final = 10_000
+"""Shapes that a start takes up: it lasts 3 s at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +51,7 @@ class _Feed:
     source: Source
     keying: Keying
     index: ShapeIndex
+    gate: Gate
 
 
 class Ingest:
@@ -48,25 +61,32 @@ class Ingest:
         self._store = store
         self._clock = clock
         self._telemetry = telemetry
-        self._feeds = [_Feed(source=one.source, keying=Keying(one.rule), index=ShapeIndex()) for one in sources]
+        self._feeds = [
+            _Feed(source=one.source, keying=Keying(one.rule), index=ShapeIndex(), gate=Gate(Breaker()))
+            for one in sources
+        ]
         self._shapes = _Shapes()
 
     async def start(self) -> None:
         """Take up the registry, the shapes and their merges where the last process left them.
 
         Raises StoreError. A process that died between numbering shapes and committing their block has left merges out:
-        replaying all shapes finds them again.
+        replaying the shapes finds them again. Of more than `KEPT_SHAPES` only so many are taken up; the rest is found
+        in the store when it is met again.
         """
-        rows = await self._store.shapes()
-        merges: list[Merge] = []
-        for row in rows:
-            merges += self._shapes.add(row.id, row.shape)
+        await self._replay()
+        breakers = await self._store.breakers()
+        for feed in self._feeds:
+            feed.gate = Gate(breakers.get(feed.source.id, Breaker()))
+            self._telemetry.breaker_known(source=feed.source.id, is_open=feed.gate.breaker.is_open)
+            await feed.source.start(await self._store.files(feed.source.id))
+
+    async def _replay(self) -> None:
+        rows = await self._store.recent_shapes(KEPT_SHAPES, without=UNMERGED_FORMATS)
+        self._shapes = _Shapes()
+        merges = await asyncio.to_thread(self._shapes.replay, rows)
         if merges:
             await self._store.commit_merges(merges, self._clock.now())
-        known = [(row.id, row.shape) for row in rows if row.shape.format != EVENT_FORMAT]
-        for feed in self._feeds:
-            feed.index.load(known)
-            await feed.source.start(await self._store.files(feed.source.id))
 
     async def step(self, *, flush: bool = False) -> int:
         """Scan, read and commit once per source; returns how many events were made durable. Raises StoreError.
@@ -87,6 +107,7 @@ class Ingest:
 
     async def _commit(self, feed: _Feed, chunks: Sequence[Chunk], now: float) -> int:
         naming = _Naming(self._store, self._shapes, now)
+        was_open = feed.gate.breaker.is_open
         keyed = await asyncio.to_thread(_key_all, feed, chunks, naming)
         files = [
             feed.source.accept(
@@ -115,7 +136,28 @@ class Ingest:
             late_events=receipt.late_events,
             new_shapes=naming.new_shapes,
         )
+        await self._tell_breaker(feed, block, was_open=was_open)
+        if self._shapes.count > MERGER_SHAPES:
+            await self._replay()
         return counts.events
+
+    async def _tell_breaker(self, feed: _Feed, block: Block, *, was_open: bool) -> None:
+        """What became of the source's breaker: its kinds skipped, its state kept, its coarse lines counted."""
+        gate, source = feed.gate, feed.source.id
+        if gate.coarse_ids:
+            coarse = np.array(sorted(gate.coarse_ids), dtype=np.uint32)
+            lines = sum(int(np.count_nonzero(np.isin(segment.shapes, coarse))) for segment in block.segments)
+            self._telemetry.lines_coarsened(source=source, lines=lines)
+        if gate.skipped:
+            skipped, gate.skipped = gate.skipped, []
+            await self._store.skip_shapes(skipped)
+            self._telemetry.breaker_opened(source=source, skipped=len(skipped))
+        if gate.breaker.is_open != was_open:
+            await self._store.save_breaker(source, gate.breaker)
+        if was_open and not gate.breaker.is_open:
+            gate.coarse_ids.clear()
+            feed.index.forget()  # it knows lines by their coarse shapes
+            self._telemetry.breaker_closed(source=source)
 
 
 class _Shapes:
@@ -124,11 +166,20 @@ class _Shapes:
     def __init__(self) -> None:
         self._merger = Merger()
         self.newest = 0
+        self.count = 0
 
     def add(self, row_id: int, shape: Shape) -> list[Merge]:
-        """Take in a shape; a single event's is never merged."""
+        """Take in a shape; a single event's and a coarse one are never merged."""
+        if shape.format in UNMERGED_FORMATS:
+            self.newest = max(self.newest, row_id)
+            return []
+        self.count += row_id > self.newest
         self.newest = max(self.newest, row_id)
-        return [] if shape.format == EVENT_FORMAT else self._merger.add(row_id, shape)
+        return self._merger.add(row_id, shape)
+
+    def replay(self, rows: Sequence[ShapeRow]) -> list[Merge]:
+        """Take in stored shapes, in row-id order."""
+        return [merge for row in rows for merge in self.add(row.id, row.shape)]
 
 
 class _Naming:
@@ -139,20 +190,28 @@ class _Naming:
         self.new_shapes = 0
         self._store = store
         self._shapes = shapes
-        self._now = now
+        self.now = now
         self._loop = asyncio.get_running_loop()
 
     def intern(self, shapes: list[Shape]) -> list[int]:
         """Row ids of shapes; blocks the thread. Raises StoreError."""
-        row_ids = asyncio.run_coroutine_threadsafe(self._number(shapes), self._loop).result()
+        row_ids = self._await(self._store.intern_shapes(shapes, self.now))
         newest = self._shapes.newest
         for row_id, shape in sorted(zip(row_ids, shapes, strict=True), key=lambda pair: pair[0]):
             self.merges += self._shapes.add(row_id, shape)
         self.new_shapes += sum(row_id > newest for row_id in row_ids)
         return row_ids
 
-    async def _number(self, shapes: list[Shape]) -> list[int]:
-        return await self._store.intern_shapes(shapes, self._now)
+    def find(self, shapes: list[Shape]) -> list[int | None]:
+        """Row ids of shapes that are stored; blocks the thread. Raises StoreError."""
+        return self._await(self._store.find_shapes(shapes))
+
+    def through(self, gate: Gate) -> Callable[[list[Shape]], list[int]]:
+        """Number shapes as the breaker of their source allows."""
+        return lambda shapes: gate.number(shapes, find=self.find, intern=self.intern, now=self.now)
+
+    def _await(self, call: Coroutine[object, object, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
 
 def _key_all(feed: _Feed, chunks: Sequence[Chunk], naming: _Naming) -> list[Keyed]:
@@ -173,4 +232,9 @@ def _key(feed: _Feed, chunk: Chunk, naming: _Naming) -> Keyed:
         fallback=chunk.fallback,
         read_at=chunk.read_at,
     )
-    return key_lines(reading, feed.keying, feed.index, naming.intern)
+    if feed.keying.rule.ask_events:
+        return key_lines(reading, feed.keying, feed.index, naming.intern)
+    feed.gate.begin(chunk.data.count(b"\n"))
+    keyed = key_lines(reading, feed.keying, feed.index, naming.through(feed.gate))
+    feed.gate.finish(naming.now)
+    return keyed

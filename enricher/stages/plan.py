@@ -4,19 +4,25 @@ Finds open panes whose time has come, signatures of closed panes that have no an
 requests to be sent again; commits the closed panes with the requests and batches they need, in one transaction. Dear
 things are decided here and nothing is sent: `enricher plan` shows the same without committing.
 
-Never here: calling the provider, looking at a line (examples come from the store, for a provider on this host only).
+A kind whose answer serves and is only to be renewed goes in batches apart from those of kinds that have none, and in
+smaller ones: where there is no money for all, the new come first.
+
+Never here: calling the provider, looking at a line (the store gives examples, `core.examples` chooses, and where they
+are put into a request their values get pseudonyms, unless the configuration says raw).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from enricher.core import batch as batch_lines
-from enricher.core import pricing, window
+from enricher.core import examples, pricing, window
 from enricher.core.answer import Question
+from enricher.core.catalogue import Reuse
 from enricher.core.ledger import BatchState, LedgerBatch, LedgerRequest, RequestState
 
 if TYPE_CHECKING:
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
     from enricher.ports import Clock, SourceProgress, Store
     from enricher.telemetry import Telemetry
 
-_EXAMPLES_PER_KIND = 3
+_RENEWALS_PER_BATCH = 500
 _UNSENT = (BatchState.PLANNED, BatchState.UPLOADING, BatchState.CREATING)
 _NOT_DONE = (*_UNSENT, BatchState.OPEN, BatchState.CANCELLING)
 
@@ -47,8 +53,8 @@ class PlanSettings:
     reasoning_effort: str
     prices: Prices | None
     """None: nothing is charged (a provider on this host) or nothing is known."""
-    on_this_host: bool
-    """Whether the provider is on loopback: it may see lines, others see masked templates only."""
+    privacy: Literal["templates", "redacted", "raw"]
+    """What is sent of a line: nothing, its text with pseudonyms for values, or all of it."""
     signatures_per_request: int
     max_requests: int
     max_bytes: int
@@ -56,6 +62,8 @@ class PlanSettings:
     limit_kinds: int | None = None
     """Ask at most so many kinds in all (the demo); None: all."""
     gravest_first: bool = False
+    reuse: Reuse = field(default_factory=Reuse)
+    """When an answer that is there is asked for again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +110,7 @@ class Plan:
         closing = self._due(await self._store.open_panes(), progress, now)
         closed = {(pane.start, pane.number): how for pane, how in closing}
         panes = sorted({*closed, *await self._waiting(now)})
-        kinds = await self._store.kinds(panes, self._settings.task.hash, self._settings.model, now) if panes else []
+        kinds = await self._unanswered(panes, now) if panes else []
         again = [request for request in await self._store.requests_again() if self._is_current(request)]
         kinds = self._limited(kinds)
         if not closed and not kinds and not again:
@@ -120,6 +128,10 @@ class Plan:
         self.asked_kinds += len(kinds)
         self._tell(closing, progress, drafted)
         return True
+
+    async def _unanswered(self, panes: Sequence[tuple[int, int]], now: float) -> list[Kind]:
+        settings = self._settings
+        return await self._store.kinds(panes, settings.task.hash, settings.model, now, reuse=settings.reuse)
 
     async def _waiting(self, now: float) -> list[tuple[int, int]]:
         """Closed panes that are asked about under the task and model of today.
@@ -224,6 +236,7 @@ class Plan:
                 requests=len(drafted.requests),
                 batches=len(drafted.files),
                 estimated_usd=drafted.estimated_usd,
+                reasons=Counter(kind.reason for kind in drafted.kinds),
             )
 
 
@@ -236,14 +249,15 @@ async def draft(
 ) -> Draft:
     """Pack kinds into requests, price them, and cut them, with those to be sent again, into batch files."""
     samples: Mapping[str, list[bytes]] = {}
-    if settings.on_this_host and kinds:
-        samples = await store.samples({kind.signature: kind.shapes for kind in kinds}, panes, _EXAMPLES_PER_KIND)
-    fresh: list[LedgerRequest] = []
-    # A kind that sank a packed request is asked alone; the others share requests.
-    for alone, group in groupby(sorted(kinds, key=lambda kind: kind.alone), key=lambda kind: kind.alone):
+    if settings.privacy != "templates" and kinds:
+        samples = await store.samples({kind.signature: kind.shapes for kind in kinds}, panes, examples.CANDIDATES)
+    is_raw = settings.privacy == "raw"
+    fresh: dict[bool, list[LedgerRequest]] = {False: [], True: []}
+    # A kind that sank a packed request is asked alone; the others share requests, but not with those to be renewed.
+    for (renewed, alone), group in groupby(sorted(kinds, key=_packed_with), key=_packed_with):
         together = list(group)
         packed = batch_lines.pack(
-            [_question(kind, samples.get(kind.signature, [])) for kind in together],
+            [_question(kind, samples.get(kind.signature, []), is_raw=is_raw) for kind in together],
             settings.task,
             model=settings.model,
             endpoint=settings.endpoint,
@@ -251,17 +265,31 @@ async def draft(
             max_signatures=1 if alone else settings.signatures_per_request,
         )
         by_signature = {kind.signature: kind for kind in together}
-        fresh += [_ledger_request(settings, request, by_signature) for request in packed]
-    resent = [_resent(request) for request in again]
-    requests = (*resent, *fresh)
+        fresh[renewed] += [_ledger_request(settings, request, by_signature) for request in packed]
+    first = [*(_resent(request) for request in again), *fresh[False]]
+    files = [
+        *_cut(settings, first, settings.max_requests),
+        *_cut(settings, fresh[True], min(settings.max_requests, _RENEWALS_PER_BATCH)),
+    ]
+    return Draft(kinds=tuple(kinds), requests=(*first, *fresh[True]), files=tuple(files))
+
+
+def _packed_with(kind: Kind) -> tuple[bool, bool]:
+    """Kinds of one value share requests: (an answer of it serves meanwhile, it is asked alone)."""
+    return kind.reason not in ("new", "model_changed"), kind.alone
+
+
+def _cut(
+    settings: PlanSettings, requests: Sequence[LedgerRequest], max_requests: int
+) -> list[tuple[LedgerRequest, ...]]:
     files = batch_lines.cut(
         requests,
         endpoint=settings.endpoint,
-        max_requests=settings.max_requests,
+        max_requests=max_requests,
         max_bytes=settings.max_bytes,
         max_tokens=settings.max_tokens,
     )
-    return Draft(kinds=tuple(kinds), requests=requests, files=tuple(tuple(file) for file in files))
+    return [tuple(file) for file in files]
 
 
 def gravity(kind: Kind) -> int:
@@ -283,13 +311,14 @@ _GRAVE_WORDS = (
 )  # fmt: skip
 
 
-def _question(kind: Kind, lines: Sequence[bytes]) -> Question:
+def _question(kind: Kind, lines: Sequence[bytes], *, is_raw: bool) -> Question:
     return Question(
         signature=kind.signature,
         template=kind.template,
         level=kind.level,
         program=kind.program,
-        examples=tuple(line.decode("utf-8", "backslashreplace") for line in lines),
+        examples=tuple(line.decode("utf-8", "backslashreplace") for line in examples.choose(kind.template, lines)),
+        is_raw=is_raw,
     )
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from enricher.core import digest
 from enricher.core.manifest import build_manifest, imbalance
 from enricher.core.record import Page, Renderer, Times
 from enricher.core.skeleton import logged_level
@@ -40,6 +41,9 @@ Key = tuple[int, int]
 EVENTS_PER_PART: Final = 250_000
 CHUNK_EVENTS: Final = 2_048
 """Events rendered at once: about 5 MB of output, so that memory does not depend on how short lines are."""
+
+LEVELS_KEPT: Final = 50_000
+"""Shapes whose level is remembered."""
 
 WAITING: Final = frozenset({"pending", "expired"})
 """Statuses of events that may still be answered: an expired batch's requests are sent again."""
@@ -64,6 +68,11 @@ class WriteSettings:
     """Caution to go out with the answers of a task, by its hash."""
     compress: Mapping[str, str]
     """How a sink packs its parts, by sink id: its manifest names the files."""
+    task: str
+    """Hash of the task whose answers a digest shows."""
+    model: str
+    digest: bool
+    """Whether windows get a digest."""
     events_per_part: int = EVENTS_PER_PART
 
 
@@ -113,7 +122,7 @@ class Write:
         self._panes: dict[Key, _PaneState] = {}
         self._sink_states = {sink.id: _SinkState() for sink in sinks}
         self._levels: dict[int, tuple[str, int]] = {}
-        self._levels_through = 0
+        self._levels_known: set[int] = set()
 
     def release_pending(self) -> None:
         """Wait for no answers any more: what has none is written as pending now (a demo asks only some kinds)."""
@@ -295,12 +304,15 @@ class Write:
         )
 
     async def _learn_levels(self, outcomes: Sequence[Outcome]) -> None:
-        if max(outcome.shape for outcome in outcomes) <= self._levels_through:
+        wanted = {outcome.shape for outcome in outcomes} - self._levels_known
+        if not wanted:
             return
-        rows = await self._store.shapes()
-        found = ((row.id, logged_level(row.shape)) for row in rows)
-        self._levels = {shape: level for shape, level in found if level is not None}
-        self._levels_through = rows[-1].id
+        if len(self._levels_known) + len(wanted) > LEVELS_KEPT:
+            self._levels, self._levels_known = {}, set()
+            wanted = {outcome.shape for outcome in outcomes}
+        found = ((row.id, logged_level(row.shape)) for row in await self._store.shapes(wanted))
+        self._levels |= {shape: level for shape, level in found if level is not None}
+        self._levels_known |= wanted
 
     async def _tell(self, sink: Sink, start: int) -> None:
         """Write the window's manifest as the sink sees it now."""
@@ -313,6 +325,15 @@ class Write:
         compress = self._settings.compress.get(sink.id, "none")
         await sink.manifest(window, build_manifest(report, deliveries, window=window, final=final, compress=compress))
         self._telemetry.manifest_written(window=window, final=final)
+        if final and self._settings.digest:
+            await self._sum_up(sink, start, window)
+
+    async def _sum_up(self, sink: Sink, start: int, window: str) -> None:
+        """Write the window's digest."""
+        task, model = self._settings.task, self._settings.model
+        kinds = await self._store.window_kinds(start, windows=digest.HISTORY_WINDOWS, task=task, model=model)
+        found = digest.compare(window, kinds)
+        await sink.digest(window, digest.to_json(found), digest.to_markdown(found))
 
     def _is_settled(self, sink: Sink, key: Key) -> bool:
         pane = self._panes.get(key)

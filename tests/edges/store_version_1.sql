@@ -13,6 +13,7 @@ CREATE TABLE books (
     written_events INTEGER NOT NULL DEFAULT 0,
     dead_events INTEGER NOT NULL DEFAULT 0,
     spool_bytes INTEGER NOT NULL DEFAULT 0,
+    signatures INTEGER NOT NULL DEFAULT 0,
     input_tokens INTEGER NOT NULL DEFAULT 0,
     cached_tokens INTEGER NOT NULL DEFAULT 0,
     output_tokens INTEGER NOT NULL DEFAULT 0,
@@ -44,7 +45,8 @@ CREATE TABLE files (
 ) STRICT;
 CREATE INDEX files_by_identity ON files (source, identity);
 
--- root and template are those of the signature that the shape resolves to now; events are those ever read.
+-- root and template are those of the signature that the shape resolves to now; events are those ever read. A kind that
+-- is skipped came from a source whose breaker was open: nothing is paid for it.
 CREATE TABLE shapes (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     key TEXT NOT NULL UNIQUE,
@@ -55,19 +57,47 @@ CREATE TABLE shapes (
     root INTEGER NOT NULL,
     template TEXT NOT NULL,
     created_at REAL NOT NULL,
-    events INTEGER NOT NULL DEFAULT 0
+    last_seen_at REAL,
+    events INTEGER NOT NULL DEFAULT 0,
+    skipped INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX shapes_by_root ON shapes (root);
 
--- Append-only: replaying the rows in order over the shapes gives their roots and templates.
+CREATE TABLE shape_sources (
+    shape INTEGER NOT NULL REFERENCES shapes (id),
+    source TEXT NOT NULL,
+    PRIMARY KEY (shape, source)
+) STRICT, WITHOUT ROWID;
+
+-- Append-only: replaying the rows in order, each joining the classes of the shapes in `joined`, gives roots and templates.
+-- `members` and `template` are the merge as it was found. One with a reason in `refused` was not made, since answers of
+-- its members disagree: it joined nothing.
 CREATE TABLE aliases (
     revision INTEGER PRIMARY KEY AUTOINCREMENT,
     members TEXT NOT NULL,
     template TEXT NOT NULL,
+    joined TEXT NOT NULL,
     root INTEGER NOT NULL REFERENCES shapes (id),
     merged_at REAL NOT NULL,
+    refused TEXT NOT NULL DEFAULT '',
     UNIQUE (members, template)
 ) STRICT;
+
+-- Shapes that took part in a merge that was refused; `newcomers` were kept out since, `rest` is where those behind the
+-- limit meet.
+CREATE TABLE pins (
+    shape INTEGER PRIMARY KEY REFERENCES shapes (id),
+    newcomers INTEGER NOT NULL DEFAULT 0,
+    rest INTEGER REFERENCES shapes (id)
+) STRICT;
+
+-- A row for each source whose breaker was ever open.
+CREATE TABLE breakers (
+    source TEXT PRIMARY KEY,
+    is_open INTEGER NOT NULL,
+    changed_at REAL NOT NULL,
+    trips INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- Ids are never used twice (AUTOINCREMENT): decoded segments are remembered by them.
 CREATE TABLE segments (
@@ -221,7 +251,8 @@ CREATE TABLE batch_windows (
     PRIMARY KEY (window, batch)
 ) STRICT, WITHOUT ROWID;
 
--- A newer answer is a new row and the old one stays, since rounds that were fixed with it are written with it.
+-- A newer answer is a new row and the old one stays, since rounds that were fixed with it are written with it. Its age
+-- counts from confirmed_at: when it came, or when it was last asked for again, even in vain.
 CREATE TABLE answers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     signature TEXT NOT NULL,
@@ -232,6 +263,9 @@ CREATE TABLE answers (
     body TEXT NOT NULL,
     batch_id TEXT NOT NULL,
     answered_at REAL NOT NULL,
+    origin TEXT NOT NULL DEFAULT 'asked' CHECK (origin IN ('asked', 'imported')),
+    confirmed_at REAL NOT NULL,
+    refresh INTEGER NOT NULL DEFAULT 0,
     is_current INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 CREATE UNIQUE INDEX answers_by_key ON answers (signature, task, model) WHERE is_current;
@@ -294,7 +328,7 @@ CREATE TABLE window_dead (
     PRIMARY KEY (start, reason)
 ) STRICT, WITHOUT ROWID;
 
--- signatures: uint32 row ids of the shapes that the window's events were signed with, of panes that are done.
+-- signatures: uint64 pairs (row id of the shape that events were signed with, events), of panes that are done.
 CREATE TABLE window_signatures (
     start INTEGER PRIMARY KEY,
     signatures BLOB NOT NULL

@@ -437,7 +437,10 @@ async def test_a_signature_with_any_answer_is_not_asked_again(store, status):
     assert [shape.id] == [kind.signature for kind in await store.kinds([(W0, 0)], TASK, MODEL, NOW)]
     await answer(store, shape.id, status=status)
     assert [] == await store.kinds([(W0, 0)], TASK, MODEL, NOW)
-    assert [shape.id] == [kind.signature for kind in await store.kinds([(W0, 0)], "another task", MODEL, NOW)]
+    # Another model is always asked, another version of the task where the old one has nothing that is of use.
+    asked = [await store.kinds([(W0, 0)], *key, NOW) for key in ((TASK, "another"), ("another", MODEL))]
+    expected = [["model_changed"], []] if status == "ok" else [["new"], ["new"]]
+    assert expected == [[kind.reason for kind in kinds] for kinds in asked]
 
 
 async def test_a_signature_in_a_live_or_again_request_is_not_asked_again(store):
@@ -723,14 +726,21 @@ async def test_undecided_tells_cached_from_answered_and_failures_from_pending(st
     assert ["before", "after", "refused", "waiting"] == [one.template for one in outcomes]
 
 
-async def test_answers_of_another_task_do_not_count_for_a_pane(store):
+async def test_good_answers_of_another_task_serve_and_its_failures_and_other_models_answers_do_not(store):
     shapes = [a_shape("a")]
     await store.intern_shapes(shapes, NOW)
     await spool(store, [1])
     await plan(store, closed=[(W0, 0)])
-    batch = await plan(store, a_request("other"))
-    await store.collect(batch, [a_result(a_request("other"), an_answer(shapes[0].id, task="another"))], NOW)
-    assert ["pending"] == [outcome.status for outcome in await store.undecided((W0, 0))]
+    seen = []
+    for number, changes in enumerate(
+        ({"model": "another"}, {"task": "another", "status": "refused"}, {"task": "another"}, {})
+    ):
+        request = a_request(f"other-{number}")
+        batch = await plan(store, request, name=f"b{number}")
+        await store.collect(batch, [a_result(request, an_answer(shapes[0].id, **changes))], NOW)
+        (outcome,) = await store.undecided((W0, 0))
+        seen.append((outcome.status, outcome.answer.task if outcome.answer else None))
+    assert [("pending", None), ("pending", None), ("ok", "another"), ("ok", TASK)] == seen
 
 
 async def test_rounds_are_cut_into_parts_numbered_over_the_panes_of_a_window(store):
@@ -883,6 +893,31 @@ async def test_a_window_report_outlives_the_spool(store):
     assert ({"ok": 3, "pending": 1}, {}) == (after.statuses, after.dead_letters)
 
 
+async def test_kinds_of_a_window_and_of_those_before_outlive_the_spool(store):
+    shapes = [a_shape("a"), a_shape("b")]
+    await store.intern_shapes(shapes, NOW)
+    file = await spool(store, [1, 1, 2], windows=(W0,))
+    file = await spool(store, [1], file=file, windows=(W1,))
+    await spool(store, [1, CONTINUES, 1, 1], file=file, windows=(W0,))
+    request = a_request(shapes[0].id)
+    batch = await plan(store, request, closed=[(W0, 0)])
+    await store.collect(replace(batch, batch_id="b"), [a_result(request, an_answer(shapes[0].id))], NOW + 100)
+    await write_all(store, (W0, 0))
+    before = await store.window_kinds(W1, windows=24, task=TASK, model=MODEL)
+    await store.finish_pane((W0, 0), NOW)
+    found = await store.window_kinds(W1, windows=24, task=TASK, model=MODEL)
+    assert before == found
+    assert [(shapes[0].id, 1)] == [(kind.signature, kind.events) for kind in found.counts]
+    assert ({shapes[0].id: 5, shapes[1].id: 1},) == found.history
+    assert [shapes[1].id] == list(found.gone)
+    assert () == (await store.window_kinds(W1, windows=0, task=TASK, model=MODEL)).history
+    first = await store.window_kinds(W0, windows=24, task=TASK, model=MODEL)
+    assert ({shapes[0].id: 5, shapes[1].id: 1}, ()) == (
+        {kind.signature: kind.events for kind in first.counts},
+        first.history,
+    )
+
+
 async def test_a_file_range_ends_with_the_file_where_the_last_newline_was_added(store):
     await store.intern_shapes([a_shape("a")], NOW)
     file = a_file()
@@ -977,7 +1012,7 @@ async def test_kinds_seen_are_counted_over_all_windows_and_stay_when_their_spool
         oldest.first_seen_at,
         oldest.answer.status,
     )
-    assert [None, None] == [kind.answer for kind in await store.kinds_seen("another task", MODEL)]
+    assert [None, None] == [kind.answer for kind in await store.kinds_seen(TASK, "another model")]
 
 
 # ---------------------------------------------------------------- cancelling

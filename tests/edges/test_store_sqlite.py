@@ -166,7 +166,7 @@ async def test_a_store_of_version_1_is_read_by_this_version(tmp_path):
     db.execute("PRAGMA application_id = 1701737059")
     db.executescript(VERSION_1.read_text())
     db.execute("PRAGMA user_version = 1")
-    db.execute("INSERT INTO shapes VALUES (7, 'k', 'text', 'INFO', 'shop', 'a', 7, 'a', 0.0, 3)")
+    db.execute("INSERT INTO shapes VALUES (7, 'k', 'text', 'INFO', 'shop', 'a', 7, 'a', 0.0, NULL, 3, 0)")
     old_schema = db.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
     db.close()
     store = await SqliteStore.open(tmp_path)

@@ -17,7 +17,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from enricher.core.block import SpooledSegment
-from enricher.edges.store_sqlite import codec, dead_letters, delivery, ledger, plan, report, shapes, spool
+from enricher.core.catalogue import Reuse
+from enricher.edges.store_sqlite import (
+    catalogue,
+    codec,
+    dead_letters,
+    delivery,
+    history,
+    ledger,
+    merges,
+    plan,
+    report,
+    shapes,
+    spool,
+)
 from enricher.edges.store_sqlite.connection import DATABASE_NAME, Connection
 
 if TYPE_CHECKING:
@@ -26,6 +39,9 @@ if TYPE_CHECKING:
 
     from enricher.core.block import Block, FileState, Pane, Segment
     from enricher.core.books import Delivery, StoreSummary, WindowReport
+    from enricher.core.breaker import Breaker
+    from enricher.core.catalogue import Detail, Entry, ExportedAnswer, Imported, Listing, Selection
+    from enricher.core.digest import WindowKinds
     from enricher.core.ledger import (
         BatchState,
         Kind,
@@ -45,6 +61,8 @@ __all__ = ["SqliteStore"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_KEPT: Final = Reuse()
 
 _REMEMBERED_BYTES: Final = 16 * 1024 * 1024
 """Decoded segments that are kept: panes are written one after the other, and a slow file's segment is in many."""
@@ -82,17 +100,37 @@ class SqliteStore:
         """Registry rows of a source."""
         return await self._db.read(spool.files, source)
 
-    async def shapes(self) -> list[ShapeRow]:
-        """Every shape, in row-id order."""
-        return await self._db.read(shapes.shapes)
+    async def shapes(self, ids: Collection[int] | None = None) -> list[ShapeRow]:
+        """These shapes, or every one, in row-id order."""
+        return await self._db.read(shapes.shapes, ids)
+
+    async def recent_shapes(self, limit: int, *, without: Collection[str]) -> list[ShapeRow]:
+        """At most `limit` shapes, in row-id order: those that merges to come will most likely be with."""
+        return await self._db.read(shapes.recent_shapes, limit, without)
+
+    async def find_shapes(self, shapes_seen: Sequence[Shape]) -> list[int | None]:
+        """Row ids of the shapes, None for those that are new."""
+        return await self._db.read(shapes.find_shapes, shapes_seen)
 
     async def intern_shapes(self, shapes_seen: Sequence[Shape], now: float) -> list[int]:
         """Row ids of the shapes, made where they are new, in the order given."""
         return await self._db.write(shapes.intern_shapes, shapes_seen, now)
 
-    async def commit_merges(self, merges: Sequence[Merge], now: float) -> None:
+    async def commit_merges(self, merges_found: Sequence[Merge], now: float) -> None:
         """Append merges to the alias table; repeats change nothing."""
-        await self._db.write(shapes.commit_merges, merges, now)
+        await self._db.write(merges.commit_merges, merges_found, now)
+
+    async def skip_shapes(self, ids: Collection[int]) -> None:
+        """Nothing is paid for these kinds, unless they are met elsewhere or refreshed by name."""
+        await self._db.write(shapes.skip_shapes, ids)
+
+    async def breakers(self) -> dict[str, Breaker]:
+        """Where the breakers stand, of the sources that ever had one open."""
+        return await self._db.read(shapes.breakers)
+
+    async def save_breaker(self, source: str, breaker: Breaker) -> None:
+        """A breaker has opened or closed."""
+        await self._db.write(shapes.save_breaker, source, breaker)
 
     async def commit_block(self, block: Block, now: float) -> BlockReceipt:
         """Positions, lines, merges and books of a block, all or nothing."""
@@ -110,10 +148,18 @@ class SqliteStore:
         panes: Sequence[tuple[int, int]],
         task: str,
         model: str,
-        now: float,  # noqa: ARG002 (the port's: answers of this store do not age)
+        now: float,
+        *,
+        reuse: Reuse = _KEPT,
     ) -> list[Kind]:
         """Signatures of the panes to ask about; for no panes, of all that are closed and not done."""
-        return await self._db.read(plan.kinds, panes, task, model)
+        return await self._db.read(plan.kinds, panes, task, model, now, reuse)
+
+    async def reasons(
+        self, signatures: Sequence[str], task: str, model: str, now: float, *, reuse: Reuse
+    ) -> dict[str, str]:
+        """Why each of the signatures would be asked if it were seen now; those that would not be are left out."""
+        return await self._db.read(plan.reasons, signatures, task, model, now, reuse)
 
     async def samples(
         self, kind_shapes: Mapping[str, Sequence[int]], panes: Sequence[tuple[int, int]], per_kind: int
@@ -253,6 +299,10 @@ class SqliteStore:
         """The books of a window, for its manifest."""
         return await self._db.read(report.window_report, start)
 
+    async def window_kinds(self, start: int, *, windows: int, task: str, model: str) -> WindowKinds:
+        """The kinds of a window with their answers under (task, model), and the counts of `windows` windows before."""
+        return await self._db.read(history.window_kinds, start, windows=windows, task=task, model=model)
+
     # -- for the operator
 
     async def kinds_seen(self, task: str, model: str) -> list[KindSeen]:
@@ -262,6 +312,44 @@ class SqliteStore:
     async def summary(self, now: float) -> StoreSummary:  # noqa: ARG002 (the port's: these are counts, not rates)
         """Counts for status and metrics."""
         return await self._db.read(report.summary, self._sinks, self._db.file_bytes)
+
+    # -- the catalogue
+
+    async def entries(self, listing: Listing, task: str, model: str) -> list[Entry]:
+        """Signatures, in the order asked for."""
+        return await self._db.read(catalogue.entries, listing, task, model)
+
+    async def resolve(self, prefix: str, limit: int) -> list[str]:
+        """Ids that begin so."""
+        return await self._db.read(catalogue.resolve, prefix, limit)
+
+    async def neighbours(self, wanted: str) -> list[str]:
+        """Ids that sort just before and just behind it."""
+        return await self._db.read(catalogue.neighbours, wanted)
+
+    async def detail(self, signature: str, task: str, model: str) -> Detail | None:
+        """All about the signature that this id belongs to; None where nothing is known under it."""
+        return await self._db.read(catalogue.detail, signature, task, model)
+
+    async def answered_page(self, after: str, limit: int, task: str, model: str) -> list[Entry]:
+        """Signatures with a good answer, by id, behind `after`."""
+        return await self._db.read(catalogue.answered_page, after, limit, task, model)
+
+    async def count_answered(self) -> int:
+        """How many signatures have a good answer."""
+        return await self._db.read(catalogue.count_answered)
+
+    async def import_answers(self, given: Sequence[ExportedAnswer], *, keep: bool, now: float) -> Imported:
+        """Take answers in: of two under the same key the newer, or the one that is there where `keep`."""
+        return await self._db.write(catalogue.import_answers, given, keep=keep, now=now)
+
+    async def forget(self, selection: Selection) -> int:
+        """Answers that are not used any more; returns of how many signatures."""
+        return await self._db.write(catalogue.forget, selection)
+
+    async def refresh(self, selection: Selection) -> int:
+        """Have kinds asked again when they are seen next; returns how many."""
+        return await self._db.write(catalogue.refresh, selection)
 
     # -- inside
 

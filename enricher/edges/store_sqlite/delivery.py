@@ -8,6 +8,7 @@ freed in the same transaction.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,7 +38,7 @@ def undecided(db: sqlite3.Connection, pane: tuple[int, int]) -> list[Outcome]:
 def _outcome_now(row: sqlite3.Row, closed_at: float | None, waiting: Mapping[str, str]) -> Outcome:
     answer = None
     if row["id"] is None:
-        status = waiting.get(row["signature"], "pending")
+        status = "skipped_policy" if row["skipped"] else waiting.get(row["signature"], "pending")
     elif row["answer_status"] == "ok":
         answer = rows.answer_from(row)
         status = "cached" if closed_at is not None and answer.answered_at <= closed_at else "ok"
@@ -171,7 +172,7 @@ def finish_pane(db: sqlite3.Connection, pane: tuple[int, int], now: float) -> No
     if row["state"] == "done":
         return
     _check_all_taken(db, pane, row)
-    _keep_signatures(db, pane[0])
+    _keep_signatures(db, pane)
     db.execute("UPDATE panes SET state = 'done', done_at = ? WHERE start = ? AND number = ?", (now, *pane))
     db.execute("UPDATE books SET written_events = written_events + ?", (row["events"],))
     db.execute("DELETE FROM pane_kinds WHERE start = ? AND pane = ?", pane)
@@ -191,16 +192,25 @@ def _check_all_taken(db: sqlite3.Connection, pane: tuple[int, int], row: sqlite3
         raise StoreError(f"pane {pane} has parts that no sink has: it cannot be finished")
 
 
-def _keep_signatures(db: sqlite3.Connection, start: int) -> None:
-    kept = np.array(sorted(window_signatures(db, start)), dtype="<u4").tobytes()
-    db.execute("INSERT OR REPLACE INTO window_signatures (start, signatures) VALUES (?, ?)", (start, kept))
+def _keep_signatures(db: sqlite3.Connection, pane: tuple[int, int]) -> None:
+    counts = _kept_signatures(db, pane[0])
+    counts.update({row["root"]: row["events"] for row in db.execute(_SIGNED, (pane[0], pane[1]))})
+    kept = np.array(sorted(counts.items()), dtype="<u8").tobytes()
+    db.execute("INSERT OR REPLACE INTO window_signatures (start, signatures) VALUES (?, ?)", (pane[0], kept))
 
 
-def window_signatures(db: sqlite3.Connection, start: int) -> set[int]:
-    """Row ids of the shapes that the window's signatures are, over its panes, done or not."""
+def window_signatures(db: sqlite3.Connection, start: int) -> Counter[int]:
+    """Events by the row ids of the shapes that the window's signatures are, over its panes, done or not."""
+    counts = _kept_signatures(db, start)
+    counts.update({row["root"]: row["events"] for row in db.execute(_SIGNED, (start, None))})
+    return counts
+
+
+def _kept_signatures(db: sqlite3.Connection, start: int) -> Counter[int]:
+    """The same over the panes that are done."""
     row = db.execute("SELECT signatures FROM window_signatures WHERE start = ?", (start,)).fetchone()
-    found = set() if row is None else set(np.frombuffer(row["signatures"], dtype="<u4").tolist())
-    return found | {one["root"] for one in db.execute(_SIGNED, (start,))}
+    pairs = [] if row is None else np.frombuffer(row["signatures"], dtype="<u8").reshape(-1, 2).tolist()
+    return Counter(dict(pairs))
 
 
 def _pane(db: sqlite3.Connection, pane: tuple[int, int]) -> sqlite3.Row:
@@ -211,9 +221,9 @@ def _pane(db: sqlite3.Connection, pane: tuple[int, int]) -> sqlite3.Row:
 
 
 _UNDECIDED = f"""
-SELECT k.shape, r.key AS signature, r.template, {rows.ANSWER_COLUMNS}
+SELECT k.shape, r.key AS signature, r.template, r.skipped, {rows.ANSWER_COLUMNS}
 FROM pane_kinds k JOIN shapes s ON s.id = k.shape JOIN shapes r ON r.id = s.root
-    LEFT JOIN answers a ON a.signature = r.key AND a.task = :task AND a.model = :model AND a.is_current
+    LEFT JOIN answers a ON a.id = {rows.SERVING_ANSWER}
 WHERE k.start = :start AND k.pane = :pane AND k.round IS NULL AND k.events > 0
 ORDER BY k.shape
 """  # noqa: S608 (a list of our own columns)
@@ -253,7 +263,8 @@ WHERE d.sink = ? AND d.start = ? ORDER BY d.number
 """
 
 _SIGNED = """
-SELECT DISTINCT coalesce(d.id, s.root) AS root FROM pane_kinds k JOIN shapes s ON s.id = k.shape
+SELECT coalesce(d.id, s.root) AS root, sum(k.events) AS events FROM pane_kinds k JOIN shapes s ON s.id = k.shape
     LEFT JOIN shapes d ON d.key = k.signature
-WHERE k.start = ? AND k.events > 0
+WHERE k.start = ?1 AND k.pane = coalesce(?2, k.pane) AND k.events > 0
+GROUP BY 1
 """

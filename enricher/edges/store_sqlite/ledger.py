@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from enricher.core.ledger import BatchState, Money, RequestState
 from enricher.edges.store_sqlite import rows
-from enricher.edges.store_sqlite.shapes import make_root
+from enricher.edges.store_sqlite.merges import make_root
 from enricher.errors import StoreError
 
 if TYPE_CHECKING:
@@ -101,6 +101,10 @@ def _totals(batch: LedgerBatch, results: Sequence[RequestResult]) -> dict[str, f
 
 
 def _save_answer(db: sqlite3.Connection, answer: StoredAnswer, now: float) -> None:
+    # Asked again, in vain or not: an answer that still serves is not asked for once more before its time.
+    db.execute(
+        "UPDATE answers SET refresh = 0, confirmed_at = ? WHERE signature = ? AND is_current", (now, answer.signature)
+    )
     known = db.execute(
         "SELECT * FROM answers WHERE signature = ? AND task = ? AND model = ? AND is_current",
         (answer.signature, answer.task, answer.model),
@@ -109,8 +113,7 @@ def _save_answer(db: sqlite3.Connection, answer: StoredAnswer, now: float) -> No
         if known["status"] == "ok" and answer.status != "ok":
             return
         db.execute("UPDATE answers SET is_current = 0 WHERE id = ?", (known["id"],))
-    columns = ("signature", "task", "model", "served_model", "status", "body", "batch_id", "answered_at")
-    db.execute(rows.insert_sql("answers", columns), rows.to_columns(answer, columns))
+    db.execute(rows.INSERT_ANSWER, rows.to_columns(answer, rows.STORED_COLUMNS) | {"confirmed_at": now})
     if answer.status == "ok":
         make_root(db, answer.signature, now)
 

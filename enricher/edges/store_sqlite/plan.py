@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from enricher.core.block import Pane, Segment
+    from enricher.core.catalogue import Reuse
 
 
 def panes_in(db: sqlite3.Connection, state: str) -> list[Pane]:
@@ -33,10 +34,13 @@ def panes_in(db: sqlite3.Connection, state: str) -> list[Pane]:
 # ---------------------------------------------------------------- kinds
 
 
-def kinds(db: sqlite3.Connection, panes: Sequence[tuple[int, int]], task: str, model: str) -> list[Kind]:
-    """Signatures without answer that no live or again request carries."""
+def kinds(
+    db: sqlite3.Connection, panes: Sequence[tuple[int, int]], task: str, model: str, now: float, reuse: Reuse
+) -> list[Kind]:
+    """Signatures that are to be asked, and that no live or again request carries."""
     text = rows.panes_json(panes or ((pane.start, pane.number) for pane in panes_in(db, "closed")))
-    found = db.execute(_KINDS, {"panes": text, "task": task, "model": model}).fetchall()
+    parameters = {"panes": text, "task": task, "model": model} | rows.reuse_parameters(reuse, now)
+    found = db.execute(_KINDS, parameters).fetchall()
     by_signature: dict[str, list[sqlite3.Row]] = defaultdict(list)
     for row in found:
         by_signature[row["signature"]].append(row)
@@ -57,10 +61,20 @@ def kinds(db: sqlite3.Connection, panes: Sequence[tuple[int, int]], task: str, m
             pane=each[0]["pane"],
             alone=history.get(signature, (False, 0))[0],
             tries=history.get(signature, (False, 0))[1],
+            reason=each[0]["reason"],
         )
         for signature, each in by_signature.items()
     ]
     return sorted(made, key=lambda kind: (kind.window, -kind.events, kind.signature))
+
+
+def reasons(
+    db: sqlite3.Connection, signatures: Sequence[str], task: str, model: str, now: float, reuse: Reuse
+) -> dict[str, str]:
+    """Why each of the signatures would be asked if it were seen now; those that would not be are left out."""
+    parameters = {"signatures": json.dumps(list(signatures)), "task": task, "model": model}
+    found = db.execute(_REASONS, parameters | rows.reuse_parameters(reuse, now))
+    return {row["wanted"]: row["reason"] for row in found}
 
 
 def _skipped_for(db: sqlite3.Connection, signatures: list[str], task: str, model: str) -> dict[str, int]:
@@ -251,23 +265,37 @@ _UPSERT_REQUEST = f"""
 {rows.insert_sql("requests", (*_REQUEST_COLUMNS, "state", "changed_at"))}
 ON CONFLICT DO UPDATE SET body = excluded.body, tokens = excluded.tokens, reserved_usd = excluded.reserved_usd,
     endpoint = excluded.endpoint, window = excluded.window, attempt = max(excluded.attempt, attempt + 1),
-    tries = max(excluded.tries, tries), state = excluded.state, changed_at = excluded.changed_at
+    tries = CASE state WHEN 'answered' THEN excluded.tries ELSE max(excluded.tries, tries) END,
+    state = excluded.state, changed_at = excluded.changed_at
 """
 
 # A class of shapes is asked once, under whichever of its members' ids the request went out.
-_KINDS = """
-SELECT k.start, k.pane, k.shape, k.events, r.key AS signature, r.template, r.level, r.program
+_UNDER_WAY = """
+    (SELECT m.root FROM requests q JOIN request_signatures g ON g.request = q.id JOIN shapes m ON m.key = g.signature
+        WHERE q.state IN ('live', 'again') AND q.task = :task AND q.model = :model)
+"""
+
+_KINDS = f"""
+SELECT k.start, k.pane, k.shape, k.events, r.key AS signature, r.template, r.level, r.program,
+    {rows.REASON} AS reason
 FROM pane_kinds k JOIN shapes s ON s.id = k.shape JOIN shapes r ON r.id = s.root
+    LEFT JOIN answers a ON a.id = {rows.SERVING_ANSWER}
 WHERE (k.start, k.pane) IN
         (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:panes))
     AND k.round IS NULL AND k.events > 0
-    AND NOT EXISTS (SELECT 1 FROM answers a
-        WHERE a.signature = r.key AND a.task = :task AND a.model = :model AND a.is_current)
-    AND r.id NOT IN (SELECT m.root FROM requests q JOIN request_signatures g ON g.request = q.id
-        JOIN shapes m ON m.key = g.signature
-        WHERE q.state IN ('live', 'again') AND q.task = :task AND q.model = :model)
+    AND NOT r.skipped AND {rows.REASON} IS NOT NULL
+    AND r.id NOT IN {_UNDER_WAY}
 ORDER BY k.start, k.pane, k.shape
-"""
+"""  # noqa: S608 (lists and rules of our own)
+
+# A signature that was merged away is asked as what it became; one that was never read may have come with a file.
+_REASONS = f"""
+SELECT r.wanted, {rows.REASON} AS reason
+FROM (SELECT w.value AS wanted, coalesce(t.key, w.value) AS key, t.id, coalesce(t.skipped, 0) AS skipped
+        FROM json_each(:signatures) w LEFT JOIN shapes s ON s.key = w.value LEFT JOIN shapes t ON t.id = s.root) r
+    LEFT JOIN answers a ON a.id = {rows.SERVING_ANSWER}
+WHERE NOT r.skipped AND {rows.REASON} IS NOT NULL AND (r.id IS NULL OR r.id NOT IN {_UNDER_WAY})
+"""  # noqa: S608 (lists and rules of our own)
 
 _IN_VAIN = """
 SELECT g.signature, q.state, q.tries FROM request_signatures g JOIN requests q ON q.id = g.request

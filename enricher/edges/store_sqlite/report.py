@@ -12,6 +12,7 @@ from enricher.core.ledger import BatchState
 from enricher.edges.store_sqlite import rows
 from enricher.edges.store_sqlite.delivery import window_signatures
 from enricher.edges.store_sqlite.ledger import batches
+from enricher.edges.store_sqlite.shapes import breakers
 
 if TYPE_CHECKING:
     import sqlite3
@@ -67,7 +68,7 @@ def summary(db: sqlite3.Connection, sinks: Collection[str], store_bytes: Callabl
         batches=_mapping(db, "SELECT state, count(*) FROM batches GROUP BY state"),
         open_batches=tuple(batches(db, _WITH_PROVIDER)),
         requests=_mapping(db, "SELECT state, count(*) FROM requests GROUP BY state"),
-        signatures=db.execute("SELECT count(*) FROM shapes WHERE root = id").fetchone()[0],
+        signatures=books["signatures"],
         answers=_mapping(db, "SELECT status, count(*) FROM answers WHERE is_current GROUP BY status"),
         read_lines=books["read_lines"],
         read_events=read,
@@ -84,6 +85,7 @@ def summary(db: sqlite3.Connection, sinks: Collection[str], store_bytes: Callabl
         store_bytes=store_bytes(),
         spool_bytes=books["spool_bytes"],
         pending_by_sink={name: unfinished - taken.get(name, 0) for name in names},
+        open_breakers={source: one.changed_at for source, one in breakers(db).items() if one.is_open},
     )
 
 

@@ -13,15 +13,39 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
 
+    from enricher.core.catalogue import Reuse
+
 FILE_COLUMNS = tuple(field.name for field in fields(FileState))
 BATCH_COLUMNS = tuple(field.name for field in fields(LedgerBatch))
 _PANE_COLUMNS = tuple(field.name for field in fields(Pane))
 
 ANSWER_COLUMNS = """
     a.id, a.signature AS asked_signature, a.task, a.model, a.served_model, a.status AS answer_status, a.body,
-    a.batch_id, a.answered_at
+    a.batch_id, a.answered_at, a.origin
 """
 """What `answer_from` needs of `answers a` in a join."""
+
+SERVING_ANSWER = """
+    (SELECT b.id FROM answers b WHERE b.signature = r.key AND b.is_current
+        AND ((b.task = :task AND b.model = :model) OR (b.status = 'ok' AND (b.model = :model OR b.origin = 'imported')))
+    ORDER BY b.status = 'ok' DESC, (b.task = :task AND b.model = :model) DESC, b.answered_at DESC, b.id DESC LIMIT 1)
+"""
+"""Id of the answer that serves the signature `r` under (task, model): its own if it is good, else the newest good one
+of another version of the task, or one that was imported, else the failure that its own ended in."""
+
+REASON = """
+    CASE
+        WHEN a.id IS NULL THEN CASE
+            WHEN EXISTS (SELECT 1 FROM answers o WHERE o.signature = r.key AND o.is_current AND o.status = 'ok')
+            THEN 'model_changed' ELSE 'new' END
+        WHEN a.status != 'ok' THEN NULL
+        WHEN a.refresh THEN 'refresh'
+        WHEN a.confirmed_at <= :expired_at THEN 'expired'
+        WHEN :reask AND a.task != :task AND a.origin = 'asked' AND NOT EXISTS (SELECT 1 FROM answers o
+            WHERE o.signature = r.key AND o.task = :task AND o.model = :model AND o.is_current) THEN 'task_changed'
+    END
+"""
+"""Why the signature `r`, which the answer `a` serves, is to be asked: one of `core.catalogue.REASONS`, else NULL."""
 
 
 def insert_sql(table: str, columns: Iterable[str]) -> str:
@@ -35,6 +59,10 @@ def update_sql(table: str, columns: Iterable[str], where: str) -> str:
     return f"UPDATE {table} SET {', '.join(f'{name} = :{name}' for name in columns)} WHERE {where}"  # noqa: S608 (so are these)
 
 
+STORED_COLUMNS = ("signature", "task", "model", "served_model", "status", "body", "batch_id", "answered_at", "origin")
+INSERT_ANSWER = insert_sql("answers", (*STORED_COLUMNS, "confirmed_at"))
+
+
 def to_columns(value: object, columns: Iterable[str]) -> dict[str, Any]:
     """Fields of a value as parameters."""
     return {name: getattr(value, name) for name in columns}
@@ -43,6 +71,12 @@ def to_columns(value: object, columns: Iterable[str]) -> dict[str, Any]:
 def panes_json(panes: Iterable[tuple[int, int]]) -> str:
     """Panes as a parameter for json_each."""
     return json.dumps([list(pane) for pane in panes])
+
+
+def reuse_parameters(reuse: Reuse, now: float) -> dict[str, Any]:
+    """What `REASON` needs of the policy."""
+    expire = reuse.expire_seconds
+    return {"reask": reuse.on_change == "reask", "expired_at": None if expire is None else now - expire}
 
 
 def pane_from(row: sqlite3.Row) -> Pane:
@@ -101,6 +135,7 @@ def answer_from(row: sqlite3.Row) -> StoredAnswer:
         body=row["body"],
         batch_id=row["batch_id"],
         answered_at=row["answered_at"],
+        origin=row["origin"],
     )
 
 

@@ -1,7 +1,7 @@
-"""Shapes and the signatures that they resolve to.
+"""Shapes: numbered, found again, looked at.
 
-Invariants: a shape's row id never changes; the alias table only grows and, replayed in order, gives the `root` and
-`template` that stand beside every shape; the root of a class is a member with an answer as soon as there is one.
+Invariants: a shape's row id never changes; a new shape is its own root; the books count the roots. What shapes merge
+into is decided in `merges`.
 """
 
 from __future__ import annotations
@@ -9,76 +9,105 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from enricher.core.breaker import COARSE_FORMAT, Breaker
 from enricher.core.ledger import KindSeen
 from enricher.core.skeleton import Shape
 from enricher.edges.store_sqlite import rows
-from enricher.errors import StoreError
 from enricher.ports import ShapeRow
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
-
-    from enricher.core.merge import Merge
+    from collections.abc import Collection, Sequence
 
 
-def shapes(db: sqlite3.Connection) -> list[ShapeRow]:
-    """Every shape, in row-id order."""
-    return [
-        ShapeRow(
-            id=row["id"],
-            shape=Shape(format=row["format"], level=row["level"], program=row["program"], skeleton=row["skeleton"]),
-            root=row["root"],
-            template=row["template"],
-        )
-        for row in db.execute("SELECT * FROM shapes ORDER BY id")
-    ]
+def shapes(db: sqlite3.Connection, ids: Collection[int] | None) -> list[ShapeRow]:
+    """These shapes, or every one, in row-id order."""
+    if ids is None:
+        return [_row(row) for row in db.execute("SELECT * FROM shapes ORDER BY id")]
+    wanted = json.dumps(sorted(ids))
+    found = db.execute("SELECT * FROM shapes WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id", (wanted,))
+    return [_row(row) for row in found]
+
+
+def recent_shapes(db: sqlite3.Connection, limit: int, without: Collection[str]) -> list[ShapeRow]:
+    """At most `limit` shapes of other formats: half of them such as were last merged, else the newest; by row id."""
+    parameters = {"limit": limit, "without": json.dumps(list(without))}
+    found = {row["id"]: row for row in db.execute(_LAST_MERGED, parameters | {"limit": limit // 2})}
+    for row in db.execute(_NEWEST, parameters):
+        if len(found) >= limit:
+            break
+        found.setdefault(row["id"], row)
+    return [_row(found[row_id]) for row_id in sorted(found)]
+
+
+def _row(row: sqlite3.Row) -> ShapeRow:
+    return ShapeRow(
+        id=row["id"],
+        shape=Shape(format=row["format"], level=row["level"], program=row["program"], skeleton=row["skeleton"]),
+        root=row["root"],
+        template=row["template"],
+    )
+
+
+def find_shapes(db: sqlite3.Connection, wanted: Sequence[Shape]) -> list[int | None]:
+    """Row ids of the shapes, None for those that are new."""
+    ids = []
+    for shape in wanted:
+        known = db.execute("SELECT id FROM shapes WHERE key = ?", (shape.id,)).fetchone()
+        ids.append(None if known is None else int(known["id"]))
+    return ids
 
 
 def intern_shapes(db: sqlite3.Connection, wanted: Sequence[Shape], now: float) -> list[int]:
     """Row ids of the shapes, made in the order given where they are new; a new shape is its own root."""
     ids = []
+    made = 0
     for shape in wanted:
         key = shape.id
-        known = db.execute("SELECT id FROM shapes WHERE key = ?", (key,)).fetchone()
+        known = db.execute("SELECT id, root, skipped, format FROM shapes WHERE key = ?", (key,)).fetchone()
         if known is None:
             known = db.execute(
-                "INSERT INTO shapes (key, format, level, program, skeleton, root, template, created_at)"
-                " VALUES (?, ?, ?, ?, ?, 0, ?, ?) RETURNING id",
-                (key, shape.format, shape.level, shape.program, shape.skeleton, shape.template, now),
+                "INSERT INTO shapes (key, format, level, program, skeleton, root, template, created_at, skipped)"
+                " VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?) RETURNING id",
+                (
+                    *(key, shape.format, shape.level, shape.program, shape.skeleton, shape.template, now),
+                    int(shape.format == COARSE_FORMAT),
+                ),
             ).fetchone()
+            made += 1
+        elif known["skipped"] and known["format"] != COARSE_FORMAT:
+            # Met where no breaker is open: a kind of its own after all.
+            db.execute("UPDATE shapes SET skipped = 0 WHERE id IN (?, ?)", (known["id"], known["root"]))
         ids.append(known["id"])
-    db.execute("UPDATE shapes SET root = id WHERE root = 0")
+    if made:
+        db.execute("UPDATE shapes SET root = id WHERE root = 0")
+        db.execute("UPDATE books SET signatures = signatures + ?", (made,))
     return ids
 
 
-def commit_merges(db: sqlite3.Connection, merges: Sequence[Merge], now: float) -> None:
-    """Join classes; a merge that is in the table already changes nothing, whatever came after it."""
-    for merge in merges:
-        members = json.dumps(sorted(set(merge.members)))
-        seen = db.execute("SELECT 1 FROM aliases WHERE members = ? AND template = ?", (members, merge.template))
-        if seen.fetchone() is not None:
-            continue
-        roots = [row["root"] for row in db.execute(_ROOTS, (members,))]
-        if not roots:
-            raise StoreError(f"merge of shapes that are not stored: {members}")
-        root = db.execute(_BEST_ROOT, (json.dumps(roots),)).fetchone()["id"]
-        _join(db, json.dumps(roots), root, merge.template)
-        db.execute(
-            "INSERT INTO aliases (members, template, root, merged_at) VALUES (?, ?, ?, ?)",
-            (members, merge.template, root, now),
+def skip_shapes(db: sqlite3.Connection, ids: Collection[int]) -> None:
+    """Nothing is paid for these kinds, unless they are met elsewhere or refreshed by name."""
+    db.executemany("UPDATE shapes SET skipped = 1 WHERE id = ?", [(row_id,) for row_id in ids])
+
+
+def breakers(db: sqlite3.Connection) -> dict[str, Breaker]:
+    """Where the breakers stand, of the sources that ever had one open."""
+    return {
+        row["source"]: Breaker(
+            is_open=bool(row["is_open"]),
+            changed_at=row["changed_at"],
+            trips=row["trips"],
+            calm_since=row["changed_at"],
         )
+        for row in db.execute("SELECT * FROM breakers ORDER BY source")
+    }
 
 
-def make_root(db: sqlite3.Connection, signature: str, now: float) -> None:
-    """A signature was answered: where it was merged away meanwhile under one that has no answer, it takes over."""
-    row = db.execute("SELECT id, root, template FROM shapes WHERE key = ?", (signature,)).fetchone()
-    if row is None or row["root"] == row["id"] or _is_answered(db, row["root"]):
-        return
-    _join(db, json.dumps([row["root"]]), row["id"], row["template"])
+def save_breaker(db: sqlite3.Connection, source: str, breaker: Breaker) -> None:
+    """A breaker has opened or closed."""
     db.execute(
-        "INSERT OR IGNORE INTO aliases (members, template, root, merged_at) VALUES (?, ?, ?, ?)",
-        (json.dumps([row["id"]]), row["template"], row["id"], now),
+        "INSERT OR REPLACE INTO breakers (source, is_open, changed_at, trips) VALUES (?, ?, ?, ?)",
+        (source, int(breaker.is_open), breaker.changed_at, breaker.trips),
     )
 
 
@@ -98,34 +127,20 @@ def kinds_seen(db: sqlite3.Connection, task: str, model: str) -> list[KindSeen]:
     ]
 
 
-def _join(db: sqlite3.Connection, roots: str, root: int, template: str) -> None:
-    db.execute(
-        "UPDATE shapes SET root = ?, template = ? WHERE root IN (SELECT value FROM json_each(?))",
-        (root, template, roots),
-    )
-
-
-def _is_answered(db: sqlite3.Connection, root: int) -> bool:
-    found = db.execute(
-        "SELECT 1 FROM answers a JOIN shapes s ON s.key = a.signature"
-        " WHERE s.id = ? AND a.is_current AND a.status = 'ok'",
-        (root,),
-    )
-    return found.fetchone() is not None
-
-
 _KINDS_SEEN = f"""
 SELECT r.key AS signature, r.template, r.level, r.program, s.events, s.first_seen_at, {rows.ANSWER_COLUMNS}
 FROM (SELECT root, sum(events) AS events, min(created_at) AS first_seen_at FROM shapes WHERE events > 0 GROUP BY root) s
     JOIN shapes r ON r.id = s.root
-    LEFT JOIN answers a ON a.signature = r.key AND a.task = :task AND a.model = :model AND a.is_current
+    LEFT JOIN answers a ON a.id = {rows.SERVING_ANSWER}
 ORDER BY s.first_seen_at DESC, r.id DESC
 """  # noqa: S608 (a list of our own columns)
 
-_ROOTS = "SELECT DISTINCT root FROM shapes WHERE id IN (SELECT value FROM json_each(?)) ORDER BY root"
+_LAST_MERGED = """
+SELECT * FROM shapes WHERE format NOT IN (SELECT value FROM json_each(:without)) AND root IN
+    (SELECT root FROM aliases WHERE refused = '' ORDER BY revision DESC LIMIT :limit)
+ORDER BY id DESC LIMIT :limit
+"""
 
-_BEST_ROOT = """
-SELECT s.id FROM shapes s WHERE s.id IN (SELECT value FROM json_each(?))
-ORDER BY EXISTS (SELECT 1 FROM answers a WHERE a.signature = s.key AND a.is_current AND a.status = 'ok') DESC, s.id
-LIMIT 1
+_NEWEST = """
+SELECT * FROM shapes WHERE format NOT IN (SELECT value FROM json_each(:without)) ORDER BY id DESC LIMIT :limit
 """

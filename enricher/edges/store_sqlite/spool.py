@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from enricher.core.block import Segment
 from enricher.edges.store_sqlite import codec, rows
-from enricher.edges.store_sqlite.shapes import commit_merges
+from enricher.edges.store_sqlite.merges import commit_merges
 from enricher.ports import BlockReceipt
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def commit_block(db: sqlite3.Connection, block: Block, encoded: Sequence[Encoded
     commit_merges(db, block.merges, now)
     panes = _Panes(db, now)
     read: Counter[int] = Counter()
+    sources: set[tuple[int, str]] = set()
     spooled_bytes = 0
     for one in encoded:
         if one.windows:
@@ -49,9 +50,12 @@ def commit_block(db: sqlite3.Connection, block: Block, encoded: Sequence[Encoded
             spooled_bytes += one.spooled_bytes
         for window in one.windows:
             read.update({shape: events for shape, events, _ in window.kinds.tolist()})
+            sources.update((shape, one.segment.source) for shape in window.kinds[:, 0].tolist())
     db.executemany(
-        "UPDATE shapes SET events = events + ? WHERE id = ?", [(events, shape) for shape, events in read.items()]
+        "UPDATE shapes SET events = events + ?, last_seen_at = ? WHERE id = ?",
+        [(events, now, shape) for shape, events in read.items()],
     )
+    db.executemany("INSERT OR IGNORE INTO shape_sources (shape, source) VALUES (?, ?)", sources)
     panes.save()
     counts = block.counts
     db.execute(
