@@ -115,3 +115,38 @@ def test_missing_unreadable_and_broken_files_are_named(tmp_path):
 )
 def test_loopback_is_told_from_other_hosts(host, expected):
     assert expected == is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ("'auto'", ("auto", None)),
+        ("'off'", ("off", None)),
+        ("{ start = '^\\[' }", ("start", "^\\[")),
+        ("{ continues = '^> ' }", ("continues", "^> ")),
+    ],
+)
+def test_lines_are_joined_as_the_source_says(value, rule):
+    text = f"[[sources]]\nid = 'a'\ninclude = ['/x']\nmultiline = {value}\n"
+    assert rule == config.parse(tomllib.loads(text), origin="f").sources[0].multiline.rule
+
+
+@pytest.mark.parametrize("value", ["3", "'on'", "{}", "{ start = 'a', continues = 'b' }", "{ mode = 'off' }"])
+def test_other_rules_for_joining_lines_are_refused_with_what_there_is(value):
+    (fault,) = faults_of(f"[[sources]]\nid = 'a'\ninclude = ['/x']\nmultiline = {value}\n")
+    assert fault.startswith('f.toml: sources[0].multiline: is "auto", "off", { start = ')
+
+
+@pytest.mark.parametrize(
+    ("option", "where"),
+    [
+        ("drop = ['(a+)+$']", "drop"),
+        ("multiline = { start = '(a+)+$' }", "multiline.start"),
+        ("multiline = { continues = '(' }", "multiline.continues"),
+        ("time_pattern = { regex = '(?P<time>(a+)+)$', format = '%d' }", "time_pattern.regex"),
+    ],
+)
+def test_patterns_that_could_take_for_ever_are_refused_wherever_they_stand(option, where):
+    (fault,) = faults_of(f"[[sources]]\nid = 'a'\ninclude = ['/x']\n{option}\n")
+    assert fault.startswith(f"f.toml: sources[0].{where}: ")
+    assert "(?>...)" in fault or "is no regular expression" in fault

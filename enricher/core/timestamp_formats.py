@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 # How far into a line the formats of ANYWHERE are looked for: a hostile line must not cost scans of its whole length.
 _REACH_BYTES = 65_536
+_USER_REACH_BYTES = 512  # what `core.pattern` lets the costliest pattern look at
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +292,7 @@ class UserTime:
         return TimeFormat(name="user", find=self._find, read=self._read, columns_from=None)
 
     def _find(self, line: bytes) -> re.Match[bytes] | None:
-        found = self.pattern.search(line)
+        found = self.pattern.search(line, 0, _USER_REACH_BYTES)
         text = None if found is None else found["time"]
         if text is None:
             return None
