@@ -219,9 +219,14 @@ _ANY_START = re.compile(b"|".join(b"(?:" + source + b")" for _, source, _, _ in 
 _MEMBER_VALUE = (
     rb"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d|[12]\d{9})(?:[.,](?=\d)|(?=(?:\d{3}){0,3}(?!\d)))(\d{1,9})?\d*" + _OFFSET
 )
-_NAMES = rb"(?:@?[tT]imestamp|[tT]ime|ts|datetime|date|eventTime|__REALTIME_TIMESTAMP|\$date)"
+_NAMES = (
+    rb"(?:@?[tT]imestamp|[tT]ime|@?t|ts|datetime|date|eventTime|timeMillis|asctime|requestReceivedTimestamp"
+    rb"|__REALTIME_TIMESTAMP|\$date)"
+)
 _JSON = re.compile(rb'"' + _NAMES + rb'"\s{0,4}:\s{0,4}"?' + _MEMBER_VALUE).search
-_LOGFMT = re.compile(rb"(?:(?<=[\s,])|^)" + _NAMES + rb'="?' + _MEMBER_VALUE).search
+_BRACES = re.compile(rb'"(?>(?:[^"\\]++|\\.)*)"|[{}]', re.DOTALL).finditer
+# CEF and LEEF call the time when the device saw it rt and devTime.
+_LOGFMT = re.compile(rb"(?:(?<=[\s,|^])|^)(?:rt|devTime|" + _NAMES[3:] + rb'="?' + _MEMBER_VALUE).search
 _ACCESS = re.compile(
     rb"(?:[^\[\n]*\[){1,3}?(\d\d/[A-Z][a-z]{2}/\d{4}:" + _CLOCK + rb")" + _FRACTION + _OFFSET + rb"\]"
 ).match
@@ -233,7 +238,20 @@ _NO_TEXT_TIME = b"{ \t"
 
 
 def _find_json(line: bytes) -> re.Match[bytes] | None:
-    return _JSON(line, 0, _REACH_BYTES) if line[:1] == b"{" else None
+    """The time among an object's own members; one further in only where these have none."""
+    if line[:1] != b"{":
+        return None
+    first = match = _JSON(line, 0, _REACH_BYTES)
+    if first is None or line.find(b"{", 1, first.start()) < 0:
+        return first
+    at = depth = 0
+    while match is not None:
+        for brace in _BRACES(line, at, match.start()):
+            depth += {b"{": 1, b"}": -1}.get(brace[0], 0)
+        if depth == 1:
+            return match
+        at, match = match.start(), _JSON(line, match.end(), _REACH_BYTES)
+    return first
 
 
 def _find_access(line: bytes) -> re.Match[bytes] | None:

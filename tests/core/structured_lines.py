@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import random
 
-WORDS = "amber birch cedar delta ember fjord grove heath inlet jetty knoll larch maple north ocean prairie".split()
+WORDS = (
+    "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "inlet", "jetty", "knoll", "larch", "maple",
+    "north", "ocean", "prairie",
+)  # fmt: skip
 _KINDS = [
     (f"{thing}.{verb}", category)
     for thing, category in (
@@ -42,7 +45,11 @@ def audit_events(count: int, *, seed: int = 1) -> list[bytes]:
             "action": action,
             "category": category,
             "actor": {"name": a_user(rng), "id": rng.randrange(10**9), "ip": an_address(rng)},
-            "target": {"path": a_path(rng), "owner": a_user(rng), "meta": {"etag": f"{rng.getrandbits(64):x}", "tags": WORDS[: at % 3]}},
+            "target": {
+                "path": a_path(rng),
+                "owner": a_user(rng),
+                "meta": {"etag": f"{rng.getrandbits(64):x}", "tags": list(WORDS[: at % 3])},
+            },
             "request_id": f"{rng.getrandbits(128):032x}",
             "size": rng.choice([rng.randrange(10**6), rng.random() * 100]),
         }  # fmt: skip
@@ -83,7 +90,7 @@ def access_lines(count: int) -> list[bytes]:
         )[at % 5]
         lines.append(
             f"{an_address(rng)} - {rng.choice(['-', rng.choice(WORDS)])} [22/Nov/2026:10:00:{at % 60:02} +0000]"
-            f' "GET {path} HTTP/1.1" {rng.choice([200, 404])} {rng.randrange(9999)} "-" "Agent/{rng.randrange(99)}"'.encode()
+            f' "GET {path} HTTP/1.1" {rng.choice([200, 404])} {rng.randrange(9999)} "-" "Agent/{at % 99}"'.encode()
         )
     return lines
 
@@ -95,7 +102,8 @@ def cef_lines(count: int) -> list[bytes]:
     return [
         (
             f"<134>Nov 22 10:00:00 fw{at % 7} CEF:0|Acme|Wall|1.{at % 9}|{at % 6}|{name}|5|src={an_address(rng)}"
-            f" suser={a_user(rng)} act={act} spt={rng.randrange(65536)} msg=seen at {a_path(rng)} rt={1_795_341_600_000 + at}"
+            f" suser={a_user(rng)} act={act}"
+            f" spt={rng.randrange(65536)} msg=seen at {a_path(rng)} rt={1_795_341_600_000 + at}"
         ).encode()
         for at, (name, act) in ((at, kinds[at % len(kinds)]) for at in range(count))
     ]
@@ -113,12 +121,17 @@ def cluster_audit_lines(count: int) -> list[bytes]:
             "level": "Metadata",
             "auditID": f"{rng.getrandbits(128):x}",
             "stage": "ResponseComplete",
-            "requestURI": f"/api/v1/namespaces/{rng.choice(WORDS)}/{resource}/{rng.choice(WORDS)}-{rng.getrandbits(20):x}",
+            "requestURI": f"/api/v1/namespaces/{rng.choice(WORDS)}/{resource}/{rng.getrandbits(20):x}",
             "verb": verb,
-            "user": {"username": a_user(rng), "groups": WORDS[: at % 5]},
+            "user": {"username": a_user(rng), "groups": list(WORDS[: at % 5])},
             "sourceIPs": [an_address(rng)],
             "objectRef": {"resource": resource, "namespace": rng.choice(WORDS), "name": f"{rng.choice(WORDS)}-{at}"},
-            "requestObject": {"metadata": {"labels": {rng.choice(WORDS): rng.choice(WORDS)}, "managedFields": [{"time": "2020-01-01T00:00:00Z"}]}},
+            "requestObject": {
+                "metadata": {
+                    "labels": {rng.choice(WORDS): rng.choice(WORDS)},
+                    "managedFields": [{"time": "2020-01-01T00:00:00Z"}],
+                }
+            },
             "responseStatus": {"metadata": {}, "code": rng.choice([200, 201, 404])},
             "requestReceivedTimestamp": "2026-11-22T10:00:00.123456Z",
             "stageTimestamp": "2026-11-22T10:00:00.234567Z",
@@ -135,7 +148,8 @@ def syslog_lines(count: int) -> list[bytes]:
     return [
         (
             f"<{rng.randrange(192)}>1 2026-11-22T10:00:00.{rng.randrange(1000):03}Z {rng.choice(WORDS)} app {at} "
-            f'{("LOGIN", "LOGOUT", "SYNC")[at % 3]} [meta@32473 seq="{at}" user="{a_user(rng)}" eventSource="{("Web", "Cli")[at % 2]}"]'
+            f'{("LOGIN", "LOGOUT", "SYNC")[at % 3]} [meta@32473 seq="{at}" user="{a_user(rng)}"'
+            f' eventSource="{("Web", "Cli")[at % 2]}"]'
             f" {('session opened', 'session closed', 'copied files')[at % 3]} after {at} ms"
         ).encode()
         for at in range(count)

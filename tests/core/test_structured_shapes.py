@@ -1,4 +1,4 @@
-"""Structured lines: few signatures for many values, the same kind however it is carried, and text where they are broken."""
+"""Structured lines: few signatures for many values, one kind however it is carried, text where they are broken."""
 
 from __future__ import annotations
 
@@ -76,9 +76,7 @@ def test_a_line_is_of_the_same_kind_bare_and_in_every_wrapper():
 def test_a_json_line_is_of_the_same_kind_bare_in_a_wrapper_and_behind_a_header():
     bare = b'{"level":"error","msg":"job 12 failed","queue":"mail"}'
     cri = b"2026-11-22T10:00:00.123456789Z stderr F " + bare
-    journal = json.dumps(
-        {"MESSAGE": bare.decode(), "PRIORITY": "3", "__REALTIME_TIMESTAMP": "1795341600000000"}
-    ).encode()
+    journal = json.dumps({"MESSAGE": bare.decode(), "PRIORITY": "3"}).encode()
     behind = b"Nov 22 10:00:00 web1 app[12]: " + bare
     assert shape_of(bare) == shape_of(cri) == shape_of(journal)
     assert shape_of(bare).skeleton == shape_of(behind).skeleton
@@ -92,7 +90,7 @@ def test_the_journals_program_stands_for_one_that_the_message_does_not_name():
 
 
 def test_a_template_has_the_message_then_words_then_holes():
-    line = b'{"ts":1,"level":"warn","msg":"login failed","user":"ann","ip":"10.0.0.7","reason":"bad password","event":"auth"}'
+    line = b'{"level":"warn","msg":"login failed","user":"ann","ip":"::1","reason":"bad password","event":"auth"}'
     assert "login failed event=auth reason=bad_password ip=<*> user=<*>" == shape_of(line).template
     assert "warn" == shape_of(line).level
 
@@ -105,14 +103,16 @@ def test_the_order_of_fields_and_the_spelling_of_letters_change_nothing():
 
 def test_words_of_an_event_field_are_never_merged_into_a_hole():
     lines = [
-        b'{"event":"order_%s","id":1,"msg":"order seen"}' % word.encode() for word in "aa bb cc dd ee ff gg hh".split()
+        b'{"event":"order_%s","id":1,"msg":"order seen"}' % word.encode()
+        for word in ("aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh")
     ]
     assert 8 == len(set(signatures(lines)))
 
 
 def test_free_words_in_a_message_are_merged_as_in_text():
     lines = [
-        b'{"event":"login","msg":"door opened for %s today"}' % name.encode() for name in "ann bob cyd dan eva".split()
+        b'{"event":"login","msg":"door opened for %s today"}' % name.encode()
+        for name in ("ann", "bob", "cyd", "dan", "eva")
     ]
     assert 1 == len(set(signatures(lines)))
 
@@ -188,7 +188,8 @@ def test_any_bytes_behind_the_beginning_of_a_format_have_a_shape(tail, head):
 
 def test_a_line_of_a_quarter_megabyte_takes_milliseconds():
     lines = (
-        b'{"a":"' + b"\\" * 250_000 + b'"}', b"a=" * 125_000, b'a="' * 80_000, b"CEF:0|" + b"\\|" * 120_000, b"[" * 250_000,
+        b'{"a":"' + b"\\" * 250_000 + b'"}', b"a=" * 125_000, b'a="' * 80_000, b"CEF:0|" + b"\\|" * 120_000,
+        b"[" * 250_000,
         b'1 2 3 [22/Nov/2026:10:00:00 +0000] "GET /' + b"/a" * 120_000 + b' HTTP/1.1" 200 1', b"1," * 125_000,
         b"<1>1 - - - - - " + b'[a b="c"]' * 25_000, b'{"' + b"k" * 250_000 + b'":1}',
     )  # fmt: skip

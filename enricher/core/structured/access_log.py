@@ -24,12 +24,14 @@ _COMMON = re.compile(
 )  # fmt: skip
 _REST = re.compile(r" " + _QUOTED + r" " + _QUOTED)
 _HAPROXY = re.compile(
-    r"(?<!\S)(?P<client>\S{1,60}:[0-9]{1,5}) \[[^\]\n]{8,40}\] (?P<frontend>\S++) (?P<backend>[^\s/]++)/(?P<server>\S++)"
-    r" (?P<timers>[-+/0-9]++) (?P<status>-?[0-9]++) (?P<bytes>[-+0-9]++) \S++ \S++ (?P<termination>[A-Za-z\-]{2,4}) .{0,600}?"
+    r"(?<!\S)(?P<client>\S{1,60}:[0-9]{1,5}) \[[^\]\n]{8,40}\] (?P<frontend>\S++) "
+    r"(?P<backend>[^\s/]++)/(?P<server>\S++) (?P<timers>[-+/0-9]++) (?P<status>-?[0-9]++) (?P<bytes>[-+0-9]++) "
+    r"\S++ \S++ (?P<termination>[A-Za-z\-]{2,4}) .{0,600}?"
     + _REQUEST + r"\Z"
 )  # fmt: skip
 _BALANCER = re.compile(
-    r"(?:(?P<scheme>https?|h[0-9]|wss?|grpcs?) )?[0-9]++-[0-9]++-[0-9]++T\S++ (?P<balancer>\S++) (?P<client>\S++) (?P<backend>\S++)"
+    r"(?:(?P<scheme>https?|h[0-9]|wss?|grpcs?) )?[0-9]++-[0-9]++-[0-9]++T\S++ (?P<balancer>\S++)"
+    r" (?P<client>\S++) (?P<backend>\S++)"
     r" -?[0-9.]++ -?[0-9.]++ -?[0-9.]++ (?P<status>[0-9]++|-) (?P<backend_status>[0-9]++|-) (?P<received>[0-9]++|-)"
     r" (?P<bytes>[0-9]++|-) " + _REQUEST + r"(?: " + _QUOTED + r")?(?P<rest>.*)\Z", re.DOTALL
 )  # fmt: skip
@@ -39,7 +41,8 @@ _TITLE: Final = 24  # characters: a longer segment, or one of four words, is a t
 _NUMBERED = re.compile(r"v0\Z|[A-Za-z]{2,12}0\Z")
 _NAMED = (
     ("client", "client_ip"), ("user", "user"), ("vhost", "virtual_host"), ("status", "status"), ("bytes", "bytes"),
-    ("protocol", "protocol"), ("frontend", "frontend"), ("backend", "backend"), ("server", "server"), ("timers", "timers"),
+    ("protocol", "protocol"), ("frontend", "frontend"), ("backend", "backend"), ("server", "server"),
+    ("timers", "timers"),
     ("termination", "termination_state"), ("balancer", "balancer"), ("backend_status", "backend_status"),
     ("received", "received_bytes"),
 )  # fmt: skip
@@ -81,7 +84,7 @@ def _is_number(group: str, value: str) -> bool:
         and value.isascii()
         and value.isdigit()
         and len(value) < 19
-    )  # noqa: E501, PLR2004 - 64 bits
+    )
 
 
 def path_words(message: str) -> str:

@@ -22,8 +22,10 @@ _NUMBERS: Final = 3  # tabs alone are blanks of a text
 _MAX_CELL: Final = 4_096
 _CAPITALS = re.compile(r"[A-Z][A-Z_\-]{2,24}\Z")
 _STATES: Final = frozenset(
-    """allow allowed deny denied drop dropped accept accepted reject rejected pass block blocked reset start end close closed
-    open success failure failed error warning info traffic threat system config tcp udp icmp url alert any""".split()  # noqa: SIM905 - easier to read
+    """
+    allow allowed deny denied drop dropped accept accepted reject rejected pass block blocked reset start end close
+    closed open success failure failed error warning info traffic threat system config tcp udp icmp url alert any
+    """.split()  # noqa: SIM905 - easier to read
 )
 
 

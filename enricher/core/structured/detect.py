@@ -6,12 +6,13 @@ line of text than a few searches for single bytes cost.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from enricher.core.structured.access_log import parse_access
 from enricher.core.structured.csv_like import parse_csv
 from enricher.core.structured.json_lines import parse_json
-from enricher.core.structured.key_value import parse_cef, parse_leef, parse_logfmt
+from enricher.core.structured.key_value import HEADER, parse_cef, parse_leef, parse_logfmt
 from enricher.core.structured.syslog_5424 import parse_5424
 from enricher.core.structured.wrapped import parse_cri
 
@@ -54,9 +55,16 @@ def _behind_header(line: bytes, text: str, *, is_collapsed: bool, message_at: Ca
     if b"=" in line or b"{" in line:
         start = message_at(line)
         if line[start : start + 1] == b"{":
-            return parse_json(line[start:], is_collapsed=is_collapsed)
-        if b"=" in line and (
-            found := parse_logfmt(text if not start else line[start:].decode("utf-8", "replace").rstrip())
-        ):
-            return found
+            return _behind(line[:start], parse_json(line[start:], is_collapsed=is_collapsed))
+        if b"=" in line:
+            found = parse_logfmt(text if not start else line[start:].decode("utf-8", "replace").rstrip())
+            if found:
+                return _behind(line[:start], found)
     return parse_csv(text) if b"," in line or b";" in line or b"\t" in line else None
+
+
+def _behind(header: bytes, found: Parsed | None) -> Parsed | None:
+    """The same with the header as a field: nothing else in a record would say what it says."""
+    if found is None or not header.strip():
+        return found
+    return replace(found, fields=((HEADER, header.decode("utf-8", "replace").strip()), *found.fields))

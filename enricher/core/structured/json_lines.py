@@ -1,4 +1,4 @@
-r"""JSON objects, raw or collapsed, and what is known of their fields: levels as words or numbers, audit events, wrappers.
+r"""JSON objects, raw or collapsed, and what is known of their fields: levels, messages, wrappers.
 
 Raw lines are read strictly. Collapsed text is no longer JSON where an escape held a digit (``\u00e9`` became
 ``\u0e0``): it is read by a scanner that forgives that and nothing else of the grammar.
@@ -10,7 +10,7 @@ never: recurse in Python.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -38,7 +38,8 @@ _DECODER = msgspec.json.Decoder()
 _TENS: Final = {10: 1, 20: 5, 30: 9, 40: 13, 50: 17, 60: 21}
 SYSLOG: Final = {0: 21, 1: 19, 2: 18, 3: 17, 4: 13, 5: 10, 6: 9, 7: 5}
 LEVEL_OF_NUMBER: Final = {
-    1: "trace", 5: "debug", 9: "info", 10: "notice", 13: "warning", 17: "error", 18: "critical", 19: "critical", 21: "fatal",
+    1: "trace", 5: "debug", 9: "info", 10: "notice", 13: "warning", 17: "error", 18: "critical", 19: "critical",
+    21: "fatal",
 }  # fmt: skip
 
 
@@ -47,9 +48,9 @@ def parse_json(text: bytes, *, is_collapsed: bool) -> Parsed | None:
     document = decode(text, is_collapsed=is_collapsed)
     if not document:
         return None
-    fields = flatten(document)
+    fields, is_whole = flatten(document)
     by_name = {names.plain(name): (name, value) for name, value in reversed(fields)}
-    wrapped = _docker(document) or _journald(document, fields)
+    wrapped = _docker(document, fields, is_whole=is_whole) or _journald(document, fields, is_whole=is_whole)
     if wrapped is not None:
         return wrapped
     level, number = _level(by_name)
@@ -62,6 +63,7 @@ def parse_json(text: bytes, *, is_collapsed: bool) -> Parsed | None:
         level=level,
         level_number=number,
         program=first_text(by_name, names.PROGRAMS)[0],
+        is_whole=is_whole,
         is_open="auditID" in document and "verb" in document,
     )
 
@@ -135,7 +137,7 @@ def _level(by_name: Mapping[str, tuple[str, Value]]) -> tuple[str, int]:
     return "", 0
 
 
-def _docker(document: Mapping[str, object]) -> Parsed | None:
+def _docker(document: Mapping[str, object], fields: list[tuple[str, Value]], *, is_whole: bool) -> Parsed | None:
     """Docker's json-file driver: a line of the container's and where it came from."""
     log = document.get("log")
     if (
@@ -144,11 +146,11 @@ def _docker(document: Mapping[str, object]) -> Parsed | None:
         or not document.keys() <= {"log", "stream", "time", "attrs"}
     ):
         return None
-    own: list[tuple[str, Value]] = [("stream", cast("Value", document["stream"]))]
-    return Parsed(format="docker", fields=tuple(own), inner=log.removesuffix("\n").removesuffix("\r"))
+    own = tuple(field for field in fields if field[0] != "log")
+    return Parsed(format="docker", fields=own, inner=log.removesuffix("\n").removesuffix("\r"), is_whole=is_whole)
 
 
-def _journald(document: Mapping[str, object], fields: list[tuple[str, Value]]) -> Parsed | None:
+def _journald(document: Mapping[str, object], fields: list[tuple[str, Value]], *, is_whole: bool) -> Parsed | None:
     """The journal's own export as JSON: MESSAGE is a line of the program's, PRIORITY is syslog's number."""
     message = document.get("MESSAGE")
     if not isinstance(message, str) or not ("__REALTIME_TIMESTAMP" in document or "PRIORITY" in document):
@@ -158,8 +160,9 @@ def _journald(document: Mapping[str, object], fields: list[tuple[str, Value]]) -
     program = document.get("SYSLOG_IDENTIFIER", document.get("_COMM", ""))
     return Parsed(
         format="journald",
-        fields=tuple(fields),
+        fields=tuple(field for field in fields if field[0] != "MESSAGE"),
         inner=message,
+        is_whole=is_whole,
         level_number=number,
         program=program if isinstance(program, str) else "",
     )

@@ -24,6 +24,9 @@ _TELLING: Final = frozenset((*names.MESSAGES[:2], "level", "lvl", "severity", "e
 
 _CEF = re.compile(r"CEF: ?[0-9]++(?:\.[0-9]++)?\|")
 _LEEF = re.compile(r"LEEF: ?([0-9]++(?:\.[0-9]++)?)\|")
+HEADER: Final = "header"
+"""The field that what stands before an object, pairs or `CEF:` is kept under."""
+
 _BAR = re.compile(r"(?<!\\)\|")
 _CEF_KEY = re.compile(r"(?:^|(?<=[ \t]))([A-Za-z_][\w.\[\]]{0,100}+)=")
 _CEF_ESCAPE = re.compile(r"\\([\\|=])")
@@ -54,10 +57,11 @@ def parse_cef(text: str) -> Parsed | None:
     """ArcSight's Common Event Format, behind whatever header stands before `CEF:`."""
     begin = _CEF.search(text[:400])
     parts = _BAR.split(text[begin.end() :], maxsplit=6) if begin else []
-    if len(parts) < 7:  # noqa: PLR2004 - vendor, product, version, class, name, severity, extension
+    if len(parts) < 7:
         return None
     vendor, product, version, kind, name, severity, extension = parts
     fields: dict[str, Value] = {
+        HEADER: text[: begin.start()].strip() if begin else "",
         "device_vendor": _plain(vendor),
         "device_product": _plain(product),
         "device_version": _plain(version),
@@ -82,15 +86,16 @@ def parse_leef(text: str) -> Parsed | None:
     """QRadar's Log Event Extended Format, 1.0 and 2.0."""
     begin = _LEEF.search(text[:400])
     parts = _BAR.split(text[begin.end() :], maxsplit=4) if begin else []
-    if len(parts) < 5:  # noqa: PLR2004 - vendor, product, version, event, attributes
+    if len(parts) < 5:
         return None
     vendor, product, version, kind, rest = parts
     delimiter = "\t"
     mark, bar, attributes = rest.partition("|")
-    if bar and len(mark) <= 4 and "=" not in mark:  # noqa: PLR2004 - a character, or x and two digits
+    if bar and len(mark) <= 4 and "=" not in mark:
         rest = attributes
         delimiter = mark if len(mark) == 1 and not mark.isalnum() else "\t" if "\t" in rest else "^"
     fields: dict[str, Value] = {
+        HEADER: text[: begin.start()].strip() if begin else "",
         "device_vendor": _plain(vendor),
         "device_product": _plain(product),
         "device_version": _plain(version),
@@ -103,6 +108,8 @@ def parse_leef(text: str) -> Parsed | None:
 
 
 def _security(kind: str, fields: dict[str, Value], product: str, name: str) -> Parsed:
+    if not fields[HEADER]:
+        del fields[HEADER]
     found = from_pairs(kind, list(fields.items()))
     return Parsed(
         format=kind,

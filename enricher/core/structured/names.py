@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Final
 
 MESSAGES: Final = (
-    "message", "msg", "@m", "@mt", "shortmessage", "textpayload", "log", "text", "body", "logmessage", "jsonpayload.message",
-    "fields.message", "rawmessage",
+    "message", "msg", "@m", "@mt", "shortmessage", "textpayload", "log", "text", "body", "logmessage",
+    "jsonpayload.message", "fields.message", "rawmessage",
 )  # fmt: skip
 """In order: the first that is there and holds text is the message."""
 
@@ -20,12 +20,12 @@ EVENT_NAMES: Final = ("event", "eventmessage", "description", "details", "error"
 """The message where none of `MESSAGES` is there, if it reads as a sentence."""
 
 LEVELS: Final = (
-    "level", "lvl", "severity", "loglevel", "log.level", "levelname", "severitytext", "@l", "@level", "priority", "log.severity",
-    "fields.level", "jsonpayload.level",
+    "level", "lvl", "severity", "loglevel", "log.level", "levelname", "severitytext", "@l", "@level", "priority",
+    "log.severity", "fields.level", "jsonpayload.level",
 )  # fmt: skip
 PROGRAMS: Final = (
-    "logger", "loggername", "log.logger", "component", "syslogidentifier", "service", "service.name", "app", "application",
-    "program", "sourcecontext", "process.name", "module", "subsystem",
+    "logger", "loggername", "log.logger", "component", "syslogidentifier", "service", "service.name", "app",
+    "application", "program", "sourcecontext", "process.name", "module", "subsystem",
 )  # fmt: skip
 
 LEVEL_WORDS: Final = frozenset(
@@ -41,28 +41,36 @@ LEVEL_MEANS: Final = {
 """What `logged_level` calls words that only structured lines use."""
 
 _ENUM_ENDINGS: Final = frozenset(
-    """event action verb type subtype category cat kind method outcome result results status statustext state stage phase
+    """
+    event action verb type subtype category cat kind method outcome result results status statustext state stage phase
     operation op opname command cmd reason code errorcode errorname errorclass errortype exceptiontype exceptionclass
     decision disposition verdict act access permission effect policytype protocol proto transport direction eventtype
-    eventname eventaction eventcategory eventoutcome eventsource eventkind eventmodule eventcode eventclass severityclass
-    subresource apigroup change changetype objecttype resourcetype entitytype targettype actiontype authmethod authtype
-    mechanism channel source_type logtype messagetype msgtype topic signal step job task trigger retcode failurereason
-    denyreason msgid eventclassid success ok allowed granted denied failed authenticated authorized blocked stream""".replace("_", "").split()
-)  # fmt: skip
+    eventname eventaction eventcategory eventoutcome eventsource eventkind eventmodule eventcode eventclass
+    severityclass subresource apigroup change changetype objecttype resourcetype entitytype targettype actiontype
+    authmethod authtype mechanism sourcetype logtype messagetype msgtype step job task trigger retcode failurereason
+    denyreason msgid eventclassid success ok allowed granted denied failed authenticated authorized blocked stream
+    """.split()  # noqa: SIM905 - a hundred quoted words would not be readable
+)
 """Last segments whose value is one of a few words."""
 
 _FLAG_ENDINGS: Final = frozenset(
-    "success successful ok allowed granted denied failed failure authenticated authorized blocked error retry".split()  # noqa: SIM905 - easier to read
+    """
+    success successful ok allowed granted denied failed failure authenticated authorized blocked error retry
+    """.split()  # noqa: SIM905 - easier to read
 )
 _FREE_MAPS: Final = frozenset(
-    "labels annotations tags headers params parameters queryparams query env environment extra attrs managedfields".split()  # noqa: SIM905 - easier to read
+    """
+    labels annotations tags headers params parameters queryparams query env environment extra attrs managedfields
+    """.split()  # noqa: SIM905 - easier to read
 )
 """Objects whose names are data."""
 
 _PASSING: Final = re.compile(
-    r"(?:trace|span|parent|request|req|correlation|transaction|session|message|event|log|insert|audit|record)\.?(?:id|uuid)s?$"
-    r"|time(?:stamp)?s?$|timems$|timemillis$|^(?:@?t|ts|date|datetime|asctime|seq|sequence|offset|caller|line|lineno|pid|tid"
-    r"|thread|threadid|threadname|processid|appname|devicevendor|deviceproduct|deviceversion|eventclassid|severity|facility|hostname|host|host\.name|stacktrace|stack|exception|realtimetimestamp)$"
+    r"(?:trace|span|parent|request|req|correlation|transaction|session|message|event|log|insert|audit|record)\.?"
+    r"(?:id|uuid)s?$|time(?:stamp)?s?$|timems$|timemillis$"
+    r"|^(?:@?t|ts|date|datetime|asctime|seq|sequence|offset|caller|line|lineno|pid|tid|thread|threadid|threadname"
+    r"|processid|header|appname|devicevendor|deviceproduct|deviceversion|eventclassid|severity|facility|hostname|host"
+    r"|host\.name|stacktrace|stack|exception|realtimetimestamp)$"
     r"|(?:duration|elapsed|latency|took)(?:ms|us|ns|s|seconds|millis)?$|cursor$|stack(?:trace)?$"
 )
 """Names that come and go without telling kinds apart: ids of a moment, times, places in the code."""
@@ -92,6 +100,6 @@ def is_flag(name: str) -> bool:
 def is_telling(name: str) -> bool:
     """Whether having a field of this name tells kinds apart."""
     segments = plain(name).split(".")
-    if len(segments) > 2 or any(one in _FREE_MAPS for one in segments[:-1]):  # noqa: PLR2004 - an object in the line
+    if len(segments) > 2 or any(one in _FREE_MAPS for one in segments[:-1]):
         return False
     return not _PASSING.search(".".join(segments)) and any(map(str.isalpha, name))

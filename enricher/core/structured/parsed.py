@@ -5,9 +5,11 @@ Invariant: names and nesting are bounded, so that a hostile document costs no mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_FIELDS: Final = 128
 MAX_NAME_CHARACTERS: Final = 120
@@ -36,12 +38,18 @@ class Parsed:
     level_number: int = 0
     program: str = ""
     inner: str | None = None
+    is_whole: bool = True
+    """Whether `fields` hold all that the line does."""
     is_open: bool = False
     """Which fields there are says nothing of the kind (an audit event with the objects that it is about)."""
 
 
-def flatten(document: Mapping[str, object]) -> list[tuple[str, Value]]:
-    """The scalars of a JSON object under dotted names, in the document's order; the first of two equal names wins."""
+def flatten(document: Mapping[str, object]) -> tuple[list[tuple[str, Value]], bool]:
+    """The scalars of a JSON object under dotted names, in the document's order, and whether they are all of it.
+
+    The first of two equal names wins.
+    """
+    is_whole = True
     found: dict[str, Value] = {}
     stack = [("", iter(document.items()))]
     while stack and len(found) < MAX_FIELDS:
@@ -54,14 +62,19 @@ def flatten(document: Mapping[str, object]) -> list[tuple[str, Value]]:
         if len(name) > MAX_NAME_CHARACTERS:
             name = name[: MAX_NAME_CHARACTERS - 1] + "…"
         if isinstance(value, dict):
+            is_whole &= len(stack) < MAX_DEPTH or not value
             if len(stack) < MAX_DEPTH:
                 stack.append((f"{name}.", iter(value.items())))
         elif isinstance(value, list):
+            is_whole &= len(value) <= MAX_DEPTH or (len(value) <= MAX_FIELDS and not isinstance(value[0], dict | list))
             scalars = [one for one in value[:MAX_FIELDS] if one is None or isinstance(one, str | int | float)]
             if scalars and len(scalars) == len(value[:MAX_FIELDS]):
                 found.setdefault(name, scalars)
-            elif value and len(stack) < MAX_DEPTH:
+            elif value:
+                is_whole &= len(stack) < MAX_DEPTH
+                if len(stack) >= MAX_DEPTH:
+                    continue
                 stack.append((f"{name}.", iter([(str(at), one) for at, one in enumerate(value[:MAX_DEPTH])])))
         elif value is None or isinstance(value, str | int | float):
             found.setdefault(name, value)
-    return list(found.items())
+    return list(found.items()), is_whole and not stack

@@ -20,10 +20,10 @@ import msgspec
 from enricher.core.collapse import collapse_line
 from enricher.core.extract import compile_extractor, holes
 from enricher.core.header import split_header
-from enricher.core.skeleton import REPLACED, message_start
+from enricher.core.skeleton import message_start
 from enricher.core.structured.detect import parse
 from enricher.core.structured.json_lines import LEVEL_OF_NUMBER
-from enricher.core.structured.key import Found, find_parts, key_of, OBJECT_BYTES
+from enricher.core.structured.key import OBJECT_BYTES, Found, find_parts, key_of
 from enricher.core.structured.parsed import MAX_FIELDS
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Reader:
         if parsed is None:
             return None
         fields = list(parsed.fields)
-        number = parsed.level_number
+        number, is_whole = parsed.level_number, parsed.is_whole
         inner: bytes | None = None
         for _ in range(_MOST_WRAPPERS):
             if parsed is None or parsed.inner is None:
@@ -90,14 +90,19 @@ class Reader:
             inner = parsed.inner.replace("\n", " ").encode("utf-8", "replace")
             parsed = parse(inner, is_collapsed=False, message_at=message_start)
             fields += parsed.fields if parsed else ()
+            is_whole &= parsed is None or parsed.is_whole
             number = number or (parsed.level_number if parsed else 0)
-        text, is_whole = _rendered(fields, parsed.message_name if parsed else "MESSAGE", self._taken)
+        text, is_all = _rendered(fields, parsed.message_name if parsed else "", self._taken)
         message = inner
         if parsed is not None:
             message = parsed.message.encode("utf-8", "replace") if parsed.message else None
         if number and not self._has_level:
             text += b',"log.level":"%b","severity_number":%d' % (LEVEL_OF_NUMBER[number].encode(), number)
-        shown = None if message is None or not is_whole or self._is_request else _string(message.decode())
+        shown = (
+            None
+            if message is None or not (is_whole and is_all) or self._is_request
+            else _string(message.decode("utf-8", "replace"))
+        )
         return Reading(message=shown, fields=text, values=self._values(parsed, message or b"", fields))
 
     def _wants_message(self) -> bool:
@@ -187,16 +192,13 @@ def _json(value: Value) -> bytes:
 
 def _string(text: str) -> bytes:
     """The inside of a JSON string, every control character escaped."""
-    encoded = (
-        _ENCODER.encode(text)[1:-1] if "\ud800" > text[:1] or text.isascii() else _ENCODER.encode(_whole(text))[1:-1]
-    )
+    try:
+        encoded = _ENCODER.encode(text)[1:-1]
+    except UnicodeEncodeError:  # half of a pair of surrogates
+        encoded = _ENCODER.encode(text.encode("utf-8", "replace").decode())[1:-1]
     if b"\x7f" in encoded:
         encoded = encoded.replace(b"\x7f", b"\\u007f")
     return _C1_CONTROL.sub(lambda match: b"\\u%04x" % match[1][0], encoded) if b"\xc2" in encoded else encoded
-
-
-def _whole(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 # ---------------------------------------------------------------- values
