@@ -116,12 +116,24 @@ def header_pattern(line: bytes, blanks: bytes, *, single: bool = False) -> bytes
     word = b"[^%b]++" % blanks
     if single and words and not header[:1].isspace():
         gaps = _GAPS.findall(header)
-        pattern = b"".join(word + b"[%b]" % blanks * len(gap) for gap in gaps[: len(words)])
+        parts = [word + b"[%b]" % blanks * len(gap) for gap in gaps[: len(words)]]
+        start = b""
     else:
-        pattern = b"[%b]*+" % blanks + (word + b"[%b]++" % blanks) * len(words)
+        parts = [word + b"[%b]++" % blanks] * len(words)
+        start = b"[%b]*+" % blanks
+    if words:
+        # Where a header has fewer words, one of the message must not pass for its last.
+        parts[-1] = word + _ending(words[-1]) + parts[-1].removeprefix(word)
+    pattern = start + b"".join(parts)
     if tail.endswith(b"|"):
         return pattern + b"[^|%b]*+[|]" % blanks * tail.count(b"|")
     return pattern + b"[0-9A-Fa-fxX]++".join(re.escape(piece) for piece in tail.split(b"0"))
+
+
+def _ending(word: bytes) -> bytes:
+    """Give a pattern that looks back at the last character of a word: of a kind with that of the given one."""
+    last = word[-1:]
+    return b"(?<=[%b])" % (b"A-Za-z" if last.isalpha() else _HEX_DIGIT if last.isdigit() else re.escape(last))
 
 
 def _captured(number: int, value: bytes, wanted: Collection[int] | None) -> bytes:

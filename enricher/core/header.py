@@ -10,7 +10,7 @@ never: contain a rule for one product.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 HEADER_BYTES = 400
 _MAX_PARTS = 14
@@ -25,26 +25,47 @@ _LEVEL = (
 # Atomic groups: "0-----…" must not be tried in every way of cutting it up. Not `(?:…)*+`, which before Python 3.11.5
 # leaves the wrong position behind when an iteration fails half-way; `*+` is used on single characters only.
 _TIME = (
-    rb"[\[(<]?(?:" + _DAY + rb",?\s+)?(?:" + _MONTH + rb"\s+)?[-+]?0"
+    rb"(?:\[\s{1,8}(?=0\.0\])|[\[(<]?)(?:" + _DAY + rb",?\s+)?(?:" + _MONTH + rb"\s+)?[-+]?0"
     rb"(?>(?:[-/ ]" + _MONTH + rb"[-/ ]0?|[-+/.:,TtZ]++0)*)[-+/.:,TtZ]*"
     rb"(?:\s0:0(?::0)?(?:[.,]0)?)?(?:\s0)?(?:\s?[AP]M)?Z?[\])>]?(?=[\s|,:;]|$)"
 )
 _WORD = rb"[A-Za-z\x80-\xff][\w.$/@()\-\x80-\xff]*+(?:\[[^\]\s]*\])?"
+# Behind a program may stand its version, or in parentheses what it acts for; a name of several words has a process id.
+_DETAIL = rb"(?:\s\([^()\n]{0,80}\)|\s0(?:\.0)+)?"
+_PROGRAM = rb"(?:/?" + _WORD + _DETAIL + rb"|[A-Z][\w.\-]*+(?:\s[A-Z(][\w.)]*+){1,3}\[0\]" + _DETAIL + rb")\s?:(?=\s|$)"
+_LOGGER = rb"[A-Za-z_][\w.$/@:<>\-]*+"
+_CAPITALS = rb"[A-Z][A-Z_]+0?"
 _COLOUR = rb"\x1b\[[0-9;]{0,16}m"
 _PART = re.compile(
     rb"(?>(?:\s|" + _COLOUR + rb")*)(?:"
-    rb"(?P<time>" + _TIME + rb"(?:\s(?:UTC|GMT|[A-Z]{2,4}T|[+-]0)\b)?)"
+    rb"(?P<flag>(?:-|" + _CAPITALS + rb")(?=\s0\s0[-./]0)|<0>(?=[A-Z0]))"
+    rb"|(?P<glued>[VDIWEFC]0(?=\s0:0:0))"
+    rb"|(?P<table>0(?:\s++(?!0\s)[\w.\-/]{1,64}){2,4}\s++0\s++0(?=\s++\S))"
+    rb"|(?P<bar>(?:(?<=\|)|(?<=\|\s))[^|\s]{1,64}(?=\s?\|))"
+    rb"|(?P<time>" + _TIME + rb"(?:\s(?:UTC|GMT|[A-Z]{2,4}T|[+-]0)\b)?)"
     rb"|(?P<level>\[?\(?<?(?:" + _LEVEL + rb")>?\)?\]?(?=[\s:|,\]\x1b]|$):?)"
     rb"|(?P<letter>[VDIWEFNC](?=\s))"
     rb"|(?P<rule>[-|:,;*]+(?=\s|\|)|\|)"
-    rb"|(?P<program>" + _WORD + rb":(?=\s|$))"
-    rb"|(?P<host>(?=\S*+\s++" + _WORD + rb":?\s)[A-Za-z0][\w.\-]*(?=\s))"
+    rb"|(?P<program>" + _PROGRAM + rb")"
+    rb"|(?P<dashed>" + _LOGGER + rb"(?:\s[*(\[]?0[)\]]?)?(?=\s-\s))"
+    rb"|(?P<wide>(?<=\s\s)" + _WORD + rb"(?=\s\s))"
+    rb"|(?P<capitals>" + _CAPITALS + rb"(?=(?:\s++" + _CAPITALS + rb"){0,2}\s++(?:" + _LEVEL + rb")\s))"
+    rb"|(?P<column>(?:" + _CAPITALS + rb"|(?=[A-Za-z]*+[0_\-/@#.])[\w.\-/@#:]{1,64})(?=\s++0[-./]0[-./T]0))"
+    rb"|(?P<logger>" + _LOGGER + rb"(?=\s++\[?(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)[\s:\]]))"
+    rb"|(?P<host>(?=\S*+\s++" + _PROGRAM + rb"|[A-Za-z]*+[0.\-]\S*+\s++" + _WORD + rb"\s)[A-Za-z0][\w.\-]*(?=\s))"
+    rb"|(?P<name>[A-Za-z0][\w.\-]*(?=\s))"
     rb"|(?P<bracket>\[(?>(?:[^\[\]\n]|\[[^\[\]\n]*+\]){0,160})\])"
-    rb"|(?P<number>[A-Za-z_.\-/@:]*+0[\w.\-/@:]*(?=[\s|]))"
+    rb"|(?P<number>[A-Za-z_.\-/@:#]*+0[\w.\-/@:#]*+(?:\]|(?=[\s|])))"
     rb")"
 )
-_BRACKETS = re.compile(rb"\[.*")
+_NAME = re.compile(rb"[A-Za-z_\x80-\xff][\w.$/@()\-\x80-\xff]*")
+_PROCESS = re.compile(rb"\[.*|\s[(0].*")
+_PLAIN_NUMBER = re.compile(rb"[-+]?0(?:[.,]?0?)(?:\s0)*")  # may be a time, a process or a count of something
+_DAY_AND_CLOCK = re.compile(_MONTH + rb"\s+0 0:0:0")  # behind which a host follows
+_DIGIT_FREE = re.compile(rb"(?<!\S)[^\s0]+(?!\S)")
+_REPEATED = re.compile(rb"\s*(\S+)(?=\s)")
 _SPACE = re.compile(rb"(?:\s|" + _COLOUR + rb")*")
+_MAX_BARS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,50 +82,111 @@ _NONE = Header(level="", program="", end=0)
 
 def split_header(collapsed: bytes) -> Header:
     """Split the header off a collapsed line: none without a time or a level word, no end where nothing follows it."""
+    found = _Found()
     text = collapsed[:HEADER_BYTES]
-    level = program = b""
-    has_time = has_host = False
-    end = 0
-    for parts in range(_MAX_PARTS):
-        match = _PART.match(text, end)
-        if match is None or match.end() == end:
+    for _ in range(_MAX_PARTS):
+        match = _PART.match(text, found.end)
+        if not (found.repeats(text) or (match is not None and found.take(match))):
             break
-        kind = match.lastgroup or ""
-        if kind == "time":
-            has_time = True
-        elif not _fits(kind, has_time=has_time, has_host=has_host, level=level, program=program, parts=parts):
-            break
-        found = match[kind]
-        if kind in ("level", "letter"):
-            level = found.strip(b"[]()<>:")
-        elif kind == "program":
-            program = _BRACKETS.sub(b"", found.rstrip(b":"))
-        elif kind == "host":
-            has_host = True
-        end = match.end()
-    if not has_time and not level:
+    if not found.is_header:
         return _NONE
-    space = _SPACE.match(text, end)
-    end = space.end() if space else end
+    space = _SPACE.match(text, found.end)
+    end = space.end() if space else found.end
     return Header(
-        level=level.decode(), program=program.decode("utf-8", "replace"), end=0 if end >= len(collapsed) else end
+        level=found.level.decode(),
+        program=found.program.decode("utf-8", "replace"),
+        end=0 if end >= len(collapsed) else end,
     )
 
 
-def _fits(kind: str, *, has_time: bool, has_host: bool, level: bytes, program: bytes, parts: int) -> bool:
-    """Whether a part of this kind can still belong to the header, given what stood before it."""
-    if not has_time and kind not in ("bracket", "level", "rule"):
-        return False
-    match kind:
-        case "level" | "letter":
-            return not level
-        case "program":
-            return not program
-        case "host":
-            return not (has_host or program or level)
-        case "number":
-            return not (program or level)
-        case "bracket":
-            return has_time or parts == 0
-        case _:
-            return True
+@dataclass(slots=True)
+class _Found:
+    """What was found of a header so far."""
+
+    end: int = 0
+    parts: int = 0
+    level: bytes = b""
+    program: bytes = b""
+    bars: int = 0
+    has_number: bool = False
+    """A number that may be a time, if a level or a process follows."""
+    has_time: bool = False
+    has_process: bool = False
+    has_host: bool = False
+    is_before_host: bool = False
+    columns: set[bytes] = field(default_factory=set)
+
+    @property
+    def is_header(self) -> bool:
+        return self.has_time or bool(self.level) or self.has_process
+
+    def repeats(self, text: bytes) -> bool:
+        """Go on behind a column that stands in this header for the second time."""
+        match = _REPEATED.match(text, self.end) if self.columns else None
+        if match is None or match[1] not in self.columns:
+            return False
+        self.end = match.end()
+        return True
+
+    def take(self, match: re.Match[bytes]) -> bool:
+        """Take one part in; False if it cannot belong to the header, given what stood before it."""
+        kind = match.lastgroup or ""
+        text = match[kind]
+        if match.end() == self.end or not self._fits(kind, text):
+            return False
+        if kind in ("level", "letter", "glued"):
+            self.level = text.strip(b"[]()<>:0")
+        elif kind in ("program", "dashed", "wide", "bar", "logger"):
+            self._name(kind, text)
+        elif kind == "capitals":
+            self.program = b" ".join(filter(None, (self.program, text)))
+        elif kind == "table":
+            self.program = b" ".join(_DIGIT_FREE.findall(text))
+        elif kind in ("host", "name"):
+            self.has_host = True
+        self.has_time |= kind == "table" or (kind == "time" and not _PLAIN_NUMBER.fullmatch(text))
+        self.has_number |= kind in ("time", "glued")
+        self.is_before_host = kind == "time" and _DAY_AND_CLOCK.fullmatch(text) is not None
+        if kind in ("host", "column", "number"):
+            self.columns.add(text)
+        self.parts += 1
+        self.end = match.end()
+        return True
+
+    def _name(self, kind: str, text: bytes) -> None:
+        self.bars += kind == "bar"
+        self.has_process |= kind == "program" and b"[0]" in text
+        if kind == "program":
+            self.program = _PROCESS.sub(b"", text).rstrip(b" :")
+        elif not self.program and (name := _NAME.match(text)):
+            self.program = name[0].rstrip()
+
+    def _fits(self, kind: str, text: bytes) -> bool:
+        has_time = self.has_time or self.has_number
+        if not has_time and kind not in ("bracket", "level", "rule", "time", "flag", "table", "glued"):
+            return False
+        match kind:
+            case "flag" | "table" | "glued":
+                return self.parts == 0
+            case "level" | "letter":
+                return not self.level and (self.has_time or not has_time or text.isupper())
+            case "time":
+                return not (self.level or self.program) or not _PLAIN_NUMBER.fullmatch(text)
+            case "program" | "dashed":
+                return not self.program
+            case "logger":
+                return self.has_time and not self.program and not self.level
+            case "wide":
+                return bool(self.level) and not self.program
+            case "bar":
+                return self.bars < _MAX_BARS
+            case "host":
+                return not (self.has_host or self.program or self.level)
+            case "name":
+                return self.is_before_host
+            case "number" | "capitals" | "column":
+                return not self.level and (kind == "capitals" or not self.program)
+            case "bracket":
+                return has_time or self.parts == 0
+            case _:
+                return True

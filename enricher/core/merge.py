@@ -2,14 +2,16 @@
 
 hole   Two shapes that differ in exactly one word are neighbours. When `HOLE_WORDS` different words were seen in one
        place, the place is a hole and the shapes are one signature (`FIRST_WORDS` for the first word of a message,
-       which mostly names what happened).
+       which mostly names what happened, `PAIR_WORDS` behind "="). A value masked by its look counts for `VALUE_WEIGHT`.
 burst  Shapes that are alike once their free words are blanked: when `BURST_SHAPES` of them are open, the columns in
-       which more than half of the words differ become holes, if two words and half of all words stay. This catches
-       messages with two or more free words, which are never neighbours.
-guard  A word that changes what an operator does, or an ALL-CAPS state, never makes a hole.
+       which more than half of the words differ become holes, if `TELLING_WORDS` and half of all words stay. This
+       catches messages with two or more free words, which are never neighbours.
+guard  A word that changes what an operator does, an ALL-CAPS state or the name of a method never makes a hole, and
+       at least one word stays (`TELLING_WORDS` where the first is a hole).
 
 Invariants: the state is a function of the order of `add` calls alone, so that replaying all shapes in row-id order
-rebuilds it; shapes of different format, level or program are never joined. A wrong join gives a wrong answer to every
+rebuilds it; shapes of different format or level are never joined, nor are those of different programs while the message
+is of less than `TELLING_WORDS`. A wrong join gives a wrong answer to every
 later event, a wrong split costs one request: in doubt, split.
 """
 
@@ -21,36 +23,21 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from enricher.core.skeleton import HOLE, HOLE_TEXT, TOKEN, Shape
+from enricher.core.skeleton import GUARDED_WORDS, HOLE, HOLE_TEXT, TOKEN, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 HOLE_WORDS = 3
 FIRST_WORDS = 8
-BURST_SHAPES = 16
+PAIR_WORDS = 4  # behind "=", where the key says what the word is, and the word may say what happened
+VALUE_WEIGHT = 2  # how many words a value that is masked by its look counts for
+BURST_SHAPES = 8
+TELLING_WORDS = 3  # words with which a message says by itself what happened, whatever program it comes from
+_TEXT_FORMAT = "text"
 MAX_TOKENS = 60  # longer messages stay as they are: one place in them says little
 _FALLS = 6  # how many holes a new shape may fall into at once
 _FREE = "\x02"  # a blanked free word
-
-GUARDED_WORDS = frozenset(
-    """
-    accept accepted accepting deny denied reject rejected refused allow allowed block blocked permit permitted drop
-    dropped fail failed failing failure error errors fatal success successful successfully succeeded ok passed pass
-    invalid valid bad good start started starting stop stopped stopping begin end ended finish finished complete
-    completed aborted abort kill killed cancel cancelled canceled up down on off open opened opening close closed
-    closing connect connected connecting disconnect disconnected lost restored enable enabled disable disabled true
-    false yes no not none null online offline active inactive running paused suspended resumed add added adding remove
-    removed removing delete deleted create created creating destroyed update updated insert inserted register
-    registered unregister unregistered attach attached detach detached mount mounted unmount unmounted load loaded
-    unload unloaded lock locked unlock unlocked acquire acquired release released join joined leave left enter entered
-    exit exited exiting send sent receive received recv read write written get set put post warn warning info debug
-    critical emergency notice alert trace high low full empty normal abnormal healthy unhealthy ready timeout expired
-    expiring renew in out to from src dst source destination local remote master slave primary secondary leader
-    follower before after before with without granted revoked corrupt corrupted missing found dead alive degraded
-    recovered crashed
-    """.split()  # noqa: SIM905 - two hundred quoted words would not be readable
-)
 
 _SPACED_TOKEN = re.compile(rf"( ?)({TOKEN.pattern})")
 
@@ -137,19 +124,40 @@ class Merger:
     def _register(self, tokens: Tokens, node: _Node, merges: list[Merge]) -> None:
         if len(tokens) > MAX_TOKENS:
             return
+        self._register_hole(tokens, merges)
         for at, key in _openings(tokens, making=True):
             seen = self._neighbours.get(key)
             if seen is None:
-                self._neighbours[key] = (tokens[at], node)
+                seen = self._neighbours[key] = (tokens[at], node)
+            else:
+                if isinstance(seen, tuple):
+                    seen = self._neighbours[key] = dict((seen,))
+                seen[tokens[at]] = node
+            if key in self._holes or not _tells(tokens, at):
                 continue
-            if isinstance(seen, tuple):
-                seen = self._neighbours[key] = dict((seen,))
-            seen[tokens[at]] = node
-            if len(seen) >= (FIRST_WORDS if at == 1 else HOLE_WORDS) and key not in self._holes:
-                cut = _cut(tokens, (at,))
-                self._holes[key] = self._join(seen.values(), cut, merges)
-                self._register(cut, self._holes[key], merges)
+            cut = _cut(tokens, (at,))
+            words = len(seen) if isinstance(seen, dict) else 1
+            if words + (VALUE_WEIGHT if cut in self._exact else 0) >= _enough(tokens, at):
+                self._make_hole(key, cut, merges)
         self._register_burst(tokens, node, merges)
+
+    def _register_hole(self, tokens: Tokens, merges: list[Merge]) -> None:
+        """Let a shape with a value in a place take in those with words there."""
+        if HOLE not in tokens:
+            return
+        key = _digest(tokens)
+        seen = self._neighbours.get(key)
+        if seen is None or key in self._holes:
+            return
+        words = len(seen) if isinstance(seen, dict) else 1
+        at = min(at for at, token in enumerate(tokens) if token == HOLE)
+        if words + VALUE_WEIGHT >= _enough(tokens, at) and _tells(tokens, at, words=0):
+            self._make_hole(key, tokens, merges)
+
+    def _make_hole(self, key: bytes, cut: Tokens, merges: list[Merge]) -> None:
+        seen = self._neighbours[key]
+        self._holes[key] = self._join(seen.values() if isinstance(seen, dict) else (seen[1],), cut, merges)
+        self._register(cut, self._holes[key], merges)
 
     def _register_burst(self, tokens: Tokens, node: _Node, merges: list[Merge]) -> None:
         burst = self._bursts.setdefault(_pattern(tokens), _Burst())
@@ -181,7 +189,7 @@ class Merger:
         nodes: dict[Tokens, _Node] = {}
         for cut, members in groups.items():
             constant = sum(word != HOLE and _is_word(word) for word in cut[1:])
-            if len(members) >= HOLE_WORDS and constant >= max(2, len(columns)):
+            if len(members) >= HOLE_WORDS and constant >= max(TELLING_WORDS, len(columns)):
                 nodes[cut] = self._join(members, cut, merges)
         if nodes:
             burst.cuts.append((columns, nodes))
@@ -208,8 +216,23 @@ class Merger:
 
 def _tokens(shape: Shape) -> tuple[Tokens, tuple[bool, ...]]:
     spaced = _SPACED_TOKEN.findall(shape.skeleton)
-    context = f"{shape.format}\x00{shape.level}\x00{shape.program}"
+    words = sum(_is_word(token) for _, token in spaced)
+    program = "" if words >= TELLING_WORDS and shape.format == _TEXT_FORMAT else shape.program
+    context = f"{shape.format}\x00{shape.level}\x00{program}"
     return (context, *(token for _, token in spaced)), (False, *(bool(space) for space, _ in spaced))
+
+
+def _enough(tokens: Tokens, at: int) -> int:
+    """How many different words make a hole of this place."""
+    if at == 1:
+        return FIRST_WORDS
+    return PAIR_WORDS if tokens[at - 1] == "=" else HOLE_WORDS
+
+
+def _tells(tokens: Tokens, at: int, *, words: int = 1) -> bool:
+    """Whether what stays without this place says what happened: a message that is all hole would take in any other."""
+    others = sum(token != HOLE and _is_word(token) for token in tokens[1:]) - words
+    return others >= (TELLING_WORDS if at == 1 else 1)
 
 
 def _template(node: _Node) -> str:
@@ -253,8 +276,17 @@ def _openings(tokens: Tokens, *, making: bool) -> Iterator[tuple[int, bytes]]:
     """Each place where a hole may be, with a key for "these words, this place left out"."""
     # A digest, since the words themselves, once for each place, would take memory by the square of their number.
     for at in range(1, len(tokens)):
-        if _is_free(tokens[at], making=making):
-            yield at, hashlib.blake2b("\0".join(_cut(tokens, (at,))).encode(), digest_size=16).digest()
+        if _is_free(tokens[at], making=making) and not (making and _is_member(tokens, at)):
+            yield at, _digest(_cut(tokens, (at,)))
+
+
+def _is_member(tokens: Tokens, at: int) -> bool:
+    """Whether this is the name of a class or of what it does, as in ``Class::method``: it says what happened."""
+    return tokens[at - 2 : at] == (":", ":") or tokens[at + 1 : at + 3] == (":", ":")
+
+
+def _digest(tokens: Tokens) -> bytes:
+    return hashlib.blake2b("\0".join(tokens).encode(), digest_size=16).digest()
 
 
 def _cut(tokens: Tokens, places: Iterable[int]) -> Tokens:

@@ -28,6 +28,25 @@ KEY_TOKENS = 128
 # One token: a word with its inner dots and slashes, a hole, or one other character.
 TOKEN = re.compile(r"\w+(?:[.\-/\\$]\w+)*|[^\w\s]")
 
+# Words that change what an operator does: never a value.
+GUARDED_WORDS = frozenset(
+    """
+    accept accepted accepting deny denied reject rejected refused allow allowed block blocked permit permitted drop
+    dropped fail failed failing failure error errors fatal success successful successfully succeeded ok passed pass
+    invalid valid bad good start started starting stop stopped stopping begin end ended finish finished complete
+    completed aborted abort kill killed cancel cancelled canceled up down on off open opened opening close closed
+    closing connect connected connecting disconnect disconnected lost restored enable enabled disable disabled true
+    false yes no not none null online offline active inactive running paused suspended resumed add added adding remove
+    removed removing delete deleted create created creating destroyed update updated insert inserted register
+    registered unregister unregistered attach attached detach detached mount mounted unmount unmounted load loaded
+    unload unloaded lock locked unlock unlocked acquire acquired release released join joined leave left enter entered
+    exit exited exiting send sent receive received recv read write written get set put post warn warning info debug
+    critical emergency notice alert trace high low full empty normal abnormal healthy unhealthy ready timeout expired
+    expiring renew in out to from src dst source destination local remote master slave primary secondary leader
+    follower before after before with without granted revoked corrupt corrupted missing found dead alive degraded
+    recovered crashed
+    """.split()  # noqa: SIM905 - two hundred quoted words would not be readable
+)
 REPLACED = "\ufffd"  # stands for a run of characters that must not reach a reader, a model or a terminal
 # Controls, spaces other than ASCII's, soft hyphen, zero-width, direction marks, variation selectors, tags, invalid
 # bytes.
@@ -46,19 +65,33 @@ _TLD = (
 # once per letter.
 _VARIABLE = re.compile(
     r"(?<![A-Za-z0+.\-])[A-Za-z][A-Za-z0+.\-]*+://[^\s\"'<>()\[\]{},;]+"  # URL
+    r"|(?<=[A-Z] )[/*][^\s\"]*+(?= HTTP/)"  # what a request is for
     r"|(?<![\w.+\-])[\w.+\-]++@[\w.\-]*\w"  # mail address
-    r"|(?<![\w.\\/])(?:[A-Za-z]:)?(?:[/\\][\w.+\-$%~@#*]++){2,}[/\\]?"  # path
-    r"|(?<![\w.\\/])/(?=\w)[\w.+\-$%~@]++/?"
-    r"|(?<![\w.\-])[-+]?(?=[A-Za-z_.\-]*+0)\w[\w.\-]*(?<![.\-])%?"  # a word with a number in it
-    r"|(?<![\w.\-])[a-z_][a-z_\-]*+(?:\.[a-z_\-]++){2,}(?![\w.\-])"  # a host name with two dots
+    r"|(?<![\w:])(?=[A-Fa-f:]{0,24}+0)(?:(?:0|[A-Fa-f]{1,4})?:){2,7}(?:0|[A-Fa-f]{1,4})(?![\w:])"  # network address
+    r"|(?<![\w.\\/])(?:[A-Za-z]:)?(?:[/\\][\w.+\-$%~@#*]++){2,}[/\\]?(?:\?[\w.+\-$%~@#*=&]*)?"  # path
+    r"|(?<![\w.\\/])/(?=\w)[\w.+\-$%~@]++/?(?:\?[\w.+\-$%~@#*=&]*)?"
+    r"|(?<![\w.\-])(?:[<>~](?=0[\w.]*+(?!>)))?[-+]?(?=[A-Za-z_.\-]*+0)\w[\w.\-]*(?<![.\-])%?"  # a word with a number
+    r"|(?<![\w.\-])[a-z_][a-z_\-]*+(?:\.[a-z_\-]++){2,}(?![\w.\-])(?:/[\w.$]+)?"  # a host or package with two dots
     rf"|(?<![\w.\-])[a-z][a-z_\-]*+\.(?:{_TLD})(?![\w.\-])"
 )
-_UNIT = re.compile(HOLE + r" ?(?:ms|us|ns|secs?|seconds|s|[kKMGT]?i?[Bb]|[kKMGT]B/s|bytes)\b")
+_UNIT = re.compile(HOLE + r" ?(?:ms|us|ns|msecs?|secs?|seconds|s|[kKMGT]?i?[Bb]|[kKMGT]B/s|bytes)\b")
 _DATE = re.compile(rf"\b(?:{_DAY},?\s)?{_MONTH}\s(?={HOLE})")
+# Whose account it is stays: how many there are decides (``core/merge.py``), since a few may be worth telling apart.
 _NAMED = re.compile(
-    r"(?i)\b((?:r?user|r?host|(?:user|host|log|login|domain|account|client|server|file|node|iface)[_.]?(?:name|id|dir)?"
-    r"|[a-z]{0,8}addr(?:ess)?)=)[^\s\x01,;)\]]+"
+    r"(?i)\b((?:r?host|(?:host|log|domain|client|server|file|node|iface)[_.]?(?:name|id|dir)?|user[_.]?(?:id|dir|home)|[a-z]{0,8}addr(?:ess)?)=)"
+    r"[^\s\x01,;)\]]+"
 )
+# Messages that list so many pairs of a key and a value vary in the values; one word behind "=" may say what happened.
+_MANY_PAIRS = 3
+_PAIR = re.compile(
+    r"(?<![\w.\-])((?!(?i:r?user(?:[._]?name)?|account|login|logname)\s?=)[A-Za-z_][\w.\-]{0,60}(?:=|\s=\s|=\s(?![\w.\-]+=)))"
+    r"(\"[^\"]{0,200}\"|[\w.\-$/@\x01]+(?:\{[^{}\s]{0,60}\})?)"
+)
+_TRUTH = re.compile(r"([A-Za-z_]\s?[=:]\s?)(?:true|false)\b")
+_NOTHING = frozenset(("null", "none", "nil", "n/a"))
+# Several words in quotes: of one word the merging tells whether it varies.
+_QUOTED = re.compile(r"(?<![\w\"'])(?:\"[^\" ]{1,80} [^\"]{1,120}\"|'[^' ]{1,80} [^']{1,120}')(?![\w\"'])")
+_IN_QUOTES = re.compile(r"\w+")
 _EMPTY = re.compile(r"(?<=\s)\(\)")
 _NEIGHBOURS = re.compile(HOLE + r"(?:[\s,:;/|._=+\-#@]*+" + HOLE + r")+")
 _SPACES = re.compile(r"\s+")
@@ -140,8 +173,29 @@ def _skeleton(message: str) -> str:
     text = _UNIT.sub(HOLE, text)
     text = _DATE.sub("", text)
     text = _NAMED.sub(r"\g<1>" + HOLE, text)
+    text = _without_values(text)
     text = _EMPTY.sub(f"({HOLE})", text)
     return _capped(_NEIGHBOURS.sub(HOLE, text).strip())
+
+
+def _without_values(text: str) -> str:
+    """Mask what stands in quotes and, where there are many pairs, behind each "=": unless it says what happened."""
+    if '"' in text or "'" in text:
+        text = _QUOTED.sub(lambda match: f"{match[0][0]}{HOLE}{match[0][0]}" if _is_value(match[0]) else match[0], text)
+    if text.count("=") >= _MANY_PAIRS and len(_PAIR.findall(text)) >= _MANY_PAIRS:
+        text = _PAIR.sub(lambda match: match[1] + (HOLE if _is_value(match[2]) else match[2]), text)
+    # One answer to a question may say what happened; a list of them is the state of something.
+    if len(_TRUTH.findall(text)) >= _MANY_PAIRS:
+        text = _TRUTH.sub(r"\g<1>" + HOLE, text)
+    return text
+
+
+def _is_value(text: str) -> bool:
+    """Whether no word in it says what happened."""
+    words = _IN_QUOTES.findall(text)
+    return text in _NOTHING or not any(
+        word.lower() in GUARDED_WORDS or (len(word) > 2 and word.isupper()) for word in words
+    )
 
 
 def _capped(skeleton: str) -> str:

@@ -70,17 +70,47 @@ def test_a_guarded_word_does_not_fall_into_a_hole_either():
     assert [1, 1, 1, 4] == signatures(*lines)
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        ("2026-11-22 10:00:00 INFO ", "2026-11-22 10:00:00 WARN ", "2026-11-22 10:00:00 ERROR "),
-        ("Nov 22 10:00:00 web cron[1]: ", "Nov 22 10:00:00 web sshd[1]: ", "Nov 22 10:00:00 web su[1]: "),
-    ],
-)
-def test_shapes_of_different_level_or_program_are_never_joined(headers):
-    lines = [f"{header}painted the {colour} door" for header, colour in zip(headers, COLOURS, strict=False)]
+def test_shapes_of_different_levels_are_never_joined():
+    headers = ["2026-11-22 10:00:00 INFO", "2026-11-22 10:00:00 WARN", "2026-11-22 10:00:00 ERROR"]
+    lines = [f"{header} painted the {colour} door" for header, colour in zip(headers, COLOURS, strict=False)]
 
     assert [1, 2, 3] == signatures(*lines)
+
+
+def test_a_message_that_says_what_happened_is_one_signature_whatever_program_it_comes_from():
+    programs = ["cron", "sshd", "su"]
+    lines = [f"Nov 22 10:00:00 web {program}[1]: session closed for bob" for program in programs]
+
+    assert [1, 1, 1] == signatures(*lines)
+
+
+def test_a_short_message_says_something_else_from_each_program():
+    lines = [f"Nov 22 10:00:00 web {program}[1]: shutting down" for program in ("cron", "sshd", "su")]
+
+    assert [1, 2, 3] == signatures(*lines)
+
+
+def test_a_message_is_never_all_hole():
+    assert list(range(1, 11)) == signatures(*COLOURS)
+    assert list(range(1, 11)) == signatures(*(f"{colour} paint" for colour in COLOURS))
+
+
+def test_a_word_behind_an_equals_sign_needs_one_more_to_become_a_hole():
+    lines = [f"login failed for account={name}" for name in ("root", "guest", "bob", "eve")]
+
+    assert [1, 2, 3] == signatures(*lines[:3])
+    assert [1, 1, 1, 1] == signatures(*lines)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_word_joins_a_value_that_stands_in_the_same_place(order):
+    lines = ["too many failures for user7 today", "too many failures for admin today"][::order]
+
+    assert [1, 1] == signatures(*lines)
+
+
+def test_names_of_methods_make_no_hole():
+    assert [1, 2, 3] == signatures(*(f"Radio::{name} gave the value 5" for name in ("wake", "sleep", "reset")))
 
 
 def test_shapes_that_differ_in_spacing_alone_are_joined_at_once():
