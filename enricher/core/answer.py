@@ -13,10 +13,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from enricher.core.prompt import question_key, request_body, single_text
+from enricher.core.pseudonym import without_pseudonyms
 from enricher.core.redact import clean
 from enricher.core.skeleton import shape_of
 from enricher.core.task import RESPONSES, Task
-from enricher.core.verdict import MENDS, Answer, Asked, Question, Status, Verdict, hole_values, judge, judge_small
+from enricher.core.verdict import (
+    MENDS,
+    Answer,
+    Asked,
+    Question,
+    Shown,
+    Status,
+    Verdict,
+    hole_values,
+    judge,
+    judge_small,
+)
 
 __all__ = [
     "MENDS",
@@ -63,7 +75,7 @@ class _Said:
 def read_response(task: Task, endpoint: str, body: object, questions: Sequence[Asked], *, sent: bytes = b"") -> Reading:
     """Read the body of a response with HTTP status 200. A body that is a string or bytes is taken as JSON.
 
-    `sent` is the body of the request; a single task's answer is told from it which hole has which value.
+    `sent` is the body of the request: it tells which hole has which value, and which pseudonym.
 
     "refused", "incomplete" and a text that is no JSON object hold for all its questions; the money is spent either way.
     """
@@ -97,18 +109,34 @@ def _verdicts(task: Task, said: _Said, questions: Sequence[Asked], sent: bytes) 
     if task.kind == "single":
         return tuple(judge_small(question, root, _values_shown(sent, question)) for question in questions)
     verdicts: list[Verdict] = []
+    shown = parse_json(_last_turn(sent))
     for number, question in enumerate(questions, start=1):
         key = question_key(number)
         if key in root:
-            verdicts.append(judge(question, root[key]))
+            verdicts.append(judge(question, root[key], _shown(shown, key)))
         else:
             verdicts.append(Verdict(signature=question.signature, status="invalid", reason=f"{key} is missing"))
     return tuple(verdicts)
 
 
 def _all(questions: Sequence[Asked], status: Status, reason: str) -> tuple[Verdict, ...]:
-    bounded = clean(reason)[:200]
+    bounded = without_pseudonyms(clean(reason[:1000]), {})[:200]
     return tuple(Verdict(signature=question.signature, status=status, reason=bounded) for question in questions)
+
+
+def _last_turn(sent: bytes) -> str:
+    """Return the text of a request's last message, "" if there is none."""
+    body = parse_json(sent)
+    turns = _items(body.get("messages") or body.get("input")) if isinstance(body, Mapping) else []
+    return _field(turns[-1], "content") if turns else ""
+
+
+def _shown(told: object, key: str) -> Shown:
+    """Return what a packed request told of the kind under this key."""
+    mine = told.get(key) if isinstance(told, Mapping) else None
+    lines = mine.get("examples") if isinstance(mine, Mapping) else None
+    examples = tuple(line for line in lines if isinstance(line, str)) if isinstance(lines, list) else ()
+    return Shown(template=_field(mine, "template"), examples=examples)
 
 
 def _values_shown(sent: bytes, asked: Asked) -> tuple[str, ...]:
@@ -116,9 +144,7 @@ def _values_shown(sent: bytes, asked: Asked) -> tuple[str, ...]:
 
     A merged kind's template has more holes than its line's own; then, without it, nothing is known of their order.
     """
-    body = parse_json(sent)
-    turns = _items(body.get("messages") or body.get("input")) if isinstance(body, Mapping) else []
-    line = _field(turns[-1], "content") if turns else ""
+    line = _last_turn(sent)
     template = single_text(asked.template) or shape_of(line.encode("utf-8", "replace")).template
     values = hole_values(template, line)
     return values if len(values) == asked.holes else ()

@@ -1,8 +1,9 @@
 """The body of a request: what a provider is sent about some kinds of event, and in what form it must answer.
 
 Invariants: all that is the same in every request of a task comes first, so that providers can cache it; text from logs
-is only ever a JSON string in the last message; secrets and addresses in constant text are always masked; the output
-length is always limited; nothing is asked to be stored. Examples are sent as they come: who gives them decides.
+is only ever a JSON string in the last message; secrets and personal data in constant text are always masked, and those
+of examples have pseudonyms unless the question says that it is asked raw; the output length is always limited; nothing
+is asked to be stored.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from enricher.core.pseudonym import Pseudonyms
 from enricher.core.redact import HOLE, clean, mask_template
 from enricher.core.skeleton import message_start
 from enricher.core.task import CHAT, RESPONSES, Task
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 
 # A longer constant text says no more about its kind; holes after it are named p1, p2, … when the answer is read.
 _MAX_TEMPLATE_CHARACTERS: Final = 4000
-_MAX_EXAMPLE_CHARACTERS: Final = 1000
-_MAX_EXAMPLES: Final = 3
+_MAX_EXAMPLE_BYTES: Final = 1000
+_MAX_EXAMPLES: Final = 5
 # What a small model reads of a line: more only costs it time.
 _MAX_SINGLE_CHARACTERS: Final = 400
 _MAX_WORD_CHARACTERS: Final = 80
@@ -69,7 +71,7 @@ def request_body(
 
 def max_output_tokens(task: Task, questions: Sequence[Question]) -> int:
     """Return the limit of a request's output tokens: what it can cost at most."""
-    holes = sum(_shown(question.template).count(HOLE) for question in questions)
+    holes = sum(_shown(question.template, question.program).count(HOLE) for question in questions)
     return task.max_output_tokens * len(questions) + _HOLE_OUTPUT_TOKENS * holes
 
 
@@ -119,9 +121,13 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 
 def user_text(task: Task, questions: Sequence[Question]) -> str:
     """Return the last message: the questions as JSON, or the one line of a single task."""
+    examples = _shown_examples(questions)
     if task.kind == "single":
-        return single_text(_first_line(questions[0]))
-    shown = {question_key(number): shown_question(question) for number, question in enumerate(questions, start=1)}
+        return single_text(_first_line(questions[0], examples[0]))
+    shown = {
+        question_key(number): _shown_question(question, lines)
+        for number, (question, lines) in enumerate(zip(questions, examples, strict=True), start=1)
+    }
     return json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -130,39 +136,68 @@ def single_text(line: str) -> str:
     return clean(line)[:_MAX_SINGLE_CHARACTERS].replace('"', "'")
 
 
-def _first_line(question: Question) -> str:
-    if question.examples:
-        return _headless(question.examples[0], question.program)
-    template = _shown(question.template)
-    return f"{mask_template(question.program)}: {template}" if question.program else template
+def _first_line(question: Question, examples: Sequence[str]) -> str:
+    program = mask_template(question.program)
+    text = examples[0] if examples else _shown(question.template, question.program)
+    return f"{program}: {text}" if program else text
 
 
-def _headless(line: str, program: str) -> str:
-    """Return an example as `program: message`: when and on which host it was written is not what is asked about."""
+def _shown_examples(questions: Sequence[Question]) -> list[list[str]]:
+    """Return what is shown of each question's lines; a value that two questions share has one pseudonym."""
+    lines = [[_headless(line) for line in question.examples[:_MAX_EXAMPLES]] for question in questions]
+    if not any(lines):
+        return lines
+    # What stands before a message tells what is in it: `user: alice has joined`.
+    asked = [
+        f"{question.program}: {one}"
+        for question, own in zip(questions, lines, strict=True)
+        if not question.is_raw
+        for one in own
+    ]
+    pseudonyms = Pseudonyms([*(question.template for question in questions), *asked])
+    redacted = iter(pseudonyms.redact(asked))
+    return [
+        [_cut(clean(one) if question.is_raw else next(redacted).partition(": ")[2]) for one in own]
+        for question, own in zip(questions, lines, strict=True)
+    ]
+
+
+def _cut(line: str) -> str:
+    """Bound a line in bytes, at a character's end."""
+    if len(line.encode()) <= _MAX_EXAMPLE_BYTES:
+        return line
+    return line.encode()[:_MAX_EXAMPLE_BYTES].decode("utf-8", "ignore") + "…"
+
+
+def _headless(line: str) -> str:
+    """Return an example's message: when and on which host it was written is not what is asked about."""
     raw = line.encode("utf-8", "replace")
     start = message_start(raw)
-    message = raw[start:].decode("utf-8", "replace") if start else line
-    return f"{program}: {message}" if start and program else message
+    return raw[start:].decode("utf-8", "replace") if start else line
 
 
 def shown_question(question: Question) -> dict[str, Any]:
     """Return what a packed request tells of one kind, cleaned and bounded."""
-    template = _shown(question.template)
+    return _shown_question(question, _shown_examples([question])[0])
+
+
+def _shown_question(question: Question, examples: Sequence[str]) -> dict[str, Any]:
+    template = _shown(question.template, question.program)
     shown: dict[str, Any] = {"template": _numbered(template), "holes": template.count(HOLE)}
     if question.program:
         shown["program"] = mask_template(question.program)[:_MAX_WORD_CHARACTERS]
     if question.level:
         shown["level"] = clean(question.level)[:_MAX_WORD_CHARACTERS]
-    if question.examples:
-        shown["examples"] = [
-            clean(_headless(line, ""))[:_MAX_EXAMPLE_CHARACTERS] for line in question.examples[:_MAX_EXAMPLES]
-        ]
+    # A line that says what the template says already would only cost tokens.
+    told = [line for line in dict.fromkeys(examples) if " ".join(line.split()) != template]
+    if told:
+        shown["examples"] = told
     return shown
 
 
 @lru_cache(maxsize=4096)
-def _shown(template: str) -> str:
-    cleaned = mask_template(template)
+def _shown(template: str, program: str) -> str:
+    cleaned = mask_template(template, program)
     if len(cleaned) <= _MAX_TEMPLATE_CHARACTERS:
         return cleaned
     # A hole that the cut runs through would be shown as text; `<*` cannot end a whole one.

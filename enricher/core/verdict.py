@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from enricher.core.attack import TECHNIQUES
 from enricher.core.ecs import is_reserved
+from enricher.core.pseudonym import PSEUDONYM, stand_ins, without_pseudonyms
 from enricher.core.redact import HOLE, clean
 
 Severity = Literal["trace", "debug", "info", "notice", "warning", "error", "critical", "fatal"]
@@ -85,13 +86,14 @@ class Answer(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One kind of event to ask about. `examples`, as read, are given only where they do not leave the host."""
+    """One kind of event to ask about, with lines of it as read. They leave under pseudonyms unless `is_raw`."""
 
     signature: str
     template: str
     level: str
     program: str
     examples: tuple[str, ...] = ()
+    is_raw: bool = False
 
     @property
     def holes(self) -> int:
@@ -109,6 +111,14 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What the model was shown of a kind: the template with its holes numbered, and the lines under pseudonyms."""
+
+    template: str = ""
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What an answer came to. The answer is there if and only if the status is ok; `reason` is for logs, bounded."""
 
@@ -123,13 +133,13 @@ class _Wrong(Exception):  # noqa: N818 - never leaves this module
     """A part of the answer that cannot be mended."""
 
 
-def judge(asked: Asked, raw: object) -> Verdict:
-    """Check and mend what the packed task's schema asks for."""
+def judge(asked: Asked, raw: object, shown: Shown | None = None) -> Verdict:
+    """Check and mend what the packed task's schema asks for. `shown` tells what its pseudonyms stand for."""
     mends: list[Mend] = []
     if not isinstance(raw, Mapping):
         return Verdict(signature=asked.signature, status="invalid", reason="the answer is not an object")
     try:
-        answer = _to_answer(asked, raw, mends)
+        answer = _to_answer(asked, _without_pseudonyms(raw, shown or Shown()), mends)
     except _Wrong as wrong:
         return Verdict(signature=asked.signature, status="invalid", reason=str(wrong))
     except ValidationError as fault:
@@ -168,6 +178,20 @@ def judge_small(asked: Asked, raw: object, values: Sequence[str]) -> Verdict:
         mended=(*mended, "field_dropped") if dropped and verdict.answer else mended,
         reason=verdict.reason,
     )
+
+
+def _without_pseudonyms(raw: Mapping[object, object], shown: Shown) -> Mapping[object, object]:
+    """Put `{number}` of its hole for each pseudonym in an answer's texts; a tag made of one is dropped."""
+    holes = stand_ins(shown.template, shown.examples)
+
+    def written(value: object, depth: int = 2) -> object:
+        if isinstance(value, str):
+            return without_pseudonyms(value, holes, shown.template)
+        if isinstance(value, Mapping) and depth:
+            return {key: written(one, depth - 1) for key, one in value.items()}
+        return value
+
+    return {key: written(value) for key, value in raw.items()}
 
 
 def _to_answer(asked: Asked, raw: Mapping[object, object], mends: list[Mend]) -> Answer:
@@ -271,6 +295,7 @@ def _without_braces(text: str) -> str:
 def _tags(raw: object, mends: list[Mend]) -> tuple[str, ...]:
     given = _list(raw, "tags")
     good = [tag for tag in given if isinstance(tag, str) and len(tag) <= 40 and _TAG.fullmatch(tag)]
+    good = [tag for tag in good if not PSEUDONYM.search(tag)]
     kept = tuple(dict.fromkeys(good))[:MAX_TAGS]
     if len(kept) < len(given):
         mends.append("tag_dropped")

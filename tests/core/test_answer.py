@@ -320,7 +320,7 @@ def small(**changes):
 
 
 def read_small(text, *, template=TEMPLATE, holes=3):
-    question = Question(signature="a", template=TEMPLATE, level="", program="sshd", examples=(LINE,))
+    question = Question(signature="a", template=TEMPLATE, level="", program="sshd", examples=(LINE,), is_raw=True)
     sent = json.dumps(request_body(SINGLE, [question], model="m", endpoint=CHAT)).encode()
     asked = [Asked(signature="a", holes=holes, template=template)]
     return read_response(SINGLE, CHAT, chat_body(text), asked, sent=sent).verdicts[0]

@@ -1,0 +1,99 @@
+"""What reaches a provider, byte for byte: the whole way from log files to the files of a real batch server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+
+from enricher import app, provider
+from enricher.batchserver.backend_schema import SchemaBackend
+from enricher.batchserver.faults import FaultScript
+from enricher.batchserver.server import BatchServer
+from enricher.batchserver.settings import ServerSettings
+from enricher.compose import Mode, source_of
+from enricher.config import AdminSettings, BatchSettings, Config, PrivacySettings, ProviderSettings, SinkSettings
+from enricher.core.pseudonym import PSEUDONYM
+from enricher.edges.clock_system import SystemClock
+from enricher.telemetry import Telemetry
+from tests.core.planted import PLANTED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def enriched(root: Path, lines: list[str], *, mode: str, backend=None) -> tuple[list[dict], list[dict]]:
+    """Run `once` over the lines; returns the requests as the server received them, and the events."""
+    logs = root / "logs"
+    logs.mkdir(parents=True)
+    text = "".join(f"2026-11-20T08:{number % 60:02d}:00Z web01 {line}\n" for number, line in enumerate(lines))
+    (logs / "a.log").write_text(text, encoding="utf-8", errors="surrogatepass")
+    # Files that cannot be deleted stay to be looked at.
+    kept = FaultScript.from_mapping({"fault": [{"on": "delete", "what": "status", "status": 404, "times": 0}]})
+    settings = ServerSettings(state_dir=root / "server", concurrency=4, faults=kept)
+    server = BatchServer(settings, backend or SchemaBackend(SystemClock()), SystemClock())
+    url = await server.start()
+    config = Config(
+        state_dir=root / "state",
+        sources=(source_of([logs], "logs"),),
+        sinks=(SinkSettings(id="files", directory=root / "enriched"),),
+        provider=ProviderSettings(base_url=url, model="m"),
+        privacy=PrivacySettings(mode=mode),
+        admin=AdminSettings(listen="127.0.0.1:0"),
+        batch=BatchSettings(poll_interval_seconds=0.05),
+    )
+    chosen = provider.choose(config, environment={}, config_path=None, now=app.wall_time())
+    enricher = app.Enricher(config=config, provider=chosen, telemetry=Telemetry(), mode=Mode(once=True))
+    try:
+        await enricher.open()
+        async with asyncio.timeout(60):
+            await enricher.once(asyncio.Event(), lambda *_: None)
+        async with httpx2.AsyncClient() as http:
+            files = (await http.get(f"{url}/files")).json()["data"]
+            contents = [(await http.get(f"{url}/files/{file['id']}/content")).content for file in files]
+    finally:
+        await enricher.close()
+        await server.close()
+    sent = [
+        json.loads(line)
+        for file, content in zip(files, contents, strict=True)
+        if file["purpose"] == "batch"
+        for line in content.splitlines()
+    ]
+    return sent, written(root)
+
+
+def written(root: Path) -> list[dict]:
+    """Every event of every part."""
+    parts = sorted(root.glob("enriched/*/events-*.jsonl"))
+    return [json.loads(line) for part in parts for line in part.read_bytes().split(b"\n") if line]
+
+
+def strings(value) -> list[str]:
+    """Every text in a value, and texts that are JSON themselves taken apart, too."""
+    if isinstance(value, dict):
+        return [text for key, one in value.items() for text in (key, *strings(one))]
+    if isinstance(value, list):
+        return [text for one in value for text in strings(one)]
+    if not isinstance(value, str):
+        return []
+    try:
+        inner = json.loads(value)
+    except ValueError:
+        return [value]
+    return [value, *strings(inner)] if isinstance(inner, dict | list) else [value]
+
+
+@pytest.mark.parametrize("mode", ["redacted", "templates"])
+async def test_nothing_planted_is_in_the_bytes_that_are_uploaded(tmp_path, mode):
+    sent, _ = await enriched(tmp_path, [line for line, _ in PLANTED], mode=mode)
+    shown = "\n".join(text for request in sent for text in strings(request["body"]["input"]))
+    whole = "\n".join(text for request in sent for text in strings(request))
+    # Short values, such as a PIN, are looked for in what was asked; "737" may stand in a schema or an id.
+    left = [value for _, values in PLANTED for value in values if value in (whole if len(value) > 5 else shown)]
+    assert [] == [shown[max(0, shown.find(value) - 60) :][:120] for value in left]
+    assert (mode == "redacted") == bool(PSEUDONYM.search(shown))
+    assert (mode == "redacted") == ('"examples"' in shown)
