@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["FirstLineRule", "UserRule", "continuation_lines", "held_from", "learn"]
 
 _TRACES: Final = HeadSet(set(traces.HEADS))
+_ZERO, _TEN = np.uint8(ord("0")), np.uint8(10)
 _NAMED: Final = HeadSet({*traces.HEADS, *records.HEADS})
 
 
@@ -117,13 +118,15 @@ def _held_by_time(data: bytes) -> int:
 
 def _built_in(lines: Lines, *, is_timed: bool) -> Flags | None:
     heads = lines.heads()
-    first = heads.view(np.uint8)[::4]
-    named = _NAMED.has(heads)
-    indented = (first == ord(" ")) | (first == ord("\t"))
+    first = heads.astype(np.uint8)
     continues = np.zeros(len(lines), np.bool_)
-    if indented.any() or named.any():
-        traces.join(lines, continues, indented, named & _TRACES.has(heads), is_timed=is_timed)
-        records.join_slow_queries(lines, continues, named & ~_TRACES.has(heads))
+    if not ((first - _ZERO) < _TEN).all():
+        indented = (first == ord(" ")) | (first == ord("\t"))
+        named = _NAMED.has(heads)
+        if indented.any() or named.any():
+            of_trace = named & _TRACES.has(heads)
+            traces.join(lines, continues, indented, of_trace, is_timed=is_timed)
+            records.join_slow_queries(lines, continues, named & ~of_trace)
     if is_timed:
         records.join_text_below_times(lines, continues, heads)
         records.join_details(lines, continues)

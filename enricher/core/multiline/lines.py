@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 HEAD_BYTES: Final = 4
 _SLOT_BITS: Final = 8
+_HEAD: Final = np.dtype("<u4")
 
 
 class Lines:
@@ -46,15 +47,15 @@ class Lines:
         return at
 
     def heads(self) -> npt.NDArray[np.uint32]:
-        """The first four bytes of each line as one number."""
-        return np.frombuffer(gather(self.data, self.starts[:-1], HEAD_BYTES), np.uint32)
+        """The first four bytes of each line as one number, the first byte the lowest."""
+        return np.frombuffer(gather(self.data, self.starts[:-1], HEAD_BYTES), _HEAD)
 
 
 class HeadSet:
     """A set of four-byte line beginnings that costs the same whatever its size: one look-up in a table of 256."""
 
     def __init__(self, heads: set[bytes]) -> None:
-        numbers = np.frombuffer(b"".join(sorted(heads)), np.uint32)
+        numbers = np.frombuffer(b"".join(sorted(heads)), _HEAD)
         self._factor, slots = next(
             (factor, slots)
             for factor in map(np.uint32, range(0x9E3779B1, 0xFFFFFFFF, 2))
@@ -66,7 +67,8 @@ class HeadSet:
 
     def has(self, heads: npt.NDArray[np.uint32]) -> Flags:
         """Which of the beginnings are in the set."""
-        found: Flags = self._table[self._slots(heads, self._factor)] == heads
+        slots = self._slots(heads, self._factor).astype(np.uint8)
+        found: Flags = self._table.take(slots, mode="clip") == heads
         return found
 
     @staticmethod

@@ -60,8 +60,10 @@ def _ends_statement(line: bytes) -> bool:
 
 def join_text_below_times(lines: Lines, continues: Flags, heads: npt.NDArray[np.uint32]) -> None:
     """Oracle's alert log: a line that is only a time has its text in the lines behind it, up to the next time."""
-    short = np.diff(lines.starts[:-1]) <= _LONGEST_TIME
-    short &= heads[1:] != heads[:-1]
+    short = heads[1:] != heads[:-1]
+    if not short.any():
+        return
+    short &= np.diff(lines.starts[:-1]) <= _LONGEST_TIME
     end = 0
     for at in np.flatnonzero(short).tolist():
         if at < end or continues[at] or not is_only_time(lines[at]):
