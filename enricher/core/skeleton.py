@@ -76,15 +76,21 @@ _VARIABLE = re.compile(
 )
 _UNIT = re.compile(HOLE + r" ?(?:ms|us|ns|msecs?|secs?|seconds|s|[kKMGT]?i?[Bb]|[kKMGT]B/s|bytes)\b")
 _DATE = re.compile(rf"\b(?:{_DAY},?\s)?{_MONTH}\s(?={HOLE})")
-# Whose account it is stays: how many there are decides (``core/merge.py``), since a few may be worth telling apart.
+# Accounts that systems bring along: few, and not a person's. Whether they are told apart is for ``core/merge.py``.
+_ACCOUNT = (
+    "root|toor|admin|administrator|system|guest|test|nobody|anonymous|daemon|bin|sys|sync|operator|backup|www-data"
+    "|ftp|git|uucp|news|mail|sshd|mysql|postgres|oracle|apache|nginx|postfix"
+)
+_WHO = r"r?user(?:[_.]?name)?|login|account"
 _NAMED = re.compile(
-    r"(?i)\b((?:r?host|(?:host|log|domain|client|server|file|node|iface)[_.]?(?:name|id|dir)?|user[_.]?(?:id|dir|home)|[a-z]{0,8}addr(?:ess)?)=)"
+    rf"(?i)\b((?:(?:{_WHO})=(?!(?:{_ACCOUNT})(?![^\s,;)\]]))|(?:r?host|user[_.]?(?:id|dir|home)"
+    r"|(?:host|log|domain|client|server|file|node|iface)[_.]?(?:name|id|dir)?|[a-z]{0,8}addr(?:ess)?)=))"
     r"[^\s\x01,;)\]]+"
 )
 # Messages that list so many pairs of a key and a value vary in the values; one word behind "=" may say what happened.
 _MANY_PAIRS = 3
 _PAIR = re.compile(
-    r"(?<![\w.\-])((?!(?i:r?user(?:[._]?name)?|account|login|logname)\s?=)[A-Za-z_][\w.\-]{0,60}(?:=|\s=\s|=\s(?![\w.\-]+=)))"
+    r"(?<![\w.\-])((?!(?i:" + _WHO + r")=)[A-Za-z_][\w.\-]{0,60}(?:=|\s=\s|=\s(?![\w.\-]+=)))"
     r"(\"[^\"]{0,200}\"|[\w.\-$/@\x01]+(?:\{[^{}\s]{0,60}\})?)"
 )
 _TRUTH = re.compile(r"([A-Za-z_]\s?[=:]\s?)(?:true|false)\b")

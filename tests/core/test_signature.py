@@ -97,7 +97,8 @@ def interning():
         ("2026-11-22 10:01:02", "", "", "<*>"),
         ("mail from bob@example.com via https://a.example/b?c=d", "", "", "mail from <*> via <*>"),
         ("open C:\\Users\\bob\\x.txt and /etc/passwd", "", "", "open <*> and <*>"),
-        ("login user=alice rhost=db.example.com tty=ssh", "", "", "login user=alice rhost=<*> tty=ssh"),
+        ("login user=alice rhost=db.example.com tty=ssh", "", "", "login user=<*> rhost=<*> tty=ssh"),
+        ("login user=root rhost=db.example.com tty=ssh", "", "", "login user=root rhost=<*> tty=ssh"),
         ("sizes 1, 2, 3 KB at Sat Jul 9", "", "", "sizes <*> at <*>"),
     ],
 )
