@@ -175,6 +175,9 @@ def plan(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write the files that would be uploaded.")
     ] = None,
+    as_sent: Annotated[
+        bool, typer.Option("--show", help="Print what would be uploaded, byte for byte, and nothing else.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show windows, signatures, requests, tokens and three costs; nothing is sent and no state is changed."""
@@ -182,8 +185,11 @@ def plan(
 
     _logging(quiet=True)
     settings = _with_paths(configuration.load_or_here(config), paths)
-    report = asyncio.run(dryrun.plan(settings, config_path=config, environment=os.environ, out=out))
-    if as_json:
+    tell = sys.stdout.buffer.write if as_sent else None
+    report = asyncio.run(dryrun.plan(settings, config_path=config, environment=os.environ, out=out, tell=tell))
+    if as_sent:
+        sys.stdout.buffer.flush()
+    elif as_json:
         typer.echo(json.dumps(report.to_json(), indent=2))
     else:
         console, _ = show.consoles()

@@ -27,7 +27,7 @@ from enricher.stages.plan import draft
 from enricher.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console
 
@@ -85,6 +85,12 @@ class Report:
     """Why how many kinds are asked: `core.catalogue.REASONS`."""
     kept: Kept
 
+    @property
+    def tokens_per_signature(self) -> dict[str, int]:
+        """Tokens of a kind that is asked, on average, with its share of what is the same in every request."""
+        used, asked = self.estimate.deduplicated, max(1, self.new_signatures)
+        return {"input": round(used.input_tokens / asked), "output": round(used.output_tokens / asked)}
+
     def to_json(self) -> dict[str, Any]:
         """The contract of `plan --json`."""
         cost = self.estimate
@@ -97,6 +103,7 @@ class Report:
             "tokens": cost.deduplicated.input_tokens + cost.deduplicated.output_tokens,
             "input_tokens": cost.deduplicated.input_tokens,
             "output_tokens": cost.deduplicated.output_tokens,
+            "tokens_per_signature": self.tokens_per_signature,
             "cost_usd": {
                 "per_event": cost.per_event_usd,
                 "batch": cost.batch_usd,
@@ -114,8 +121,18 @@ class Report:
         }
 
 
-async def plan(config: Config, *, config_path: Path | None, environment: Mapping[str, str], out: Path | None) -> Report:
-    """Draft the plan for everything that the sources hold now. Raises ConfigError, StoreError."""
+async def plan(
+    config: Config,
+    *,
+    config_path: Path | None,
+    environment: Mapping[str, str],
+    out: Path | None,
+    tell: Callable[[bytes], object] | None = None,
+) -> Report:
+    """Draft the plan for everything that the sources hold now. Raises ConfigError, StoreError.
+
+    `tell` gets each line that would be uploaded, in order: ASCII, with escapes for what no terminal should see.
+    """
     provider = providers.describe(config, environment=environment, config_path=config_path, now=time.time())
     settings = plan_settings(config, provider, Mode(once=True))
     with tempfile.TemporaryDirectory(prefix="enricher-plan-") as directory:
@@ -133,6 +150,9 @@ async def plan(config: Config, *, config_path: Path | None, environment: Mapping
             names = _names(drafted, settings)
             if out is not None:
                 await asyncio.to_thread(_write_files, out, names, drafted)
+            if tell is not None:
+                for line in (line for requests in drafted.files for line in _lines(requests)):
+                    tell(line)
         finally:
             await store.close()
     prices = provider.prices
@@ -204,7 +224,7 @@ def print_report(console: Console, report: Report, out: Path | None) -> None:
     """The report for a person."""
     windows = report.windows
     span = f"{len(windows):,}" + (f" ({windows[0]} to {windows[-1]})" if windows else "")
-    cost, used = report.estimate, report.estimate.deduplicated
+    cost, used, each = report.estimate, report.estimate.deduplicated, report.tokens_per_signature
     show.facts(
         console,
         [
@@ -217,6 +237,7 @@ def print_report(console: Console, report: Report, out: Path | None) -> None:
             ),
             ("requests", f"{report.requests:,} in {len(report.files):,} batch files, to {report.model}"),
             ("tokens", f"{used.input_tokens:,} in and {used.output_tokens:,} out, estimated"),
+            ("tokens per kind asked", f"{each['input']:,} in and {each['output']:,} out"),
             ("every event, on demand", show.usd(cost.per_event_usd)),
             ("every event, in batch", show.usd(cost.batch_usd)),
             ("every new kind once, in batch", show.usd(cost.deduplicated_usd)),
@@ -270,14 +291,18 @@ def _names(drafted: Draft, settings: PlanSettings) -> list[str]:
     return names
 
 
+def _lines(requests: Iterable[LedgerRequest]) -> Iterator[bytes]:
+    return (batch_lines.line(request, request.attempt, request.endpoint) for request in requests)
+
+
 def _write_files(out: Path, names: list[str], drafted: Draft) -> None:
     try:
-        # For a provider on this host they hold lines as they were read: for the eyes of whoever asked, like the store.
+        # What a rule did not know for a secret is in them, and raw lines if so configured: for whoever asked alone.
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, requests in zip(names, drafted.files, strict=True):
             with open(out / name, "wb", opener=_private) as file:
                 os.fchmod(file.fileno(), 0o600)
-                file.writelines(batch_lines.line(request, request.attempt, request.endpoint) for request in requests)
+                file.writelines(_lines(requests))
     except OSError as error:
         raise UsageError(
             f"--out {out}: cannot be written: {error.strerror}", hint="name a directory of yours, or one to be made"

@@ -43,6 +43,20 @@ async def test_files_of_a_plan_are_for_nobody_else(tmp_path):
     assert 0o600 == file.stat().st_mode & 0o777
 
 
+async def test_what_is_told_is_what_is_written_byte_for_byte_and_safe_for_a_terminal(tmp_path):
+    config, out, told = a_config(tmp_path), tmp_path / "out", []
+    logs = tmp_path / "a.log"
+    text = "2026-11-22T10:0%d:00Z host app[1]: disk \x1b]8;;x\x07\u202e of \x7f user=mreyes%d at 45.83.64.%d is full\n"
+    logs.write_text("".join(text % (n, n, n) for n in range(9)))
+    report = await dryrun.plan(config, config_path=None, environment={}, out=out, tell=told.append)
+    assert b"".join(told) == b"".join((out / name).read_bytes() for name in report.files)
+    assert all(32 <= byte < 127 or byte == 0x0A for line in told for byte in line)
+    assert b"user-2 at public-ip-2" in told[0]
+    assert b"mreyes" not in told[0]
+    tokens = report.to_json()["tokens_per_signature"]
+    assert tokens["input"] == report.to_json()["input_tokens"] > 100
+
+
 def test_a_demo_does_not_wait_for_a_pipe_among_the_logs(tmp_path):
     pipe = tmp_path / "fifo.log"
     os.mkfifo(pipe)

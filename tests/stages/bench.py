@@ -121,7 +121,6 @@ async def a_bench(
     window_seconds=86_400.0,
     enqueued_tokens=None,
     max_requests=50_000,
-    privacy="templates",
 ):
     script = FaultScript.from_mapping({"fault": list(faults)}) if faults else None
     server = BatchServer(
@@ -153,7 +152,7 @@ async def a_bench(
             endpoint=endpoint,
             reasoning_effort="none",
             prices=PRICES,
-            privacy=privacy,
+            privacy="templates",
             signatures_per_request=signatures_per_request,
             max_requests=max_requests,
             max_bytes=1_000_000,
