@@ -72,7 +72,7 @@ _GENERATED = (
     (re.compile(r"(?:\.func0|\.0)+$"), ".func"),
     (re.compile(r"0x0"), "0"),
 )
-_UNSAFE = re.compile(r"[^\w.$<>:/\\#@+`~\[\]{}()=, -]+", re.ASCII)
+_UNSAFE = re.compile(r"[^\w.$<>:/\\#@+*`~\[\]{}()=, -]+", re.ASCII)
 
 _ORACLE = re.compile(rb"\bORA-\d{5}\b")
 _STATEMENT = re.compile(rb"^(?!#|(?:use |SET timestamp)[^\n]{0,300};\s*$)\s*([A-Za-z]{2,20})\b", re.MULTILINE)
@@ -106,9 +106,9 @@ def describe(first: bytes, rest: bytes) -> str:
     if len(rest) > _MAX_BYTES:
         rest = rest[: _MAX_BYTES // 2] + b"\n" + rest[-_MAX_BYTES // 2 :]
     lines = [line.removesuffix(b"\r") for line in collapse_hex(rest).split(b"\n")]
-    faults, inner_last = _faults(first, lines)
+    faults, root = _faults(first, lines)
     if faults:
-        return _text(faults, inner_last=inner_last)
+        return _text(faults, root)
     if any(line.startswith(b"# Query_time: ") for line in lines):
         return _statement(rest)
     if not re.search(r"\w", shape_of(first).skeleton.replace(HOLE, "")):
@@ -139,34 +139,40 @@ _UNCAUGHT = re.compile(
 ).match
 
 
-def _faults(first: bytes, lines: list[bytes]) -> tuple[list[_Fault], bool]:
-    """The exceptions of a chain in the order of the text, and whether the last of them caused the others."""
+def _faults(first: bytes, lines: list[bytes]) -> tuple[list[_Fault], int]:
+    """The exceptions of a chain in the order of the text, and which of them caused the others."""
     faults = [_Fault(name=class_of(first))]
-    inner_last = True
+    root = 1 if b"Exception Group Traceback " in first[:_MAX_TEXT] else -1
     in_go = first.startswith((b"panic: ", b"goroutine "))
+    is_beside = False
     for raw in lines:
         line = _GROUP_BARS.sub(b"", raw, count=1) if raw.lstrip()[:1] in (b"|", b"+") else raw
         current = faults[-1]
-        inner = _INNER(line)
-        if inner is not None:
+        if line.lstrip().startswith(b"Suppressed: "):
+            is_beside = True  # what failed while cleaning up says little of the fault
+        elif is_beside and not line.startswith(b"Caused by: "):
+            continue
+        elif (inner := _INNER(line)) is not None:
             faults.append(_Fault(name=_name(inner[1])))
+            is_beside = False
         elif line.startswith((b"Traceback ", b"Exception Group Traceback ")):
             faults.append(_Fault())
-            inner_last = False
+            root = 1 if line.startswith(b"E") or root == 1 else 0
         elif (following := _NEXT(line)) is not None:
             faults.append(_Fault(name=_name(following[1])))
-            inner_last = False
+            root = 0
         elif line.startswith(b"goroutine "):
             if in_go and (current.own or current.foreign):
                 break  # the first goroutine is the one that died
             in_go, current.name = True, current.name or "panic"
         elif line[:1] not in b" \t#" and (named := _EXCEPTION(line)) is not None:
-            if current.name and (current.own or current.foreign):
+            if current.name and (current.own or current.foreign or root == 1):
                 faults.append(_Fault())
             faults[-1].name = faults[-1].name or _name(named[1])
         elif (found := _frame(line, in_go=in_go)) is not None:
             _add(current, found.name, is_foreign=found.is_foreign, is_python=found.is_python)
-    return [fault for fault in faults if fault.own or fault.foreign or fault.name], inner_last
+    found_faults = [fault for fault in faults if fault.own or fault.foreign or fault.name]
+    return found_faults, min(root, len(found_faults) - 1)
 
 
 def _add(fault: _Fault, name: str, *, is_foreign: bool, is_python: bool) -> None:
@@ -199,8 +205,8 @@ def _frame(line: bytes, *, in_go: bool) -> _Frame | None:
     return None
 
 
-def _text(faults: list[_Fault], *, inner_last: bool) -> str:
-    root, outer = (faults[-1], faults[0]) if inner_last else (faults[0], faults[-1])
+def _text(faults: list[_Fault], cause: int) -> str:
+    root, outer = faults[cause], faults[-1 if cause == 0 else 0]
     names = [fault.name for fault in (outer, root) if fault.name]
     others = (fault for fault in faults if fault.own)
     frames = root.own or next((fault.own for fault in others), []) or root.foreign or outer.foreign
