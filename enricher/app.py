@@ -48,6 +48,8 @@ DRAIN_SECONDS = 5.0
 TICK_SECONDS = 0.5
 """How often a stage that found nothing looks again."""
 
+_WITH_PROVIDER = (BatchState.UPLOADING, BatchState.CREATING, BatchState.OPEN, BatchState.CANCELLING)
+
 REPORT_SECONDS = 5.0
 _LAG_PROBE_SECONDS = 0.05
 _CLOCK_STEP_SECONDS = 2.0
@@ -183,6 +185,9 @@ class Enricher:
             fields={one.id: one.fields for one in config.sources},
             quality={task.hash: task.quality} if task.quality else {},
             compress={one.id: one.compress for one in config.sinks},
+            task=task.hash,
+            model=self._provider.model,
+            digest=config.window.digest,
         )
 
     async def close(self) -> None:
@@ -221,7 +226,10 @@ class Enricher:
             answered = await self.kinds_seen() if self._mode.limit_kinds is not None else ()
             tell(self._asking(events, summary, answered))
             if not summary.windows.get("open") and not summary.windows.get("closed"):
-                return summary
+                # Everything is written; answers that are only renewed may be under way still.
+                unsent = moved and summary.batches.get(BatchState.PLANNED, 0)
+                if not unsent and not any(summary.batches.get(state) for state in _WITH_PROVIDER):
+                    return summary
             if not moved:
                 await self._raise_if_stuck(summary)
                 await _wait(stop, min(TICK_SECONDS, self._provider.poll_interval_seconds))

@@ -63,7 +63,15 @@ async def _write(path: Path, scratch: Path) -> Written:
         clock=clock,
         telemetry=telemetry,
         settings=WriteSettings(
-            host="bench", length_seconds=_LENGTH_SECONDS, max_wait_seconds=0.0, fields={}, quality={}, compress={}
+            host="bench",
+            length_seconds=_LENGTH_SECONDS,
+            max_wait_seconds=0.0,
+            fields={},
+            quality={},
+            compress={},
+            task=_TASK,
+            model=_MODEL,
+            digest=False,
         ),
         jitter=lambda: 0.0,
     )

@@ -68,6 +68,7 @@ class ListSink:
         self.deliveries = 0
         self.chunks = 0
         self.manifests: list[dict] = []
+        self.digests: dict[str, tuple[dict, str]] = {}
         self.told = asyncio.Event()
 
     async def deliver(self, window, part, chunks):
@@ -88,6 +89,9 @@ class ListSink:
         self.manifests.append(json.loads(manifest))
         if self.manifests[-1]["final"]:
             self.told.set()
+
+    async def digest(self, window, as_json, as_markdown):
+        self.digests[window] = (json.loads(as_json), as_markdown)
 
     async def retain(self, now):
         return 0
@@ -120,6 +124,9 @@ class Desk:
             "fields": {"varlog": {"service.name": "shop"}},
             "quality": {},
             "compress": {},
+            "task": TASK,
+            "model": MODEL,
+            "digest": True,
         }
         return Write(
             store=self.store,
@@ -226,6 +233,38 @@ async def test_known_kinds_are_written_at_the_close_and_others_when_they_are_ans
         assert sink.statuses()[-1] == "ok"
         assert [number for _, number in sorted(sink.parts)] == [0, 1]
         assert [one["final"] for one in sink.manifests] == [False, True]
+
+
+async def test_a_window_that_is_complete_gets_a_digest_of_what_changed(tmp_path):
+    async with a_desk(tmp_path) as desk:
+        (sink,) = desk.sinks
+        await desk.answer(A, B, severity="error")
+        for hours_ago in (4, 3, 2, 1):
+            await desk.spool(*[A] * 10, start=START - hours_ago * 3600)
+            await desk.close((START - hours_ago * 3600, 0))
+            await desk.settle()
+        await desk.spool(*[A] * 30, B)
+        await desk.close(PANE)
+        await desk.settle()
+        document, text = sink.digests["2026-11-22T10Z"]
+        assert (31, 2, 4) == (document["events"], document["kinds"], document["history_windows"])
+        (rising,), (new,) = document["rising"], document["new"]
+        assert ("alpha is here", 30, 10.0, "error") == tuple(
+            rising[name] for name in ("template", "events", "usual", "severity")
+        )
+        assert ("beta is there", 1) == (new["template"], new["events"])
+        assert "| 30 | 10.0 | error |" in text
+        assert [] == sink.digests["2026-11-22T09Z"][0]["rising"]
+
+
+async def test_no_digest_is_written_where_none_is_wanted(tmp_path):
+    async with a_desk(tmp_path) as desk:
+        desk.write = desk.a_write(digest=False)
+        await desk.answer(A)
+        await desk.spool(A)
+        await desk.close(PANE)
+        await desk.settle()
+        assert {} == desk.sinks[0].digests
 
 
 async def test_what_nobody_answered_is_written_as_pending_after_the_longest_wait(tmp_path):
