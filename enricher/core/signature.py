@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from enricher.core.collapse import collapse, collapse_hex
 from enricher.core.skeleton import KEY_BYTES, Shape, collapsed_shape
-from enricher.core.structured.key import key_of
+from enricher.core.structured.fold import fold_objects
+from enricher.core.structured.key import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +29,7 @@ BLANK_ID: Final = 0
 UNKNOWN_ID: Final = 0xFFFFFFFF
 
 # Hexadecimal words are collapsed up front for so many blocks once the keys new to L1 are more than one line in five,
-# and collapsing them makes one of every two.
+# and collapsing them makes one of every two; JSON lines are folded up front by the same rule.
 _HEX_BLOCKS = 64
 _NEW_SHARE = 5
 _FOLDED_SHARE = 2
@@ -60,7 +61,7 @@ class ShapeIndex:
     def __init__(self, *, memo_lines: int = 200_000, memo_bytes: int = 16 << 20) -> None:
         self._memo_lines = memo_lines
         self._memo_bytes = memo_bytes
-        self._hex_blocks = 0
+        self._hex_blocks = self._object_blocks = 0
         self.forget()
 
     def forget(self) -> None:
@@ -102,16 +103,21 @@ class ShapeIndex:
             row += part.size
         ids = np.concatenate(parts) if parts else np.empty(0, np.uint32)
         self._hex_blocks = max(0, self._hex_blocks - 1)
+        self._object_blocks = max(0, self._object_blocks - 1)
         if missed_lines:
             found, folded = self._resolve_missed(list(dict.fromkeys(missed_lines)), intern)
             if len(found) * _NEW_SHARE > ids.size and folded * _FOLDED_SHARE < len(found):
                 self._hex_blocks = _HEX_BLOCKS
+                if any(line[:1] == b"{" for line in found):
+                    self._object_blocks = _HEX_BLOCKS
             ids[ids == UNKNOWN_ID] = np.fromiter(map(found.__getitem__, missed_lines), np.uint32, len(missed_lines))
         return ids
 
     def _keys(self, piece: bytes) -> list[bytes]:
         """What L1 knows the lines of a piece by."""
         keys = collapse(piece)
+        if self._object_blocks:
+            keys = fold_objects(keys)
         lines = (collapse_hex(keys) if self._hex_blocks else keys).split(b"\n")
         if not lines[-1]:
             lines.pop()
@@ -121,7 +127,7 @@ class ShapeIndex:
         self, lines: list[bytes], intern: Callable[[list[Shape]], list[int]]
     ) -> tuple[dict[bytes, int], int]:
         """Ids of distinct lines that L1 does not hold, and how many of these are left without hexadecimal words."""
-        folded = [key_of(line) for line in collapse_hex(b"\n".join(lines)).split(b"\n")]
+        folded = [cut(line) for line in fold_objects(collapse_hex(b"\n".join(lines))).split(b"\n")]
         ids = np.fromiter(map(self._folded.__getitem__, folded), np.uint32, len(folded)).tolist()
         fresh = {line for line, row_id in zip(folded, ids, strict=True) if row_id == UNKNOWN_ID}
         if fresh:

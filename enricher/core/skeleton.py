@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from enricher.core.collapse import collapse_line, raw_offset
 from enricher.core.header import HEADER_BYTES, split_header
-from enricher.core.structured.key import OBJECT_BYTES, TEXT_BYTES, find_parts, key_of
+from enricher.core.structured.key import MOST_BYTES, TEXT_BYTES, find_parts, key_of
 
 HOLE = "\x01"
 HOLE_TEXT = "<*>"
@@ -130,7 +130,7 @@ class Shape:
 
 def shape_of(line: bytes) -> Shape:
     """Find the shape of one line, raw or collapsed, with or without its newline."""
-    return collapsed_shape(key_of(collapse_line(line, limit_bytes=OBJECT_BYTES + 1)))
+    return collapsed_shape(key_of(collapse_line(line, limit_bytes=MOST_BYTES)))
 
 
 def collapsed_shape(collapsed: bytes) -> Shape:

@@ -19,6 +19,7 @@ from enricher.core.structured import names
 from enricher.core.structured.access_log import path_words
 from enricher.core.structured.csv_like import telling_cells
 from enricher.core.structured.detect import parse
+from enricher.core.structured.fold import fold_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,9 @@ TEXT_BYTES: Final = 3_000
 
 OBJECT_BYTES: Final = 32_768
 """The same for what may be an object; a longer one is text."""
+
+MOST_BYTES: Final = 1 << 20
+"""More than a line can have."""
 
 _HEAD_BYTES: Final = 400
 _MOST_WRAPPERS: Final = 3
@@ -76,7 +80,12 @@ class Found:
 
 
 def key_of(collapsed: bytes) -> bytes:
-    """As much of a collapsed line as its shape is made of, and one byte more where that is not all."""
+    """What a collapsed line's shape is made of, and one byte more where that is not all."""
+    return cut(fold_objects(collapsed) if collapsed[:1] == b"{" else collapsed)
+
+
+def cut(collapsed: bytes) -> bytes:
+    """The same for a line that `fold_objects` has seen."""
     if len(collapsed) > TEXT_BYTES and b'{"' in collapsed[:_HEAD_BYTES]:
         return collapsed[: OBJECT_BYTES + 1]
     return collapsed[: TEXT_BYTES + 1]
@@ -101,7 +110,7 @@ def find_parts(collapsed: bytes, header: Callable[[bytes], Header], mask: Callab
 def collapsed_inner(text: str) -> bytes:
     """A wrapped line as one line of collapsed text."""
     line = text.replace(_ESCAPED, "0").replace("\n", " ").encode("utf-8", "replace")
-    return collapse_line(line, limit_bytes=OBJECT_BYTES + 1)
+    return collapse_line(line, limit_bytes=MOST_BYTES)
 
 
 def _parse(collapsed: bytes, header: Callable[[bytes], Header]) -> Parsed | None:

@@ -39,6 +39,8 @@ def parse_logfmt(text: str) -> Parsed | None:
     while match := _PAIR.match(text, at):
         at = match.end()
         name, quoted, bare = match.groups()
+        if bare and bare[-1] in ",;":  # a list within a text, not pairs alone
+            return None
         if len(fields) < MAX_FIELDS:
             value = bare if quoted is None else _QUOTE.sub(_unquoted, quoted) if "\\" in quoted else quoted
             fields.setdefault(name[:MAX_NAME_CHARACTERS], value)

@@ -103,3 +103,19 @@ def is_telling(name: str) -> bool:
     if len(segments) > 2 or any(one in _FREE_MAPS for one in segments[:-1]):
         return False
     return not _PASSING.search(".".join(segments)) and any(map(str.isalpha, name))
+
+
+_ROLES: Final = frozenset((*MESSAGES, *EVENT_NAMES, *LEVELS, *PROGRAMS, "stream", "comm"))
+_INNER_ROLES: Final = frozenset(one.rpartition(".")[2] for one in _ROLES) - {"name"}
+
+
+@lru_cache(maxsize=8192)
+def is_kept(name: str) -> bool:
+    """Whether a key may look at the text of a member of this name, wherever in an object it stands."""
+    written = plain(name)
+    return (
+        written in _ROLES
+        or written.rpartition(".")[2] in _INNER_ROLES
+        or is_enum(name)
+        or name in ("resource", "subresource")
+    )

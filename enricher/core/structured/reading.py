@@ -23,7 +23,7 @@ from enricher.core.header import split_header
 from enricher.core.skeleton import message_start
 from enricher.core.structured.detect import parse
 from enricher.core.structured.json_lines import LEVEL_OF_NUMBER
-from enricher.core.structured.key import OBJECT_BYTES, Found, find_parts, key_of
+from enricher.core.structured.key import MOST_BYTES, Found, find_parts, key_of
 from enricher.core.structured.parsed import MAX_FIELDS
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def reader_for(
     line: bytes, template: str, groups: tuple[int, ...], *, has_level: bool, taken: Collection[str]
 ) -> Reader | None:
     """A reader for lines of a kind, from the first of them; None where that is text that nothing wraps."""
-    collapsed = key_of(collapse_line(line, limit_bytes=OBJECT_BYTES + 1))
+    collapsed = key_of(collapse_line(line, limit_bytes=MOST_BYTES))
     found = find_parts(collapsed, split_header, _no_mask)
     if found.parts is None and found.line is collapsed:
         return None
