@@ -48,6 +48,7 @@ _PART = re.compile(
     rb"|(?P<rule>[-|:,;*]+(?=\s|\|)|\|)"
     rb"|(?P<program>" + _PROGRAM + rb")"
     rb"|(?P<dashed>" + _LOGGER + rb"(?:\s[*(\[]?0[)\]]?)?(?=\s-\s))"
+    rb"|(?P<dotted>[A-Za-z_]\w*+(?:[.$]\w++)++(?=\s\[))"
     rb"|(?P<wide>(?<=\s\s)" + _WORD + rb"(?=\s\s))"
     rb"|(?P<capitals>" + _CAPITALS + rb"(?=(?:\s++" + _CAPITALS + rb"){0,2}\s++(?:" + _LEVEL + rb")\s))"
     rb"|(?P<column>(?:" + _CAPITALS + rb"|(?=[A-Za-z]*+[0_\-/@#.])[\w.\-/@#:]{1,64})(?=\s++0[-./]0[-./T]0))"
@@ -60,7 +61,8 @@ _PART = re.compile(
 )
 _NAME = re.compile(rb"[A-Za-z_\x80-\xff][\w.$/@()\-\x80-\xff]*")
 _PROCESS = re.compile(rb"\[.*|\s[(0].*")
-_PLAIN_NUMBER = re.compile(rb"[-+]?0(?:[.,]?0?)(?:\s0)*")  # may be a time, a process or a count of something
+# May be a time, a process, a count of something, or an address.
+_PLAIN_NUMBER = re.compile(rb"[-+]?0(?:[.,]0?)?(?:\s0)*|0\.0\.0\.0(?:\s0)*")
 _DAY_AND_CLOCK = re.compile(_MONTH + rb"\s+0 0:0:0")  # behind which a host follows
 _DIGIT_FREE = re.compile(rb"(?<!\S)[^\s0]+(?!\S)")
 _REPEATED = re.compile(rb"\s*(\S+)(?=\s)")
@@ -114,6 +116,7 @@ class _Found:
     has_process: bool = False
     has_host: bool = False
     is_before_host: bool = False
+    is_behind_program: bool = False
     columns: set[bytes] = field(default_factory=set)
 
     @property
@@ -136,7 +139,7 @@ class _Found:
             return False
         if kind in ("level", "letter", "glued"):
             self.level = text.strip(b"[]()<>:0")
-        elif kind in ("program", "dashed", "wide", "bar", "logger"):
+        elif kind in ("program", "dashed", "wide", "bar", "logger", "dotted"):
             self._name(kind, text)
         elif kind == "capitals":
             self.program = b" ".join(filter(None, (self.program, text)))
@@ -149,6 +152,7 @@ class _Found:
         self.is_before_host = kind == "time" and _DAY_AND_CLOCK.fullmatch(text) is not None
         if kind in ("host", "column", "number"):
             self.columns.add(text)
+        self.is_behind_program |= kind == "bracket" and bool(self.program)
         self.parts += 1
         self.end = match.end()
         return True
@@ -163,6 +167,8 @@ class _Found:
 
     def _fits(self, kind: str, text: bytes) -> bool:
         has_time = self.has_time or self.has_number
+        if kind == "column" and not self.parts:
+            return b"0" in text
         if not has_time and kind not in ("bracket", "level", "rule", "time", "flag", "table", "glued"):
             return False
         match kind:
@@ -171,12 +177,12 @@ class _Found:
             case "level" | "letter":
                 return not self.level and (self.has_time or not has_time or text.isupper())
             case "time":
-                return not (self.level or self.program) or not _PLAIN_NUMBER.fullmatch(text)
+                return not (self.level or self.program) or (b":" in text and not _PLAIN_NUMBER.fullmatch(text))
             case "program" | "dashed":
                 return not self.program
             case "logger":
                 return self.has_time and not self.program and not self.level
-            case "wide":
+            case "wide" | "dotted":
                 return bool(self.level) and not self.program
             case "bar":
                 return self.bars < _MAX_BARS
@@ -187,6 +193,7 @@ class _Found:
             case "number" | "capitals" | "column":
                 return not self.level and (kind == "capitals" or not self.program)
             case "bracket":
-                return has_time or self.parts == 0
+                # Of what stands in brackets behind the program, the first may be a request or a thread.
+                return self.parts == 0 or (has_time and not self.is_behind_program)
             case _:
                 return True

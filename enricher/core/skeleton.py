@@ -67,7 +67,7 @@ _VARIABLE = re.compile(
     r"(?<![A-Za-z0+.\-])[A-Za-z][A-Za-z0+.\-]*+://[^\s\"'<>()\[\]{},;]+"  # URL
     r"|(?<=[A-Z] )[/*][^\s\"]*+(?= HTTP/)"  # what a request is for
     r"|(?<![\w.+\-])[\w.+\-]++@[\w.\-]*\w"  # mail address
-    r"|(?<![\w:])(?=[A-Fa-f:]{0,24}+0)(?:(?:0|[A-Fa-f]{1,4})?:){2,7}(?:0|[A-Fa-f]{1,4})(?![\w:])"  # network address
+    r"|(?<![\w:])(?=[A-Fa-f:]{0,24}+0)(?:(?:0|[A-Fa-f]{1,4})?:){2,7}(?:0|[A-Fa-f]{1,4})(?:\.0)*+(?![\w:])"  # address
     r"|(?<![\w.\\/])(?:[A-Za-z]:)?(?:[/\\][\w.+\-$%~@#*]++){2,}[/\\]?(?:\?[\w.+\-$%~@#*=&]*)?"  # path
     r"|(?<![\w.\\/])/(?=\w)[\w.+\-$%~@]++/?(?:\?[\w.+\-$%~@#*=&]*)?"
     r"|(?<![\w.\-])(?:[<>~](?=0[\w.]*+(?!>)))?[-+]?(?=[A-Za-z_.\-]*+0)\w[\w.\-]*(?<![.\-])%?"  # a word with a number
@@ -83,14 +83,17 @@ _ACCOUNT = (
 )
 _WHO = r"r?user(?:[_.]?name)?|login|account"
 _NAMED = re.compile(
-    rf"(?i)\b((?:(?:{_WHO})=(?!(?:{_ACCOUNT})(?![^\s,;)\]]))|(?:r?host|user[_.]?(?:id|dir|home)"
-    r"|(?:host|log|domain|client|server|file|node|iface)[_.]?(?:name|id|dir)?|[a-z]{0,8}addr(?:ess)?)=))"
+    rf"(?i)\b((?:(?:{_WHO})=(?!(?:{_ACCOUNT})(?![^\s,;)\]]))"
+    r"|(?:r?host|user[_.]?(?:id|dir|home)|(?:host|log|domain|client|server|file|node|iface)[_.]?(?:name|id|dir)?|[a-z]{0,8}addr(?:ess)?)=))"
     r"[^\s\x01,;)\]]+"
 )
 # Messages that list so many pairs of a key and a value vary in the values; one word behind "=" may say what happened.
 _MANY_PAIRS = 3
+_SAYING = (
+    "err(?:or)?|reason|cause|message|msg|stat(?:e|us)?|result|outcome|action|event|level|severity|exception|verdict"
+)
 _PAIR = re.compile(
-    r"(?<![\w.\-])((?!(?i:" + _WHO + r")=)[A-Za-z_][\w.\-]{0,60}(?:=|\s=\s|=\s(?![\w.\-]+=)))"
+    r"(?<![\w.\-])((?!(?i:" + _WHO + "|" + _SAYING + r")\s?=)[A-Za-z_][\w.\-]{0,60}(?:=|\s=\s|=\s(?![\w.\-]+=)))"
     r"(\"[^\"]{0,200}\"|[\w.\-$/@\x01]+(?:\{[^{}\s]{0,60}\})?)"
 )
 _TRUTH = re.compile(r"([A-Za-z_]\s?[=:]\s?)(?:true|false)\b")
@@ -173,25 +176,28 @@ def collapsed_header(line: bytes) -> bytes:
 
 
 def _skeleton(message: str) -> str:
-    text = _UNSAFE.sub(REPLACED, message).replace(HOLE_TEXT, HOLE)
+    plain = message.isascii() and message.isprintable()
+    text = (message if plain else _UNSAFE.sub(REPLACED, message)).replace(HOLE_TEXT, HOLE)
     text = _SPACES.sub(" ", text)
     text = _VARIABLE.sub(HOLE, text)
-    text = _UNIT.sub(HOLE, text)
-    text = _DATE.sub("", text)
-    text = _NAMED.sub(r"\g<1>" + HOLE, text)
+    if HOLE in text:
+        text = _DATE.sub("", _UNIT.sub(HOLE, text))
+    if "=" in text:
+        text = _NAMED.sub(r"\g<1>" + HOLE, text)
     text = _without_values(text)
-    text = _EMPTY.sub(f"({HOLE})", text)
+    if "()" in text:
+        text = _EMPTY.sub(f"({HOLE})", text)
     return _capped(_NEIGHBOURS.sub(HOLE, text).strip())
 
 
 def _without_values(text: str) -> str:
     """Mask what stands in quotes and, where there are many pairs, behind each "=": unless it says what happened."""
+    if text.count("=") >= _MANY_PAIRS and len(_PAIR.findall(text)) >= _MANY_PAIRS:
+        text = _PAIR.sub(lambda match: match[1] + (HOLE if " " in match[2] or _is_value(match[2]) else match[2]), text)
     if '"' in text or "'" in text:
         text = _QUOTED.sub(lambda match: f"{match[0][0]}{HOLE}{match[0][0]}" if _is_value(match[0]) else match[0], text)
-    if text.count("=") >= _MANY_PAIRS and len(_PAIR.findall(text)) >= _MANY_PAIRS:
-        text = _PAIR.sub(lambda match: match[1] + (HOLE if _is_value(match[2]) else match[2]), text)
     # One answer to a question may say what happened; a list of them is the state of something.
-    if len(_TRUTH.findall(text)) >= _MANY_PAIRS:
+    if text.count("true") + text.count("false") >= _MANY_PAIRS and len(_TRUTH.findall(text)) >= _MANY_PAIRS:
         text = _TRUTH.sub(r"\g<1>" + HOLE, text)
     return text
 
@@ -205,6 +211,8 @@ def _is_value(text: str) -> bool:
 
 
 def _capped(skeleton: str) -> str:
+    if len(skeleton) <= KEY_TOKENS:
+        return skeleton
     for count, token in enumerate(TOKEN.finditer(skeleton)):
         if count == KEY_TOKENS:
             return _NEIGHBOURS.sub(HOLE, skeleton[: token.start()] + HOLE)

@@ -96,7 +96,7 @@ def test_a_message_is_never_all_hole():
 
 
 def test_a_word_behind_an_equals_sign_needs_one_more_to_become_a_hole():
-    lines = [f"login failed for account={name}" for name in ("root", "guest", "bob", "eve")]
+    lines = [f"the login of phase={name} came late" for name in COLOURS[:4]]
 
     assert [1, 2, 3] == signatures(*lines[:3])
     assert [1, 1, 1, 1] == signatures(*lines)

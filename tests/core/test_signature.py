@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from enricher.core.collapse import collapse, collapse_hex
 from enricher.core.signature import BLANK_ID, ShapeIndex
-from enricher.core.skeleton import HOLE, KEY_BYTES, KEY_TOKENS, TOKEN, Shape, logged_level, message_start, shape_of
+from enricher.core.skeleton import (
+    HOLE,
+    HOLE_TEXT,
+    KEY_BYTES,
+    KEY_TOKENS,
+    TOKEN,
+    Shape,
+    logged_level,
+    message_start,
+    shape_of,
+)
+from tests.core.generated_systems import SYSTEMS, generate
 
 HEADERS = st.sampled_from(
     [
@@ -108,6 +119,81 @@ def test_a_line_is_taken_apart_into_level_program_and_template(line, level, prog
     assert (level, program) == (shape.level, shape.program)
     if template is not None:
         assert template == shape.template
+
+
+@pytest.mark.parametrize(
+    ("line", "level", "program", "message"),
+    [
+        ("12 files deleted by the job", "", "", "12 files deleted by the job"),
+        ("12 error messages seen", "", "", "12 error messages seen"),
+        ("3.5 GB free on disk", "", "", "3.5 GB free on disk"),
+        ("2026-11-22 10:00:00 Connection closed by peer", "", "", "Connection closed by peer"),
+        ("Nov 22 10:00:00 web Connection closed by peer", "", "", "Connection closed by peer"),
+        ("<34>Oct 11 22:14:15 web su: 'su root' failed", "", "su", "'su root' failed"),
+        ("Nov 22 10:00:00 web org.x.Daemon[1] (org.x.Agent[42]): up", "", "org.x.Daemon", "up"),
+        ("Nov 22 10:00:00 web Photo Helper[42]: up", "", "Photo Helper", "up"),
+        ("Nov 22 10:00:00 web daemon 1.4.1: restart", "", "daemon", "restart"),
+        ("[   12.345678] usb 1-1: new device", "", "", "usb 1-1: new device"),
+        ("[10.30 16:49:06] photo.exe *64 - a.example.org:80 open", "", "photo.exe", "a.example.org:80 open"),
+        ("20171223-22:15:29:606|Step_A|30002312|went 5|6", "", "Step_A", "went 5|6"),
+        ("2016-09-28 04:30:30, Info                  ABC    went up", "Info", "ABC", "went up"),
+        ("03-17 16:13:38.811  1702  2395 D Window: shown", "D", "Window", "shown"),
+        ("134681 node-246 unix.hw state.lost 1077804742 1 Part lost", "", "unix.hw state.lost", "Part lost"),
+        (
+            "FLAGGED 1117838570 2005.06.03 R02-M1:J12 2005-06-03-15.42.50.675872 R02-M1:J12 EVT KERNEL INFO lost 5",
+            "INFO",
+            "EVT KERNEL",
+            "lost 5",
+        ),
+        ("- 1117838570 2005.06.03 NULL 2005-06-03-15.42.50.6 NULL EVT APP FATAL gone", "FATAL", "EVT APP", "gone"),
+        ("- 1131566461 2005.11.09 dn228 Nov 9 12:01:01 dn228/dn228 cron(x)[2]: went", "", "cron(x)", "went"),
+        (
+            "a-api.log.1.2017-05-16_13:53:08 2017-05-16 00:00:00.008 25 INFO a.b.C [req-1a - -] 10.0.0.1 came",
+            "INFO",
+            "a.b.C",
+            "10.0.0.1 came",
+        ),
+        ("2026-11-22 10:01:02.123 | INFO     | shop.cart:add:12 - added", "INFO", "shop.cart", "added"),
+        ("2026-11-22 10:01:02,123 shop.cart ERROR gone", "ERROR", "shop.cart", "gone"),
+        ("2026-11-22 10:01:02 INFO 12 lines came", "INFO", "", "12 lines came"),
+    ],
+)
+def test_a_header_is_found_by_its_columns(line, level, program, message):
+    shape = shape_of(line.encode())
+
+    assert (level, program) == (shape.level, shape.program)
+    assert message.encode() == line.encode()[message_start(line.encode()) :]
+
+
+@pytest.mark.parametrize(
+    ("message", "template"),
+    [
+        ('"GET /a/b?c=d&e=5 HTTP/1.1" took 5', '"GET <*> HTTP/<*>" took <*>'),
+        ('"GET / HTTP/1.1" took 5', '"GET <*> HTTP/<*>" took <*>'),
+        ("lease for ba:dc:0f:fe:ed:aa ended", "lease for <*> ended"),
+        ("came from ::ffff:10.0.0.7 twice", "came from <*> twice"),
+        ("lifetime <1 sec", "lifetime <*>"),
+        ("process <0.51.0> left", "process <<*>> left"),
+        ('hold=1, tag="View Lock", ws=null, uid=7', "hold=<*>, tag=<*>, ws=<*>, uid=<*>"),
+        ("got hold=1, ws=Work{77}, uid=7, state=draining", "got hold=<*>, ws=<*>, uid=<*>, state=draining"),
+        ("got hold=1, ws=failed, uid=7 now", "got hold=<*>, ws=failed, uid=<*> now"),
+        ("a=true, b= false, c: true", "a=<*>, b= <*>, c: <*>"),
+        ("ready=true after 5", "ready=true after <*>"),
+        ('moved "the red door" away', 'moved "<*>" away'),
+        ('moved "door" away', 'moved "door" away'),
+        ('said "it has failed" twice', 'said "it has failed" twice'),
+        ("don't open Bob's door", "don't open Bob's door"),
+    ],
+)
+def test_values_are_masked_by_their_look_unless_they_say_what_happened(message, template):
+    assert template == shape_of(message.encode()).template
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_masking_a_template_again_changes_nothing(system):
+    skeletons = {shape_of(line).skeleton for line in generate(system, lines=200).messages}
+
+    assert skeletons == {shape_of(skeleton.replace(HOLE, HOLE_TEXT).encode()).skeleton for skeleton in skeletons}
 
 
 def test_the_id_of_a_shape_never_changes():
