@@ -314,6 +314,9 @@ UNTIMED = {
     |  File "/srv/shop/main.py", line 3, in main
     |    [Previous line repeated 996 more times]
     |RecursionError
+    :Traceback (most recent call last):
+    |  File "/srv/shop/main.py", line 3, in main
+    |KeyboardInterrupt
     :stopped
     """,
     "group": r"""

@@ -185,8 +185,10 @@ async def test_trace_is_one_event_and_makes_no_shapes_of_its_frames(world):
     assert [row.shape.skeleton for row in shapes] == [
         "calm",
         "broken",
-        "broken\0 java.lang.IllegalStateException, caused by java.io.IOException"
-        " at com.example.Shop.sell, com.example.Main.main",
+        (
+            "broken\0 java.lang.IllegalStateException, caused by java.io.IOException"
+            " at com.example.Shop.sell, com.example.Main.main"
+        ),
         "after",
     ]
 
@@ -219,6 +221,199 @@ async def test_event_of_more_than_a_line_limit_is_not_waited_for(world):
     calm = b"".join(at(f"10:00:{second:02}", "calm") for second in range(30))
     w.append("a.log", calm + at("10:01:00", "ERROR") + b"\tat com.example.Shop.sell(Shop.java:17)\n" * 8000)
     assert await w.step() >= 31
+
+
+# ---------------------------------------------------------------- events of several lines
+
+GO_PANIC = b"""panic: runtime error: index out of range
+
+goroutine 1 [running]:
+main.main()
+\t/srv/shop/main.go:7 +0x2a
+exit status 2
+"""
+PYTHON = b"""Traceback (most recent call last):
+  File "/srv/shop/cart.py", line 12, in add
+    self.items[key] += 1
+KeyError: 'apple'
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "/srv/shop/main.py", line 3, in main
+RuntimeError: no apple
+"""
+SLOW_QUERY = b"""# Time: 2026-11-22T10:00:00.123456Z
+# User@Host: shop[shop] @ localhost []  Id:    12
+# Query_time: 2.000213  Lock_time: 0.000010 Rows_sent: 1  Rows_examined: 100000
+SELECT *
+
+FROM orders;
+"""
+ALERT = b"""2026-11-22T10:00:01.123456+00:00
+Errors in file /u01/trace/orcl_1.trc:
+ORA-00600: internal error code
+"""
+DETAILS = b"""2026-11-22 10:00:00.123 UTC [71] ERROR:  no carts
+2026-11-22 10:00:00.123 UTC [71] STATEMENT:  select *
+\tfrom carts
+"""
+FORWARD = b"""Exception in thread "main" java.lang.IllegalStateException: no
+\tat com.shop.Main.main(Main.java:3)
+Caused by: java.io.IOException: disk
+\t... 2 more
+"""
+UNTIMED = (GO_PANIC, PYTHON, SLOW_QUERY, FORWARD)
+
+
+@pytest.mark.parametrize("event", [*UNTIMED, ALERT, DETAILS])
+async def test_a_process_that_dies_between_reads_leaves_an_event_whole(world, event):
+    w = await world()
+    before = event if event in (ALERT, DETAILS) else b"starting\n"
+    w.append("a.log", before)
+    lines = event.splitlines(keepends=True)
+    for at, line in enumerate(lines):
+        # Half a line, then the rest of it, each read by another process.
+        w.append("a.log", line[: len(line) // 2])
+        await w.step()
+        await w.start()
+        w.append("a.log", line[len(line) // 2 :])
+        await w.step()
+        held = [row.partial for row in await w.store.files("logs")]
+        assert held == [b"".join(lines[: at + 1])]
+        await w.start()
+    await w.step(6.0)
+    assert [text for _, _, text in await w.events()][-1] == event.strip(b"\n")
+    assert len(await w.events()) == 2
+
+
+@pytest.mark.parametrize("event", [*UNTIMED, ALERT])
+@pytest.mark.parametrize("dies", [False, True])
+async def test_an_event_half_written_at_a_rotation_goes_on_in_the_old_file(world, event, dies):
+    w = await world()
+    cut = event.index(b"\n", len(event) // 3) + 1
+    old, new = (
+        (b"2026-11-22T09:00:00Z old\n", b"2026-11-22T09:30:00Z new\n") if event is ALERT else (b"old\n", b"new\n")
+    )
+    w.append("a.log", old + event[:cut])
+    await w.step()
+    assert [row.partial for row in await w.store.files("logs")] == [event[:cut]]
+    (w.directory / "a.log").rename(w.directory / "a.log.1")
+    w.append("a.log", new + event)
+    if dies:
+        await w.start()
+    with (w.directory / "a.log.1").open("ab") as file:
+        file.write(event[cut:])
+    os.utime(w.directory / "a.log.1", (w.clock.time, w.clock.time))
+    await w.drain()
+    await w.step(60.0)
+    texts = [text for _, _, text in await w.events()]
+    assert sorted([old.strip(), new.strip(), event.strip(b"\n"), event.strip(b"\n")]) == sorted(texts)
+
+
+@pytest.mark.parametrize("event", [GO_PANIC, PYTHON, FORWARD])
+async def test_an_event_that_goes_on_in_the_new_file_loses_no_line(world, event):
+    w = await world()
+    cut = event.index(b"\n", len(event) // 3) + 1
+    w.append("a.log", event + event[:cut])
+    await w.step()
+    (w.directory / "a.log").rename(w.directory / "a.log.1")
+    w.append("a.log", event[cut:])
+    await w.drain()
+    await w.step(60.0)
+    texts = [text for _, _, text in await w.events()]
+    assert event.strip(b"\n") in texts
+    assert event[:cut].strip(b"\n") in texts
+    written = b"\n".join(texts).split(b"\n")
+    assert sorted(filter(None, (event * 2).split(b"\n"))) == sorted(filter(None, written))
+
+
+async def test_a_file_deleted_with_half_an_event_in_it_gives_that_half(world):
+    w = await world()
+    w.append("a.log", b"starting\n" + FORWARD[:99])
+    await w.step()
+    (w.directory / "a.log").unlink()
+    for _ in range(3):
+        await w.step(60.0)
+    assert [b"starting", FORWARD[:98]] == [text for _, _, text in await w.events()]
+
+
+@pytest.mark.parametrize(
+    ("multiline", "texts"),
+    [
+        (("start", r"^\[\d"), [b"[1] one\n  two\nthree", b"[2] one\n> two"]),
+        (("continues", r"^(?:> |three)"), [b"[1] one", b"  two\nthree", b"[2] one\n> two"]),
+        (("off", None), [b"[1] one", b"  two", b"three", b"[2] one", b"> two"]),
+        (("auto", None), [b"[1] one", b"  two", b"three", b"[2] one", b"> two"]),
+    ],
+)
+async def test_lines_are_joined_as_the_user_says(world, multiline, texts):
+    w = await world(multiline=multiline)
+    for line in (b"[1] one\n", b"  two\n", b"three\n", b"[2] one\n", b"> two\n"):
+        w.append("a.log", line)
+        await w.step()
+    await w.drain()
+    assert texts == [text for _, _, text in await w.events()]
+
+
+async def test_two_exceptions_behind_one_first_line_are_two_kinds(world):
+    w = await world()
+    calm = b"".join(at(f"10:00:{second:02}", "calm") for second in range(30))
+    other = TRACE.replace(b"java.io.IOException", b"java.sql.SQLException")
+    deeper = TRACE.replace(b"Shop.java:17", b"Shop.java:99").replace(b"... 2", b"... 9")
+    w.append("a.log", calm)
+    for trace in (TRACE, other, deeper, TRACE):
+        w.append("a.log", at("10:01:00", "ERROR broken") + trace)
+    w.append("a.log", at("10:01:00", "ERROR broken"))
+    await w.drain()
+    shapes = [shape for segment in await w.segments() for shape in segment.shapes.tolist() if shape != CONTINUES]
+    first, second, third, fourth, alone = shapes[30:]
+    assert first == third == fourth
+    assert len({first, second, alone}) == 3
+    rows = {row.id: row for row in await w.store.shapes()}
+    assert rows[first].template.startswith(
+        "broken\0 java.lang.IllegalStateException, caused by java.io.IOException at "
+    )
+    assert rows[alone].template == "broken"
+    # Another process gives the same kinds.
+    await w.start()
+    w.append("b.log", calm + at("10:02:00", "ERROR broken") + TRACE)
+    await w.drain()
+    assert (await w.segments())[-1].shapes.tolist()[-6:].count(first) == 1
+
+
+pieces_of_events = st.lists(
+    st.sampled_from([*UNTIMED, ALERT, DETAILS, TRACE, b"word\n", b"\n", b"  indented\n", b"\xff\0\r\n", b"}\n"]),
+    min_size=1,
+    max_size=6,
+).map(b"".join)
+
+
+@given(content=pieces_of_events, cuts=st.lists(st.integers(1, 300), max_size=5), is_timed=st.booleans())
+@settings(max_examples=25, derandomize=True, deadline=None)
+def test_size_of_reads_changes_no_event_of_several_lines(content, cuts, is_timed):
+    # What a file's events start with is learned of its first lines, which come first here.
+    calm = b"".join(at(f"08:00:{second:02}", "calm") if is_timed else b"calm\n" for second in range(25))
+
+    async def read(pieces):
+        store = fakes.BlockStore()
+        with tempfile.TemporaryDirectory() as directory:
+            w = await World(Path(directory), store).start()
+            w.append("a.log", calm)
+            await w.drain()
+            for piece in pieces:
+                w.append("a.log", piece)
+                await w.step()
+            await w.drain()
+            await w.step(60.0)
+            await w.source.close()
+        return [text for _, _, text in await World.events(w)]
+
+    pieces, start = [], 0
+    for cut in [*cuts, len(content)]:
+        pieces.append(content[start : start + cut])
+        start += cut
+    assert asyncio.run(read(pieces)) == asyncio.run(read([content]))
 
 
 # ---------------------------------------------------------------- what is no event

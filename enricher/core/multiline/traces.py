@@ -93,6 +93,8 @@ class _Traces:
         self._is_timed = is_timed
         self._go_end = -1
         """The line behind the last one of a goroutine."""
+        self._chain_end = -1
+        """The line behind a sentence that links traces in Python, and behind the blank lines that follow it."""
 
     def run(self, begin: int, end: int) -> None:
         """Indented lines, one behind the other."""
@@ -142,7 +144,7 @@ class _Traces:
         if line.startswith(_CAUSES) or _MORE(line):
             self._continues[at] = self._is_timed or self._follows_trace(at)
         elif line.startswith(TRACEBACK):
-            self._continues[at] |= self._is_timed or (at > 0 and bool(self._continues[at - 1]))
+            self._continues[at] |= self._is_timed or at == self._chain_end
         elif line.startswith(_CHAINS):
             self._chain(at)
         elif line in _STACKS:
@@ -169,6 +171,7 @@ class _Traces:
         while behind < len(lines) and not lines[behind]:
             behind += 1
         continues[before + 1 : behind] = True
+        self._chain_end = behind
 
     def _goroutine(self, at: int) -> None:
         lines, continues = self._lines, self._continues

@@ -47,7 +47,15 @@ class Known:
     def take(self, rows: Sequence[FileState]) -> None:
         """Start from the registry."""
         for row in sorted(rows, key=lambda row: (row.gone_at is None, row.id)):
-            file = Tracked(row=row, path=row.path, size=row.size_seen, mtime=row.mtime_seen, gone_at=row.gone_at)
+            # Written last when it was seen to be, so that what it holds back is waited for as if nothing had happened.
+            file = Tracked(
+                row=row,
+                path=row.path,
+                size=row.size_seen,
+                mtime=row.mtime_seen,
+                changed_at=row.mtime_seen,
+                gone_at=row.gone_at,
+            )
             file.looked_to = file.read_end
             # A row that was drained as compressed says gone; the file may well be there still.
             file.present = row.gone_at is None or row.codec != PLAIN

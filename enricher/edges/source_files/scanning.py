@@ -314,7 +314,8 @@ class Scanner:
 
     def _trace(self, file: Tracked, findings: Findings, now: float) -> None:
         """A known file was found at none of the paths that the patterns match, or its content was replaced."""
-        if file.present and file.path in findings.files and self._known.is_current(file):
+        there = findings.files.get(file.path)
+        if file.present and there is not None and is_same_inode(file.row, there) and self._known.is_current(file):
             return  # met in this scan under its new name
         if any(file.path.startswith(blind.rstrip(b"/") + b"/") for blind in self._blind):
             file.degraded_since = file.degraded_since or now

@@ -93,7 +93,8 @@ class Tracked:
 
     def is_quiet(self, now: float) -> bool:
         """Whether nothing was written to it for a while."""
-        return now - self.changed_at >= QUIET_SECONDS
+        # A time of change far ahead is that of a wrong clock, and nothing to wait for.
+        return abs(now - self.changed_at) >= QUIET_SECONDS
 
     def aim(self, now: float) -> None:
         """Remember that it has its size now, to say later that it was read so far."""
