@@ -27,31 +27,47 @@ _LEVEL = (
 _TIME = (
     rb"(?:\[\s{1,8}(?=0\.0\])|[\[(<]?)(?:" + _DAY + rb",?\s+)?(?:" + _MONTH + rb"\s+)?[-+]?0"
     rb"(?>(?:[-/ ]" + _MONTH + rb"[-/ ]0?|[-+/.:,TtZ]++0)*)[-+/.:,TtZ]*"
-    rb"(?:\s0:0(?::0)?(?:[.,]0)?)?(?:\s0)?(?:\s?[AP]M)?Z?[\])>]?(?=[\s|,:;]|$)"
+    rb"(?:\s0:0(?::0)?(?:[.,]0)?)?(?:\s0)?(?:\s?[AP]M)?Z?[\])>]?(?=[\s|,:;\[]|$)"
 )
 _WORD = rb"[A-Za-z\x80-\xff][\w.$/@()\-\x80-\xff]*+(?:\[[^\]\s]*\])?"
 # Behind a program may stand its version, or in parentheses what it acts for; a name of several words has a process id.
 _DETAIL = rb"(?:\s\([^()\n]{0,80}\)|\s0(?:\.0)+)?"
-_PROGRAM = rb"(?:/?" + _WORD + _DETAIL + rb"|[A-Z][\w.\-]*+(?:\s[A-Z(][\w.)]*+){1,3}\[0\]" + _DETAIL + rb")\s?:(?=\s|$)"
+_PROGRAM = (
+    rb"(?:/?"
+    + _WORD
+    + rb"(?:\s++\[0\])?"
+    + _DETAIL
+    + rb"|[A-Z][\w.\-]*+(?:\s[A-Z(][\w.)]*+){1,3}\[0\]"
+    + _DETAIL
+    + rb")\s?:(?=\s|$)"
+)
 _LOGGER = rb"[A-Za-z_][\w.$/@:<>\-]*+"
 _CAPITALS = rb"[A-Z][A-Z_]+0?"
 _COLOUR = rb"\x1b\[[0-9;]{0,16}m"
 _PART = re.compile(
     rb"(?>(?:\s|" + _COLOUR + rb")*)(?:"
-    rb"(?P<flag>(?:-|" + _CAPITALS + rb")(?=\s0\s0[-./]0)|<0>(?=[A-Z0]))"
+    rb"(?P<flag>(?:-|" + _CAPITALS + rb")(?=\s0\s0[-./]0)|<0>(?=[A-Z0])|0:[A-Z](?=\s0\s" + _MONTH + rb"\s0))"
     rb"|(?P<glued>[VDIWEFC]0(?=\s0:0:0))"
     rb"|(?P<table>0(?:\s++(?!0\s)[\w.\-/]{1,64}){2,4}\s++0\s++0(?=\s++\S))"
     rb"|(?P<bar>(?:(?<=\|)|(?<=\|\s))[^|\s]{1,64}(?=\s?\|))"
     rb"|(?P<time>" + _TIME + rb"(?:\s(?:UTC|GMT|[A-Z]{2,4}T|[+-]0)\b)?)"
-    rb"|(?P<level>\[?\(?<?(?:" + _LEVEL + rb")>?\)?\]?(?=[\s:|,\]\x1b]|$):?)"
+    rb"|(?P<level>\[(?:Note|"
+    + _LEVEL
+    + rb")\s{0,8}\](?=[\s:|,\[-]|$):?|\[?\(?<?(?:"
+    + _LEVEL
+    + rb")>?\)?\]?(?=[\s:|,\]\x1b]|$):?)"
     rb"|(?P<letter>[VDIWEFNC](?=\s))"
     rb"|(?P<rule>[-|:,;*]+(?=\s|\|)|\|)"
     rb"|(?P<program>" + _PROGRAM + rb")"
     rb"|(?P<dashed>" + _LOGGER + rb"(?:\s[*(\[]?0[)\]]?)?(?=\s-\s))"
-    rb"|(?P<dotted>[A-Za-z_]\w*+(?:[.$]\w++)++(?=\s\[))"
+    rb"|(?P<dotted>[A-Za-z_]\w*+(?:[.$]\w++)++(?=\s\[)|(?<=\])\[[A-Za-z_]\w*+(?:[.$]\w++)++\s*\])"
     rb"|(?P<wide>(?<=\s\s)" + _WORD + rb"(?=\s\s))"
     rb"|(?P<capitals>" + _CAPITALS + rb"(?=(?:\s++" + _CAPITALS + rb"){0,2}\s++(?:" + _LEVEL + rb")\s))"
-    rb"|(?P<column>(?:" + _CAPITALS + rb"|(?=[A-Za-z]*+[0_\-/@#.])[\w.\-/@#:]{1,64})(?=\s++0[-./]0[-./T]0))"
+    rb"|(?P<column>(?:"
+    + _CAPITALS
+    + rb"|(?=[A-Za-z]*+[0_\-/@#.])[\w.\-/@#:]{1,64})(?=\s++(?:0[-./]0[-./T]0|0[-/ ]"
+    + _MONTH
+    + rb"[-/ ]0)))"
     rb"|(?P<logger>" + _LOGGER + rb"(?=\s++\[?(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)[\s:\]]))"
     rb"|(?P<host>(?=\S*+\s++" + _PROGRAM + rb"|[A-Za-z]*+[0.\-]\S*+\s++" + _WORD + rb"\s)[A-Za-z0][\w.\-]*(?=\s))"
     rb"|(?P<name>[A-Za-z0][\w.\-]*(?=\s))"
@@ -64,6 +80,7 @@ _PROCESS = re.compile(rb"\[.*|\s[(0].*")
 # May be a time, a process, a count of something, or an address.
 _PLAIN_NUMBER = re.compile(rb"[-+]?0(?:[.,]0?)?(?:\s0)*|0\.0\.0\.0(?:\s0)*")
 _DAY_AND_CLOCK = re.compile(_MONTH + rb"\s+0 0:0:0")  # behind which a host follows
+_CLOCK_NEXT = re.compile(rb"\s++0[-./]0[-./]0")
 _DIGIT_FREE = re.compile(rb"(?<!\S)[^\s0]+(?!\S)")
 _REPEATED = re.compile(rb"\s*(\S+)(?=\s)")
 _SPACE = re.compile(rb"(?:\s|" + _COLOUR + rb")*")
@@ -117,6 +134,8 @@ class _Found:
     has_host: bool = False
     is_before_host: bool = False
     is_behind_program: bool = False
+    is_glued: bool = False
+    """The level stood before the time without a blank: numbers of the thread and the place in the code follow."""
     columns: set[bytes] = field(default_factory=set)
 
     @property
@@ -135,10 +154,11 @@ class _Found:
         """Take one part in; False if it cannot belong to the header, given what stood before it."""
         kind = match.lastgroup or ""
         text = match[kind]
-        if match.end() == self.end or not self._fits(kind, text):
+        is_led = kind == "bracket" and self.parts == 1 and _CLOCK_NEXT.match(match.string, match.end()) is not None
+        if match.end() == self.end or not (is_led or self._fits(kind, text)):
             return False
         if kind in ("level", "letter", "glued"):
-            self.level = text.strip(b"[]()<>:0")
+            self.level = text.strip(b"[]()<>:0 ")
         elif kind in ("program", "dashed", "wide", "bar", "logger", "dotted"):
             self._name(kind, text)
         elif kind == "capitals":
@@ -153,6 +173,7 @@ class _Found:
         if kind in ("host", "column", "number"):
             self.columns.add(text)
         self.is_behind_program |= kind == "bracket" and bool(self.program)
+        self.is_glued = kind == "glued" or (self.is_glued and kind != "number") or (self.is_glued and text == b"0")
         self.parts += 1
         self.end = match.end()
         return True
@@ -162,7 +183,7 @@ class _Found:
         self.has_process |= kind == "program" and b"[0]" in text
         if kind == "program":
             self.program = _PROCESS.sub(b"", text).rstrip(b" :")
-        elif not self.program and (name := _NAME.match(text)):
+        elif not self.program and (name := _NAME.match(text.lstrip(b"["))):
             self.program = name[0].rstrip()
 
     def _fits(self, kind: str, text: bytes) -> bool:
@@ -177,7 +198,11 @@ class _Found:
             case "level" | "letter":
                 return not self.level and (self.has_time or not has_time or text.isupper())
             case "time":
-                return not (self.level or self.program) or (b":" in text and not _PLAIN_NUMBER.fullmatch(text))
+                return (
+                    self.is_glued
+                    or not (self.level or self.program)
+                    or (b":" in text and not _PLAIN_NUMBER.fullmatch(text))
+                )
             case "program" | "dashed":
                 return not self.program
             case "logger":
@@ -190,6 +215,8 @@ class _Found:
                 return not (self.has_host or self.program or self.level)
             case "name":
                 return self.is_before_host
+            case "number" if self.is_glued:
+                return not self.program
             case "number" | "capitals" | "column":
                 return not self.level and (kind == "capitals" or not self.program)
             case "bracket":

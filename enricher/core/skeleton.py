@@ -70,7 +70,8 @@ _VARIABLE = re.compile(
     r"|(?<![\w:])(?=[A-Fa-f:]{0,24}+0)(?:(?:0|[A-Fa-f]{1,4})?:){2,7}(?:0|[A-Fa-f]{1,4})(?:\.0)*+(?![\w:])"  # address
     r"|(?<![\w.\\/])(?:[A-Za-z]:)?(?:[/\\][\w.+\-$%~@#*]++){2,}[/\\]?(?:\?[\w.+\-$%~@#*=&]*)?"  # path
     r"|(?<![\w.\\/])/(?=\w)[\w.+\-$%~@]++/?(?:\?[\w.+\-$%~@#*=&]*)?"
-    r"|(?<![\w.\-])(?:[<>~](?=0[\w.]*+(?!>)))?[-+]?(?=[A-Za-z_.\-]*+0)\w[\w.\-]*(?<![.\-])%?"  # a word with a number
+    # A word with a number in it, but not the code of a message, which begins with "%".
+    r"|(?<![\w.\-])(?<!^%)(?<!\s%)(?:[<>~](?=0[\w.]*+(?!>)))?[-+]?(?=[A-Za-z_.\-]*+0)\w[\w.\-]*(?<![.\-])%?"
     r"|(?<![\w.\-])[a-z_][a-z_\-]*+(?:\.[a-z_\-]++){2,}(?![\w.\-])(?:/[\w.$]+)?"  # a host or package with two dots
     rf"|(?<![\w.\-])[a-z][a-z_\-]*+\.(?:{_TLD})(?![\w.\-])"
 )
@@ -226,7 +227,7 @@ _LEVELS = {
     **dict.fromkeys(("trace", "finest", "finer", "verbose", "v"), _TRACE),
     **dict.fromkeys(("debug", "fine", "config", "d"), _DEBUG),
     **dict.fromkeys(("info", "i"), _INFO),
-    **dict.fromkeys(("notice", "n"), _NOTICE),
+    **dict.fromkeys(("notice", "note", "n"), _NOTICE),
     **dict.fromkeys(("warn", "warning", "w"), _WARNING),
     **dict.fromkeys(("error", "err", "severe", "e"), _ERROR),
     **dict.fromkeys(("crit", "critical", "c"), _CRITICAL),

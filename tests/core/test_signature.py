@@ -36,6 +36,12 @@ HEADERS = st.sampled_from(
         b"10.0.0.1 - - [22/Nov/2026:10:01:02 +0000] ",
         b"\x1b[32mINFO\x1b[0m: ",
         b"2026-11-22 10:01:02 ",
+        b"20171223-22:15:29:606|Step_A|30002312|",
+        b"- 1117838570 2005.06.03 NULL 2005-06-03-15.42.50.6 NULL EVT APP FATAL ",
+        b"134681 node-246 unix.hw state.lost 1077804742 1 ",
+        b"[10.30 16:49:06] photo.exe *64 - ",
+        b"Nov 22 10:00:00 web org.x.Daemon[1] (org.x.Agent[42]): ",
+        b"[2026-11-22T10:00:00,123][INFO ][o.e.Index] [node-1] ",
     ]
 )
 WORDS = st.sampled_from(
@@ -156,6 +162,13 @@ def test_a_line_is_taken_apart_into_level_program_and_template(line, level, prog
         ("2026-11-22 10:01:02.123 | INFO     | shop.cart:add:12 - added", "INFO", "shop.cart", "added"),
         ("2026-11-22 10:01:02,123 shop.cart ERROR gone", "ERROR", "shop.cart", "gone"),
         ("2026-11-22 10:01:02 INFO 12 lines came", "INFO", "", "12 lines came"),
+        ("[2026-11-22T10:00:00,123][INFO ][o.e.Index] [node-1] made [logs]", "INFO", "o.e.Index", "made [logs]"),
+        ("INFO  [Flusher:12] 2026-11-22 10:00:00,123 Table.java:382 - flushed", "INFO", "Table.java", "flushed"),
+        ("2026-11-22T10:00:00.123456Z 8 [Note] [XY-010914] lost a table", "Note", "", "lost a table"),
+        ("2026-11-22 10:00:00,123 guard.actions        [12]: NOTICE  barred", "NOTICE", "guard.actions", "barred"),
+        ("I1122 10:00:00.123456       1 main.go:42] came up", "I", "", "came up"),
+        ("1234:M 22 Nov 2026 10:00:00.123 * saved the data", "", "", "saved the data"),
+        ("ERROR [shop] is closed", "ERROR", "", "[shop] is closed"),
     ],
 )
 def test_a_header_is_found_by_its_columns(line, level, program, message):
@@ -173,6 +186,7 @@ def test_a_header_is_found_by_its_columns(line, level, program, message):
         ("lease for ba:dc:0f:fe:ed:aa ended", "lease for <*> ended"),
         ("came from ::ffff:10.0.0.7 twice", "came from <*> twice"),
         ("lifetime <1 sec", "lifetime <*>"),
+        ("%ABC-6-302013: Built 5 of 6", "%ABC-0-0: Built <*> of <*>"),
         ("process <0.51.0> left", "process <<*>> left"),
         ('hold=1, tag="View Lock", ws=null, uid=7', "hold=<*>, tag=<*>, ws=<*>, uid=<*>"),
         ("got hold=1, ws=Work{77}, uid=7, state=draining", "got hold=<*>, ws=<*>, uid=<*>, state=draining"),
