@@ -29,7 +29,8 @@ Outcome = Literal["success", "failure", "unknown"]
 Origin = Literal["your_code", "dependency", "upstream", "system", "config", "unknown"]
 Mend = Literal[
     "slot_missing", "slot_extra", "slot_reserved", "slot_malformed", "slot_duplicate", "summary_slot", "text_cut",
-    "text_cleaned", "tag_dropped", "technique_unknown", "technique_category", "confidence_clamped", "field_dropped",
+    "text_cleaned", "tag_dropped", "technique_unknown", "technique_category", "confidence_clamped", "confidence_text",
+    "field_dropped",
 ]  # fmt: skip
 Status = Literal["ok", "invalid", "refused", "incomplete"]
 
@@ -41,10 +42,13 @@ MENDS: Final[tuple[str, ...]] = get_args(Mend)
 
 MAX_TAGS: Final = 8
 _MAX_TEXT_CHARACTERS: Final = 240
+# More of a text is never read: it is cut to the length above, and a summary of a megabyte costs no more than this.
+_MAX_READ_CHARACTERS: Final = 4000
 # A text of 240 characters may hold 80 references such as {1}, each written out as a slot name of up to 64.
 _MAX_FILLED_CHARACTERS: Final = 6000
 
 _SLOT_NAME: Final = re.compile(r"(?=.{1,64}\Z)[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*")
+_NUMBER: Final = re.compile(r"[-+]?[0-9]{1,9}(?:\.[0-9]{0,20})?|\.[0-9]{1,20}")
 _OWN_NAME: Final = re.compile(r"p[0-9]+")
 _TAG_PATTERN: Final = r"^[a-z0-9]+(?:-[a-z0-9]+)*$"
 _TAG: Final = re.compile(_TAG_PATTERN)
@@ -186,7 +190,7 @@ def _without_pseudonyms(raw: Mapping[object, object], shown: Shown) -> Mapping[o
 
     def written(value: object, depth: int = 2) -> object:
         if isinstance(value, str):
-            return without_pseudonyms(value, holes, shown.template)
+            return without_pseudonyms(value[:_MAX_READ_CHARACTERS], holes, shown.template)
         if isinstance(value, Mapping) and depth:
             return {key: written(one, depth - 1) for key, one in value.items()}
         return value
@@ -316,6 +320,9 @@ def _techniques(raw: object, category: object, mends: list[Mend]) -> tuple[str, 
 def _confidence(raw: object, mends: list[Mend]) -> float | None:
     if raw is None:
         return None
+    if isinstance(raw, str) and _NUMBER.fullmatch(raw.strip()):
+        mends.append("confidence_text")
+        raw = float(raw)
     if isinstance(raw, bool) or not isinstance(raw, int | float) or (isinstance(raw, float) and math.isnan(raw)):
         raise _Wrong("confidence: not a number")
     clamped = float(min(max(raw, 0), 1))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,8 @@ def test_a_stored_text_that_is_no_answer_is_a_value_error():
         ({"technique": ["T1110", "T9999", "T1110.999"]}, "technique_unknown", "technique", ("T1110",)),
         ({"category": "auth"}, "technique_category", "technique", ()),
         ({"confidence": 1.7}, "confidence_clamped", "confidence", 1.0),
+        ({"confidence": " 0.85 "}, "confidence_text", "confidence", 0.85),
+        ({"confidence": "1"}, "confidence_text", "confidence", 1.0),
         ({"confidence": -(10**400)}, "confidence_clamped", "confidence", 0.0),
     ],
 )
@@ -154,6 +157,38 @@ def test_a_text_follows_its_slot_to_the_name_it_got():
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["__proto__", "constructor.", "user\nname", "user name", "\x1b[31mname", "a" * 65, "name\u202e", "1st", ".", "p2"],
+)
+def test_a_name_that_could_hurt_a_reader_is_never_a_slot(name):
+    verdict = judged(slots=[name, "source.ip"], summary=f"{{{name}}} from {{source.ip}}")
+    assert verdict.answer is not None
+    assert ("p1", "source.ip") == verdict.answer.slots[:2]
+    assert "slot_malformed" in verdict.mended
+    assert "{source.ip}" in verdict.answer.summary
+    assert name.strip() not in verdict.answer.to_json() or name in {"p2", "."}
+
+
+def test_a_summary_of_a_megabyte_is_cut_in_little_time():
+    start = time.process_time()
+    verdict = judged(summary="user-1 said " * 90_000, tags=["x" * 1_000_000], action="{" * 1_000_000)
+    assert time.process_time() - start < 0.5
+    assert verdict.answer is not None
+    assert len(verdict.answer.summary) <= 240
+    assert {"text_cut", "tag_dropped"} <= set(verdict.mended)
+
+
+def test_a_million_slots_too_many_are_dropped_and_missing_ones_are_numbered():
+    many = judged(slots=["user.name", "source.ip", *["more"] * 1_000_000])
+    assert many.answer is not None
+    assert "slot_extra" in many.mended
+    none = judged(slots=[], summary="{1} met {2}.")
+    assert none.answer is not None
+    assert all(name == f"p{number}" for number, name in enumerate(none.answer.slots, start=1))
+    assert "slot_missing" in none.mended
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"severity": "loud"},
@@ -164,6 +199,8 @@ def test_a_text_follows_its_slot_to_the_name_it_got():
         {"summary": ""},
         {"summary": "\u200b\x00"},
         {"summary": 7},
+        {"severity": "3"},
+        {"severity": 3},
         {"slots": "user.name"},
         {"tags": {"a": 1}},
         {"root_cause": "disk"},

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
 
 from enricher import app, provider
+from enricher.batchserver.backend_obedient import ObedientBackend
 from enricher.batchserver.backend_schema import SchemaBackend
 from enricher.batchserver.faults import FaultScript
 from enricher.batchserver.server import BatchServer
@@ -17,12 +19,17 @@ from enricher.batchserver.settings import ServerSettings
 from enricher.compose import Mode, source_of
 from enricher.config import AdminSettings, BatchSettings, Config, PrivacySettings, ProviderSettings, SinkSettings
 from enricher.core.pseudonym import PSEUDONYM
+from enricher.core.redact import clean
 from enricher.edges.clock_system import SystemClock
 from enricher.telemetry import Telemetry
+from tests.core.hostile import NOISE, ORDERS
 from tests.core.planted import PLANTED
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_ORDER_WORD = re.compile(r"\bzz[a-z]{3}\b")
 
 
 async def enriched(root: Path, lines: list[str], *, mode: str, backend=None) -> tuple[list[dict], list[dict]]:
@@ -82,7 +89,7 @@ def strings(value) -> list[str]:
         return []
     try:
         inner = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return [value]
     return [value, *strings(inner)] if isinstance(inner, dict | list) else [value]
 
@@ -97,3 +104,60 @@ async def test_nothing_planted_is_in_the_bytes_that_are_uploaded(tmp_path, mode)
     assert [] == [shown[max(0, shown.find(value) - 60) :][:120] for value in left]
     assert (mode == "redacted") == bool(PSEUDONYM.search(shown))
     assert (mode == "redacted") == ('"examples"' in shown)
+
+
+CALM = [
+    line.replace("#", str(number))
+    for number in range(1, 4)
+    for line in (
+        "sshd[#]: Failed password for root from 10.0.0.# port 22 ssh2",
+        "kernel: disk sda reports # bad sectors",
+        "nginx: upstream timed out after # ms while reading",
+        "cron: (root) CMD (run-parts /etc/cron.hourly)",
+        "payments: order # could not be placed, gateway closed the connection",
+        "scheduler: job # finished",
+        "ntpd: clock stepped by # ms",
+        "postgres: checkpoint complete: wrote # buffers",
+        "haproxy: backend web has no server available",
+        "audit: policy # was changed",
+        "app: cache warmed with # entries",
+        "vpn: tunnel # is up",
+    )
+]
+
+
+def told(events: list[dict], lines: list[str]) -> dict[str, dict]:
+    """What was said about these lines, without what names a batch."""
+    return {
+        line: {
+            key: value
+            for key, value in event.items()
+            if key.startswith(("enrichment.", "threat", "tags")) and key != "enrichment.batch_id"
+        }
+        for event in events
+        for line in lines
+        if event["message"].endswith(line)
+    }
+
+
+async def test_hostile_lines_change_no_other_answer_and_break_neither_file_nor_terminal(tmp_path):
+    def is_order(message: str) -> bool:
+        return _ORDER_WORD.search(message) is not None
+
+    calm_backend, backend = (ObedientBackend(SystemClock(), is_order) for _ in range(2))
+    _, calm = await enriched(tmp_path / "calm", CALM, mode="redacted", backend=calm_backend)
+    mixed = [*ORDERS, *NOISE]
+    step = len(mixed) // len(CALM) + 1
+    lines = [one for at, line in enumerate(CALM) for one in (line, *mixed[at * step : (at + 1) * step])]
+    _, events = await enriched(tmp_path / "hostile", lines, mode="redacted", backend=backend)
+
+    assert 0 == calm_backend.obeyed
+    assert len(ORDERS) // 2 < backend.obeyed
+    assert told(calm, CALM) == told(events, CALM)
+    assert set(CALM) == set(told(events, CALM))
+    for part in sorted(tmp_path.glob("hostile/enriched/*/events-*.jsonl")):
+        assert not [byte for byte in (*range(10), *range(11, 32), 127) if byte in part.read_bytes()]
+    for event in events:
+        said = [text for key, value in event.items() if key.startswith("enrichment") for text in strings(value)]
+        assert all(len(text) <= 6_000 and text == clean(text) for text in said)
+        assert not [key for key in event if "__proto__" in key or "\n" in key or "\x1b" in key]
