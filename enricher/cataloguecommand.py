@@ -152,7 +152,9 @@ async def import_file(config: Config, path: Path, *, keep: bool) -> Imported:
 
 async def forget(config: Config, ids: Sequence[str], *, every: bool, task: str | None) -> int:
     """Drop answers, of these signatures or of all; returns of how many. UsageError, LockedError."""
-    _check_choice(ids, every=every, also=task is not None and not every)
+    _check_choice(ids, every=every, also=False)
+    if task is not None and not every:
+        raise UsageError("--task goes with --all: of all answers, those of this version of the task")
     async with _opened(config, is_read_only=False) as store:
         names = tuple([await _resolved(store, one) for one in ids])
         return await store.forget(Selection(signatures=names, task=task))

@@ -35,7 +35,7 @@ UNMERGED_FORMATS: Final = (EVENT_FORMAT, COARSE_FORMAT)
 MERGER_SHAPES: Final = 30_000
 """Shapes that merges are looked for among: 70 MB. Beyond, all but `KEPT_SHAPES` are forgotten, not their merges."""
 KEPT_SHAPES: Final = 10_000
-"""Shapes that a start takes up: it lasts 3 s at most."""
+"""Shapes that the first read takes up: some seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,15 +66,10 @@ class Ingest:
             for one in sources
         ]
         self._shapes = _Shapes()
+        self._is_replayed = False
 
     async def start(self) -> None:
-        """Take up the registry, the shapes and their merges where the last process left them.
-
-        Raises StoreError. A process that died between numbering shapes and committing their block has left merges out:
-        replaying the shapes finds them again. Of more than `KEPT_SHAPES` only so many are taken up; the rest is found
-        in the store when it is met again.
-        """
-        await self._replay()
+        """Take up the registry and the breakers where the last process left them. Raises StoreError."""
         breakers = await self._store.breakers()
         for feed in self._feeds:
             feed.gate = Gate(breakers.get(feed.source.id, Breaker()))
@@ -82,9 +77,16 @@ class Ingest:
             await feed.source.start(await self._store.files(feed.source.id))
 
     async def _replay(self) -> None:
+        """Take up the shapes and their merges; before the first lines, not in the way of a start.
+
+        A process that died between numbering shapes and committing their block has left merges out: replaying the
+        shapes finds them again. Of more than `KEPT_SHAPES` only so many are taken up; the rest is found in the store
+        when it is met again.
+        """
         rows = await self._store.recent_shapes(KEPT_SHAPES, without=UNMERGED_FORMATS)
         self._shapes = _Shapes()
         merges = await asyncio.to_thread(self._shapes.replay, rows)
+        self._is_replayed = True
         if merges:
             await self._store.commit_merges(merges, self._clock.now())
 
@@ -93,6 +95,8 @@ class Ingest:
 
         `flush` reads what would otherwise wait in its file for more.
         """
+        if not self._is_replayed:
+            await self._replay()
         events = 0
         for feed in self._feeds:
             now = self._clock.now()

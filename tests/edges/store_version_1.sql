@@ -45,8 +45,8 @@ CREATE TABLE files (
 ) STRICT;
 CREATE INDEX files_by_identity ON files (source, identity);
 
--- root and template are those of the signature that the shape resolves to now; events are those ever read. A kind that
--- is skipped came from a source whose breaker was open: nothing is paid for it.
+-- root is the shape that has the signature which this one resolves to now, and the signature's template, which is of no
+-- meaning elsewhere; events are those ever read. A kind that is skipped came from a source whose breaker was open: nothing is paid for it.
 CREATE TABLE shapes (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     key TEXT NOT NULL UNIQUE,

@@ -503,11 +503,12 @@ async def test_merges_are_committed_with_the_block_that_caused_them(world):
         assert roots == {1}
 
 
-async def test_merges_that_a_crash_left_out_are_found_again_at_the_start(world):
+async def test_merges_that_a_crash_left_out_are_found_again_before_the_first_lines(world):
     w = await world()
     shapes = [shape_of(at("10:00:00", f"the cart holds {word} now")) for word in ("apple", "pear", "plum")]
     await w.store.intern_shapes(shapes, NOW)
     await w.start()
+    await w.step()
     if isinstance(w.store, fakes.BlockStore):
         assert [merge.members for merge in w.store.merges] == [(1, 2, 3)]
     else:

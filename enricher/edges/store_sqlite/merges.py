@@ -71,7 +71,9 @@ def _decide(db: sqlite3.Connection, members: list[int], template: str) -> tuple[
 
 def make_root(db: sqlite3.Connection, signature: str, now: float) -> None:
     """A signature was answered: where it was merged away meanwhile under one that has no answer, it takes over."""
-    row = db.execute("SELECT id, root, template FROM shapes WHERE key = ?", (signature,)).fetchone()
+    row = db.execute(
+        "SELECT s.id, s.root, r.template FROM shapes s JOIN shapes r ON r.id = s.root WHERE s.key = ?", (signature,)
+    ).fetchone()
     if row is None or row["root"] == row["id"] or _is_answered(db, row["root"]):
         return
     _point(db, [row["root"]], row["id"], row["template"])
@@ -126,10 +128,12 @@ def _join(db: sqlite3.Connection, roots: Sequence[int], template: str) -> int:
 
 
 def _point(db: sqlite3.Connection, roots: Sequence[int], root: int, template: str) -> None:
+    # The template stands with the root alone: a class that grows by one must not cost by its size.
     db.execute(
-        "UPDATE shapes SET root = ?, template = ? WHERE root IN (SELECT value FROM json_each(?))",
-        (root, template, json.dumps(roots)),
+        "UPDATE shapes SET root = ? WHERE root IN (SELECT value FROM json_each(?))",
+        (root, json.dumps([one for one in roots if one != root])),
     )
+    db.execute("UPDATE shapes SET template = ? WHERE id = ?", (template, root))
 
 
 def _is_answered(db: sqlite3.Connection, root: int) -> bool:

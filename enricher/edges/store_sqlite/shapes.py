@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 def shapes(db: sqlite3.Connection, ids: Collection[int] | None) -> list[ShapeRow]:
     """These shapes, or every one, in row-id order."""
     if ids is None:
-        return [_row(row) for row in db.execute("SELECT * FROM shapes ORDER BY id")]
+        return [_row(row) for row in db.execute(f"{_SHAPES} ORDER BY s.id")]
     wanted = json.dumps(sorted(ids))
-    found = db.execute("SELECT * FROM shapes WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id", (wanted,))
-    return [_row(row) for row in found]
+    return [_row(row) for row in db.execute(_THESE, (wanted,))]
 
 
 def recent_shapes(db: sqlite3.Connection, limit: int, without: Collection[str]) -> list[ShapeRow]:
@@ -45,7 +44,7 @@ def _row(row: sqlite3.Row) -> ShapeRow:
         id=row["id"],
         shape=Shape(format=row["format"], level=row["level"], program=row["program"], skeleton=row["skeleton"]),
         root=row["root"],
-        template=row["template"],
+        template=row["of_root"],
     )
 
 
@@ -135,12 +134,16 @@ FROM (SELECT root, sum(events) AS events, min(created_at) AS first_seen_at FROM 
 ORDER BY s.first_seen_at DESC, r.id DESC
 """  # noqa: S608 (a list of our own columns)
 
-_LAST_MERGED = """
-SELECT * FROM shapes WHERE format NOT IN (SELECT value FROM json_each(:without)) AND root IN
-    (SELECT root FROM aliases WHERE refused = '' ORDER BY revision DESC LIMIT :limit)
-ORDER BY id DESC LIMIT :limit
-"""
+_SHAPES = "SELECT s.*, r.template AS of_root FROM shapes s JOIN shapes r ON r.id = s.root"
 
-_NEWEST = """
-SELECT * FROM shapes WHERE format NOT IN (SELECT value FROM json_each(:without)) ORDER BY id DESC LIMIT :limit
-"""
+_THESE = f"{_SHAPES} WHERE s.id IN (SELECT value FROM json_each(?)) ORDER BY s.id"  # noqa: S608 (the same join)
+
+_LAST_MERGED = f"""
+{_SHAPES} WHERE s.format NOT IN (SELECT value FROM json_each(:without)) AND s.root IN
+    (SELECT root FROM aliases WHERE refused = '' ORDER BY revision DESC LIMIT :limit)
+ORDER BY s.id DESC LIMIT :limit
+"""  # noqa: S608 (a join of our own)
+
+_NEWEST = f"""
+{_SHAPES} WHERE s.format NOT IN (SELECT value FROM json_each(:without)) ORDER BY s.id DESC LIMIT :limit
+"""  # noqa: S608 (a join of our own)
