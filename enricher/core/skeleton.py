@@ -143,7 +143,9 @@ def collapsed_shape(collapsed: bytes) -> Shape:
     parts = found.parts
     if parts is None:
         shape = _text_shape(found.line)
-        return replace(shape, program=shape.program or _UNSAFE.sub(REPLACED, found.program))
+        if shape.program or not found.program:
+            return shape
+        return replace(shape, program=_UNSAFE.sub(REPLACED, found.program))
     return Shape(
         format=parts.format,
         level=_UNSAFE.sub(REPLACED, parts.level),
