@@ -86,6 +86,14 @@ HOSTILE = {
     "no UTF-8": b"\xff\xfe" * 100_000,
     "zero width": "\u200b".encode() * 70_000,
     "hex": b"0xdeadbeef" * 20_000,
+    "open quotes": b'"x y ' * 40_000,
+    "pairs": b"a=b " * 50_000,
+    "open braces": b"a={" * 50_000,
+    "addresses": b"ab:0:" * 40_000,
+    "requests": b"GET /a" * 30_000,
+    "bars": b"10:00:00 |" + b"a|" * 90_000,
+    "capitals": b"10:00:00 " + b"AB " * 60_000,
+    "comparisons": b"<1 " * 60_000,
 }
 
 
