@@ -34,8 +34,8 @@ def a_path(rng: random.Random) -> str:
     return "/" + "/".join(rng.choice(WORDS) for _ in range(rng.randrange(1, 6))) + f"/{rng.randrange(10**6)}.txt"
 
 
-def audit_events(count: int, *, seed: int = 1) -> list[bytes]:
-    """JSON audit events of 30 kinds without a message."""
+def audit_events(count: int, *, seed: int = 1, plain: bool = False) -> list[bytes]:
+    """JSON audit events of 30 kinds without a message; `plain` ones have no lists and one order of their fields."""
     rng = random.Random(seed)
     lines = []
     for at in range(count):
@@ -51,12 +51,14 @@ def audit_events(count: int, *, seed: int = 1) -> list[bytes]:
                 "meta": {"etag": f"{rng.getrandbits(64):x}", "tags": list(WORDS[: at % 3])},
             },
             "request_id": f"{rng.getrandbits(128):032x}",
-            "size": rng.choice([rng.randrange(10**6), rng.random() * 100]),
+            "size": rng.choice([rng.randrange(10**6), round(rng.random() * 100, 3)]),
         }  # fmt: skip
         if rng.random() < 0.5:
             event["trace_id"] = f"{rng.getrandbits(64):016x}"
         items = list(event.items())
-        if at % 7 == 0:
+        if plain:
+            del event["target"]["meta"]
+        elif at % 7 == 0:
             rng.shuffle(items)
         lines.append(json.dumps(dict(items)).encode())
     return lines

@@ -53,14 +53,14 @@ def test_lines_that_are_no_objects_stay_as_they_are():
     assert b'{"user":"ann\n{"user":"0"}' == fold_objects(b'{"user":"ann\n{"user":"bob"}')
 
 
-@settings(max_examples=500, derandomize=True, deadline=None)
+@settings(max_examples=200, derandomize=True, deadline=None)
 @given(_BLOCKS)
 def test_a_block_is_folded_as_its_lines_are(block):
     assert b"\n".join(map(fold_objects, block.split(b"\n"))) == fold_objects(block)
     assert fold_objects(block) == fold_objects(fold_objects(block))
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=150, derandomize=True, deadline=None)
 @given(_BLOCKS)
 def test_folding_before_hexadecimal_words_are_collapsed_changes_nothing(block):
     collapsed = collapse(block)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from enricher.core.signature import ShapeIndex
 from enricher.core.skeleton import logged_level, shape_of
-from enricher.core.structured.reading import MAX_TEXT_CHARACTERS
+from enricher.core.structured.reading import MAX_TEXT_CHARACTERS, reader_for
 from enricher.core.timestamp import TimeContext, first_time
 from tests.core.structured_lines import audit_events
 from tests.core.test_record import a_renderer, a_segment, an_outcome, records
@@ -211,7 +211,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=120, derandomize=True, deadline=None)
 @given(st.lists(st.lists(_PIECES, max_size=8).map(b"".join), min_size=1, max_size=4))
 def test_every_record_is_one_json_object_whatever_its_line_holds(lines):
     wanted = [line for line in lines if line.strip()]
@@ -246,3 +246,39 @@ def test_an_object_of_a_quarter_megabyte_is_written():
         assert shape_of(line).id
         (record,) = records_of(line, slots=False)
         assert len(record["message"]) >= 200_000
+
+
+_NUMBERS = st.one_of(
+    st.integers(-(10**19), 10**19),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.decimals(-(10**10), 10**10, places=6).map(float),
+    st.sampled_from([0.0, -0.0, 0.00001, 0.001, 1e5, 1795341600.123456, 4294967296.000001, -1.5]),
+)
+_SCALARS = st.one_of(
+    _NUMBERS, st.booleans(), st.none(), st.text(max_size=6), st.sampled_from(["", " ", "ann", "a%b", "\\"])
+)
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(st.lists(st.tuples(_SCALARS, st.text(max_size=5), _SCALARS), min_size=2, max_size=4), st.booleans())
+def test_a_line_read_by_the_pattern_of_another_is_written_as_if_read_alone(rows, compact):
+    separators = (",", ":") if compact else None
+    lines = [
+        json.dumps({"a": one, "msg": f"job {text} done", "o": {"b": other}}, separators=separators).encode()
+        for one, text, other in rows
+    ]
+    template, groups = "job <*> done a=<*> o.b=<*>", (1, 2, 3)
+    together = reader_for(lines[0], template, groups, has_level=False, taken=())
+    for line in lines:
+        alone = reader_for(lines[0], template, groups, has_level=False, taken=())
+        assert alone.read(line) == together.read(line)
+
+
+def test_lines_of_one_spelling_are_read_by_one_pattern(monkeypatch):
+    lines = [b'{"msg":"job %d done","user":"ann","n":%d}' % (at, at) for at in range(20)]
+    reader = reader_for(lines[0], "job <*> done n=<*> user=<*>", (1, 3), has_level=False, taken=())
+    reader.read(lines[0])
+    monkeypatch.setattr("enricher.core.structured.reading.parse", None)
+    read = [reader.read(line) for line in lines]
+    assert [(b"%d" % at, b"ann") for at in range(20)] == [one.values for one in read]
+    assert b',"log.fields.user":"ann","log.fields.n":7' == read[7].fields

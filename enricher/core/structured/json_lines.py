@@ -26,7 +26,8 @@ _MAX_NESTING: Final = 64
 _STRING = r'"(?>(?:[^"\\]++|\\.)*)"'
 _NESTS = re.compile(_STRING.encode() + rb"|[{\[]|[}\]]", re.DOTALL)
 _TOKEN = re.compile(_STRING + r'|[{}\[\]:,]|[^\s"{}\[\]:,]++', re.DOTALL)
-_NUMBER = re.compile(r"-?[0-9]++(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?\Z")
+# Digits and the e of an exponent are a hexadecimal word: 1e-7 has become 0-0.
+_NUMBER = re.compile(r"-?[0-9]++(?:\.[0-9]++)?(?:[eE]?[-+]?[0-9]++)?\Z")
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{0,4})|(.))", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": ""}
 # What is left of escapes that encoders write for plain characters; any other is a hole of its own.
@@ -172,70 +173,73 @@ def _journald(document: Mapping[str, object], fields: list[tuple[str, Value]], *
 
 
 def _scan(text: str) -> dict[str, Any] | None:
-    """The object in collapsed text. Containers are filled as their tokens come; `wants` says what may come next."""
-    root: dict[str, Any] = {}
-    stack: list[dict[str, Any] | list[Any]] = []
-    wants, name, end = "{", "", 0
+    """The object in collapsed text."""
+    reading = _Scan()
+    end = 0
     for match in _TOKEN.finditer(text):
-        if text[end : match.start()].strip():
+        if text[end : match.start()].strip() or not reading.takes(match[0]):
             return None
         end = match.end()
-        token = match[0]
+    return reading.root if reading.wants == "end" and not text[end:].strip() else None
+
+
+class _Scan:
+    """Containers are filled as their tokens come; `wants` says what may come next."""
+
+    def __init__(self) -> None:
+        self.root: dict[str, Any] = {}
+        self.wants = "{"
+        self._stack: list[dict[str, Any] | list[Any]] = []
+        self._name = ""
+
+    def takes(self, token: str) -> bool:
+        """Whether the token may stand here."""
         head = token[0]
-        if wants == ":":
-            if head != ":":
-                return None
-            wants = "value"
-        elif wants == ",":
-            if head in "}]":
-                if (head == "}") != isinstance(stack.pop(), dict):
-                    return None
-                wants = "," if stack else "end"
-            elif head == ",":
-                wants = "name" if isinstance(stack[-1], dict) else "value"
-            else:
-                return None
-        elif wants in ("name", "name}"):
-            if head == '"':
-                name, wants = unescape(token[1:-1]), ":"
-            elif head == "}" and wants == "name}":
-                stack.pop()
-                wants = "," if stack else "end"
-            else:
-                return None
-        elif wants == "{":
-            if head != "{":
-                return None
-            stack.append(root)
-            wants = "name}"
-        elif wants in ("value", "value]"):
-            if head == "]" and wants == "value]":
-                stack.pop()
-                wants = "," if stack else "end"
-                continue
-            value: Any
-            if head == '"' and len(token) > 1:
-                value = unescape(token[1:-1])
-            elif head in "{[":
-                value = {} if head == "{" else []
-            elif token in _WORDS:
-                value = _WORDS[token]
-            elif _NUMBER.match(token):
-                value = 0
-            else:
-                return None
-            into = stack[-1]
-            if isinstance(into, dict):
-                into[name] = value
-            else:
-                into.append(value)
-            wants = ","
-            if head in "{[":
-                stack.append(value)
-                wants = "name}" if head == "{" else "value]"
+        if self.wants in ("name", "name}") and head == '"':
+            self._name, self.wants = unescape(token[1:-1]), ":"
+        elif head in "]}" and self.wants in (",", f"name{head}", f"value{head}"):
+            return self._close(head)
+        elif self.wants in ("value", "value]"):
+            return self._value(token)
+        elif head != self.wants:
+            return False
+        elif head == "{":
+            self._stack.append(self.root)
+            self.wants = "name}"
+        elif head == ":":
+            self.wants = "value"
         else:
-            return None
-    return root if wants == "end" and not text[end:].strip() else None
+            self.wants = "name" if isinstance(self._stack[-1], dict) else "value"
+        return True
+
+    def _close(self, head: str) -> bool:
+        closed = self._stack.pop()
+        self.wants = "," if self._stack else "end"
+        return isinstance(closed, dict) == (head == "}")
+
+    def _value(self, token: str) -> bool:
+        head = token[0]
+        value: Any
+        if head == '"' and len(token) > 1:
+            value = unescape(token[1:-1])
+        elif head in "{[":
+            value = {} if head == "{" else []
+        elif token in _WORDS:
+            value = _WORDS[token]
+        elif _NUMBER.match(token):
+            value = 0
+        else:
+            return False
+        into = self._stack[-1]
+        if isinstance(into, dict):
+            into[self._name] = value
+        else:
+            into.append(value)
+        self.wants = ","
+        if head in "{[":
+            self._stack.append(value)
+            self.wants = "name}" if head == "{" else "value]"
+        return True
 
 
 def unescape(text: str) -> str:

@@ -25,6 +25,7 @@ from enricher.core.structured.detect import parse
 from enricher.core.structured.json_lines import LEVEL_OF_NUMBER
 from enricher.core.structured.key import MOST_BYTES, Found, find_parts, key_of
 from enricher.core.structured.parsed import MAX_FIELDS
+from enricher.core.structured.quick_json import Quick, make_quick
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -39,6 +40,8 @@ MAX_FIELDS_BYTES: Final = 64 * 1024
 _MAX_VALUE_CHARACTERS: Final = 1_000
 _MAX_INTEGER: Final = 1 << 63
 _MOST_WRAPPERS: Final = 3
+_MOST_QUICK: Final = 8
+_NOTHING: Final = {b"null": b""}
 _UNSAFE_NAME = re.compile(r"[^\w@:/\-$ .]|[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 _PROTOTYPES: Final = frozenset({"__proto__", "constructor", "prototype"})
 _C1_CONTROL: Final = re.compile(rb"\xc2([\x80-\x9f])")
@@ -74,12 +77,54 @@ class Reader:
         self._is_text = parts.parts is None
         self._is_request = parts.parts is not None and parts.parts.format.startswith("access")
         self._is_fitting = fits and holes(template) == self._message_holes + len(self._names)
+        self._quick: dict[Quick, None] = {}
         self._pattern = compile_extractor(message) if message and self._wants_message() else None
 
     def read(self, line: bytes) -> Reading | None:
         """What a record says of this line; None where the line is text, whatever the first of its kind was."""
-        parsed = parse(line, is_collapsed=False, message_at=message_start)
-        if parsed is None:
+        for quick in self._quick:
+            match = quick.match(line)
+            found = None if match is None else self._quickly(quick, match.groups())
+            if found is not None:
+                return found
+        return self._in_full(line)
+
+    def _quickly(self, quick: Quick, groups: tuple[bytes, ...]) -> Reading | None:
+        message: bytes | None = None
+        written = groups
+        if quick.message >= 0:
+            message = groups[quick.message]
+            written = groups[: quick.message] + groups[quick.message + 1 :]
+            if not message.strip():
+                return None
+        values: tuple[bytes, ...] | None = None
+        if self._groups and self._is_fitting:
+            match = None if self._pattern is None else self._pattern.match(message or b"")
+            found = match.groups() if match else ()
+            if match or self._pattern is None:
+                values = tuple(
+                    found[group - 1]
+                    if group <= self._message_holes
+                    else _NOTHING.get(one := groups[quick.wanted[group - 1 - self._message_holes]], one)
+                    for group in self._groups
+                )
+        return Reading(message=message, fields=quick.format % written, values=values)
+
+    def _learn(self, line: bytes, parsed: Parsed) -> None:
+        """Make a pattern of a line that was read in full and given whole."""
+        if len(self._quick) >= _MOST_QUICK or self._taken:
+            return
+        by_name = {name: name for name, _ in parsed.fields}
+        for name, _ in parsed.fields:
+            by_name.setdefault(_folded(name), name)
+        keys = [_key(name)[0] for name, _ in parsed.fields]
+        quick = make_quick(line, parsed, keys, [by_name.get(name, "") for name in self._names])
+        if quick is not None:
+            self._quick[quick] = None
+
+    def _in_full(self, line: bytes) -> Reading | None:
+        parsed = outer = parse(line, is_collapsed=False, message_at=message_start)
+        if parsed is None or outer is None:
             return None
         fields = list(parsed.fields)
         number, is_whole = parsed.level_number, parsed.is_whole
@@ -98,6 +143,8 @@ class Reader:
             message = parsed.message.encode("utf-8", "replace") if parsed.message else None
         if number and not self._has_level:
             text += b',"log.level":"%b","severity_number":%d' % (LEVEL_OF_NUMBER[number].encode(), number)
+        if is_whole and is_all and not number and parsed is outer:
+            self._learn(line, outer)
         shown = (
             None
             if message is None or not (is_whole and is_all) or self._is_request
