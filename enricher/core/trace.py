@@ -23,7 +23,7 @@ _MAX_TEXT: Final = 600
 _MAX_BYTES: Final = 64 * 1024
 """Of longer continuations the first and the last half of this are read: where a chain begins and where it ends."""
 
-_CLASS_NAME: Final = rb"(?:[A-Za-z_][\w$]{0,80}[.\\+])*+[A-Za-z_][\w$]{0,120}"
+_CLASS_NAME: Final = rb"(?>(?:[A-Za-z_][\w$]{0,80}[.\\+])*)[A-Za-z_][\w$]{0,120}"
 # `Caused by: a.B`, ` ---> A.B`, `[cause]: B`: causes that stand below what they caused.
 _INNER = re.compile(
     rb"\s*(?:Caused by: |---> \(?(?:Inner Exception #\d+\) )?|\[cause\]: )(" + _CLASS_NAME + rb")"
