@@ -1,0 +1,32 @@
+"""The ports: what the stages need of the outside, one Protocol each, with the contract of every method in prose.
+
+An edge implements a port, and one contract suite per port runs on every implementation. A method that can fail says how; everything else may not raise. Values come from `core`.
+
+Never here: an implementation, a default that hides a decision.
+"""
+
+from __future__ import annotations
+
+from enricher.ports.batches import BatchClient, BatchFiles, ProviderBatch
+from enricher.ports.catalogue import Catalogue
+from enricher.ports.clock import Clock
+from enricher.ports.sink import Sink, Taken
+from enricher.ports.source import Chunk, SkippedFile, Source, SourceProgress
+from enricher.ports.store import BlockReceipt, ShapeRow, Store
+
+__all__ = [
+    "BatchClient",
+    "BatchFiles",
+    "BlockReceipt",
+    "Catalogue",
+    "Chunk",
+    "Clock",
+    "ProviderBatch",
+    "ShapeRow",
+    "Sink",
+    "SkippedFile",
+    "Source",
+    "SourceProgress",
+    "Store",
+    "Taken",
+]

@@ -1,0 +1,85 @@
+"""Who answers: the Batch API, and the files that go there and come back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderBatch:
+    """A batch as the provider shows it, with the odd spellings of providers taken out."""
+
+    id: str
+    status: str
+    """Lower case; unknown words are passed on and are not terminal."""
+    input_file_id: str | None
+    output_file_id: str | None
+    """None also where the provider said the empty string."""
+    error_file_id: str | None
+    created_at: float | None
+    expires_at: float | None
+    total: int
+    completed: int
+    failed: int
+    errors: tuple[tuple[str, str, int | None], ...]
+    """(code, message, line) of a batch that failed in validation."""
+    metadata: Mapping[str, str]
+
+
+class BatchClient(Protocol):
+    """The six steps of batch mode as calls: serialise (core.batch), upload, create, poll, download, post-process.
+
+    Errors: TransientProviderError (nothing happened, try later), UnclearProviderError (only from upload and create: it
+    may have happened), AuthProviderError, NotFoundProviderError, PermanentProviderError. No call retries by itself.
+    """
+
+    async def upload(self, path: Path, name: str) -> str:
+        """Upload an input file under a name that is unique for (window, part, attempt); returns its file id."""
+
+    async def find_upload(self, name: str) -> str | None:
+        """File id of an earlier upload with this name, newest first; None if the provider shows none."""
+
+    async def create(self, *, input_file_id: str, endpoint: str, metadata: Mapping[str, str]) -> ProviderBatch:
+        """Create the batch. Never retried inside: creating is not idempotent."""
+
+    async def find_batch(self, *, job: str, input_file_id: str, since: float) -> list[ProviderBatch]:
+        """Batches not older than `since` that carry our job id or input file: none, one, or surplus ones."""
+
+    async def retrieve(self, batch_id: str) -> ProviderBatch:
+        """The batch as it is now."""
+
+    async def cancel(self, batch_id: str) -> ProviderBatch:
+        """Ask to cancel; terminal only later."""
+
+    async def download(self, file_id: str, path: Path) -> None:
+        """Stream a file to `path` (temporary name, renamed when whole)."""
+
+    async def delete_file(self, file_id: str) -> None:
+        """Delete a file; a missing one is fine."""
+
+    async def check(self, model: str) -> None:
+        """Key and model are accepted (`validate`): AuthProviderError, PermanentProviderError otherwise."""
+
+    async def close(self) -> None:
+        """Close connections."""
+
+
+class BatchFiles(Protocol):
+    """Where input files wait for upload and downloads for reading: a directory under the state directory."""
+
+    async def write(self, name: str, lines: Iterable[bytes]) -> Path:
+        """Write an input file whole (temporary name, fsync, rename); the same name again replaces it. StoreError."""
+
+    def path(self, name: str) -> Path:
+        """Where a file of this name lies or would lie."""
+
+    def read(self, name: str) -> Iterator[bytes]:
+        """Chunks of a file, blocking: for a worker thread."""
+
+    async def remove(self, names: Collection[str]) -> None:
+        """Remove files; missing ones are fine."""

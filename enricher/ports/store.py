@@ -1,0 +1,242 @@
+"""The one durable place: registry, spool, ledger, answers and deliveries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+
+    from enricher.core.block import Block, FileState, Pane, SpooledSegment
+    from enricher.core.books import Delivery, StoreSummary, WindowReport
+    from enricher.core.breaker import Breaker
+    from enricher.core.catalogue import Reuse
+    from enricher.core.digest import WindowKinds
+    from enricher.core.ledger import (
+        BatchState,
+        Kind,
+        KindSeen,
+        LedgerBatch,
+        LedgerRequest,
+        Money,
+        Outcome,
+        Part,
+        RequestResult,
+    )
+    from enricher.core.merge import Merge
+    from enricher.core.skeleton import Shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockReceipt:
+    """What committing a block did."""
+
+    files: tuple[FileState, ...]
+    """The rows as committed, with their ids."""
+    late_events: int
+    """Events that went to a pane after pane 0."""
+    panes_opened: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapeRow:
+    """A stored shape and the signature that it resolves to now."""
+
+    id: int
+    shape: Shape
+    root: int
+    """Row id of the shape whose id is the signature."""
+    template: str
+    """Of the signature: the merged one where shapes were merged."""
+
+
+class Store(Protocol):
+    """The one durable place: registry, spool, ledger, answers, deliveries. Every method is one transaction.
+
+    All may raise StoreError; after one the caller stops and the process exits 75, since what was committed is then
+    unknown. Everything is idempotent in the sense that repeating a call whose effect is already there changes nothing.
+    """
+
+    async def close(self) -> None:
+        """Flush and release the lock."""
+
+    # -- ingest
+
+    async def files(self, source: str) -> list[FileState]:
+        """Registry rows of a source."""
+
+    async def shapes(self, ids: Collection[int] | None = None) -> list[ShapeRow]:
+        """These shapes, or every one, in row-id order."""
+
+    async def recent_shapes(self, limit: int, *, without: Collection[str]) -> list[ShapeRow]:
+        """At most `limit` shapes, of none of the formats `without`, in row-id order.
+
+        Those that shapes to come will most likely merge with: of classes that were merged last, then the newest.
+        """
+
+    async def find_shapes(self, shapes_seen: Sequence[Shape]) -> list[int | None]:
+        """Row ids of the shapes, None for those that are new; makes none."""
+
+    async def intern_shapes(self, shapes_seen: Sequence[Shape], now: float) -> list[int]:
+        """Row ids of the shapes, made where they are new, in the order given.
+
+        One that was skipped is no longer; a coarse one is skipped from the start.
+        """
+
+    async def skip_shapes(self, ids: Collection[int]) -> None:
+        """Nothing is paid for these kinds: where they have no answer, their events are `skipped_policy`."""
+
+    async def breakers(self) -> dict[str, Breaker]:
+        """Where the breakers stand, by source, of those that were ever open."""
+
+    async def save_breaker(self, source: str, breaker: Breaker) -> None:
+        """A breaker has opened or closed."""
+
+    async def commit_merges(self, merges_found: Sequence[Merge], now: float) -> None:
+        """Append merges to the alias table (repeats change nothing).
+
+        The members' signatures become that of the member that has an answer, else of the oldest. Where answers of
+        the members disagree on severity or category nothing is merged, and the members are pinned: what would merge
+        with one of them later stays apart, too.
+        """
+
+    async def commit_block(self, block: Block, now: float) -> BlockReceipt:
+        """Positions, lines, merges and books of a block, all or nothing.
+
+        Each window's events go to its open pane; where pane 0 is closed, to the open late pane, made if need be.
+        """
+
+    # -- plan
+
+    async def open_panes(self) -> list[Pane]:
+        """Panes not closed, oldest window first."""
+
+    async def kinds(
+        self, panes: Sequence[tuple[int, int]], task: str, model: str, now: float, *, reuse: Reuse = ...
+    ) -> list[Kind]:
+        """Signatures of the panes that are to be asked under (task, model), and that no live or again request carries.
+
+        Those that no answer serves: their own, or a good one of another version of the task or one that was imported;
+        and those of which the answer is to be renewed, by `reuse` or on request. By default answers serve for ever.
+        Nor those that were skipped for want of money in the same window or a later one.
+        Ordered by earliest window, then by events, most first, then by signature. `alone` and `tries` come from the
+        ledger's earlier requests. With no panes given: those of every closed pane that is not done.
+        """
+
+    async def reasons(
+        self, signatures: Sequence[str], task: str, model: str, now: float, *, reuse: Reuse
+    ) -> dict[str, str]:
+        """Why each of the signatures would be asked if it were seen now; those that would not be are left out."""
+
+    async def samples(
+        self, kind_shapes: Mapping[str, Sequence[int]], panes: Sequence[tuple[int, int]], per_kind: int
+    ) -> dict[str, list[bytes]]:
+        """Up to `per_kind` events (raw bytes, all lines) of each signature, from the spool."""
+
+    async def commit_plan(
+        self,
+        *,
+        closed: Mapping[tuple[int, int], str],
+        requests: Sequence[LedgerRequest],
+        batches: Sequence[tuple[LedgerBatch, Sequence[str]]],
+        task: str,
+        model: str,
+        now: float,
+    ) -> list[LedgerBatch]:
+        """Close panes (value: complete or forced) and put planned batches with their request ids in the ledger.
+
+        A request id that is there already (state `again`) is taken into its new batch. Returns the batches with ids.
+        """
+
+    async def next_part(self, window: int) -> int:
+        """Number of the next batch file of a window: how many it has."""
+
+    async def adopt_panes(self, panes: Sequence[tuple[int, int]], *, task: str, model: str) -> None:
+        """Closed panes are answered under another task and model from now on."""
+
+    async def requests_again(self) -> list[LedgerRequest]:
+        """Requests to be sent again unchanged, bodies included."""
+
+    # -- submit and track
+
+    async def batches(self, states: Collection[BatchState]) -> list[LedgerBatch]:
+        """Batches in those states, oldest first."""
+
+    async def batch_requests(self, batch: int) -> list[LedgerRequest]:
+        """Requests of a batch, in the order of its file."""
+
+    async def save_batch(self, batch: LedgerBatch) -> None:
+        """Write all fields of a batch; intents are saved with it before anything is sent."""
+
+    async def skip_batch(self, batch: LedgerBatch, why: str, now: float) -> None:
+        """Over budget: the batch is done with outcome `skipped`, its requests `skipped`."""
+
+    async def collect(self, batch: LedgerBatch, results: Sequence[RequestResult], now: float) -> None:
+        """Answers first, then requests, money and the batch's end: once, however often it is repeated."""
+
+    async def money(self, now: float) -> Money:
+        """Booked today and this month (UTC), and reserved by batches that may be on the provider's side."""
+
+    async def reserved_tokens(self, model: str) -> int:
+        """Input tokens of batches of a model that may be in the provider's queue."""
+
+    async def token_limit(self, model: str) -> int | None:
+        """The provider's queue limit as learned from its errors."""
+
+    async def learn_token_limit(self, model: str, limit: int) -> None:
+        """Remember it."""
+
+    # -- write
+
+    async def closed_panes(self) -> list[Pane]:
+        """Panes closed and not done, oldest first."""
+
+    async def undecided(self, pane: tuple[int, int]) -> list[Outcome]:
+        """For each shape of a pane that no round has: its outcome as of now.
+
+        `ok` (answered after the pane closed) or `cached` (answered before) with the answer that serves it, a final
+        failure's status, `skipped_policy` (its source's breaker opened over it), `skipped_budget`, else `expired` (its
+        last batch did, and it is asked again) or `pending`. Whether to write
+        one of the last two is for the caller to say.
+        """
+
+    async def decide(self, pane: tuple[int, int], outcomes: Sequence[Outcome], *, events_per_part: int) -> list[Part]:
+        """Fix a round: these shapes with these outcomes, cut into parts of at most `events_per_part` events.
+
+        Returns the round's parts; [] for no outcomes.
+        """
+
+    async def parts(self, pane: tuple[int, int]) -> list[Part]:
+        """Every part of the pane's rounds so far."""
+
+    async def outcomes(self, pane: tuple[int, int], round_number: int) -> list[Outcome]:
+        """What a round was fixed with."""
+
+    def segments(self, pane: tuple[int, int]) -> AsyncIterator[SpooledSegment]:
+        """Segments with events of the pane, in the order (path, generation, offset)."""
+
+    async def delivered(
+        self, sink: str, part: Part, *, sha256: str, size_bytes: int, events: int, lines: int, filtered: int, now: float
+    ) -> None:
+        """A sink has taken a part for good."""
+
+    async def deliveries(self, sink: str, start: int) -> list[Delivery]:
+        """What a sink has taken of a window, by part number."""
+
+    async def finish_pane(self, pane: tuple[int, int], now: float) -> None:
+        """All decided, all parts with all sinks: the pane is done and its spool is freed."""
+
+    async def window_report(self, start: int) -> WindowReport:
+        """The books of a window, for its manifest."""
+
+    async def window_kinds(self, start: int, *, windows: int, task: str, model: str) -> WindowKinds:
+        """The kinds of a window with their answers under (task, model), and the counts of `windows` windows before."""
+
+    # -- for the operator
+
+    async def kinds_seen(self, task: str, model: str) -> list[KindSeen]:
+        """Every signature that was ever read, with its answer under (task, model), newest first seen first."""
+
+    async def summary(self, now: float) -> StoreSummary:
+        """Counts for status and metrics."""
