@@ -86,8 +86,8 @@ async def look_up(directory: Path, signatures: int) -> dict[str, float]:
         await store.close()
 
 
-def run_daemon(root: Path, *, until: str, seconds: float) -> tuple[float, float]:
-    """Start the daemon over a state directory; (seconds until it said so, MB of its resident memory then)."""
+def run_daemon(root: Path, *, until: str, seconds: float) -> tuple[float, float, float]:
+    """Start the daemon over a state directory; (seconds until it said so, of CPU time, MB resident some time later)."""
     begun = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "enricher", "run", "-c", str(root / "enricher.toml")],
@@ -98,14 +98,20 @@ def run_daemon(root: Path, *, until: str, seconds: float) -> tuple[float, float]
         assert process.stderr is not None
         for line in process.stderr:
             if json.loads(line)["event"] == until:
-                taken = time.perf_counter() - begun
+                taken, used = time.perf_counter() - begun, cpu_seconds(process.pid)
                 # What it does after it has said that it is up: the first reports, the first reads.
-                time.sleep(min(6.0, seconds))
-                return taken, resident_mb(process.pid)
+                time.sleep(seconds)
+                return taken, used, resident_mb(process.pid)
         raise RuntimeError("the daemon ended before its time")
     finally:
         process.terminate()
         process.wait(20)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of all threads of a process: on a busy machine the better figure of the two."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mb(pid: int) -> float:
@@ -167,15 +173,9 @@ def main() -> None:
         for signatures in (given.signatures // 100, given.signatures):
             fill(root / "state", signatures)
             tell(what="look-up", signatures=signatures, **asyncio.run(look_up(root / "state", signatures)))
-            seconds, megabytes = run_daemon(root, until="daemon_started", seconds=60.0)
-            tell(
-                what="daemon",
-                signatures=signatures,
-                start_s=seconds,
-                goal_start_s=5,
-                resident_mb=megabytes,
-                goal_mb=384,
-            )
+            seconds, used, megabytes = run_daemon(root, until="daemon_started", seconds=10.0)
+            tell(what="start", signatures=signatures, seconds=seconds, cpu_seconds=used, goal_seconds=5)
+            tell(what="memory", signatures=signatures, resident_mb=megabytes, goal_mb=384)
 
 
 async def _make(directory: Path) -> None:
