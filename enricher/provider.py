@@ -51,7 +51,6 @@ class Provider:
     task: Task
     prices: Prices | None
     """None: the model is in no price table."""
-    on_this_host: bool
     reasoning_effort: str
     poll_interval_seconds: float
     key: str | None = None
@@ -94,7 +93,6 @@ def choose(
         model=weights.name,
         task=task,
         prices=pricing.FREE,
-        on_this_host=True,
         reasoning_effort="",
         poll_interval_seconds=min(config.batch.poll_interval_seconds, 1.0),
         weights=weights,
@@ -174,7 +172,6 @@ def _openai(config: Config, key: str, config_path: Path | None, now: float) -> P
         model=settings.model,
         task=task,
         prices=find_prices(config, now),
-        on_this_host=settings.is_on_loopback,
         reasoning_effort=settings.reasoning_effort,
         poll_interval_seconds=config.batch.poll_interval_seconds,
         key=key,

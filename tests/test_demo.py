@@ -29,7 +29,6 @@ def bench(tmp_path, monkeypatch, capsys):
         model=SMALL_WEIGHTS.name,
         task=task,
         prices=FREE,
-        on_this_host=True,
         reasoning_effort="",
         poll_interval_seconds=0.05,
         weights=SMALL_WEIGHTS,

@@ -73,7 +73,7 @@ _NUMBERS: Final = (
     ),
     Rule(
         "card",
-        re.compile(rf"(?<![0-9.,-])(?P<v>{_GROUPED_CARD}|[0-9]{{13,19}})(?![0-9])(?!\.[0-9])"),
+        re.compile(rf"(?<![\w.,-])(?P<v>{_GROUPED_CARD}|[0-9]{{13,19}})(?![0-9])(?!\.[0-9])"),
         checksums.is_card,
     ),
     # A United States social security number: parts that were never given out are no number.

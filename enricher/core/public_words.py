@@ -40,12 +40,12 @@ PROSE: Final = frozenset(
     logon logout made manager many map maximum may member memory message messages method missing mode module
     more mr mrs ms multiple must name names nested new next no node nodes non not nothing now null number object
     of off ok old on one only open opened operation option options or other out output over own owner packet
-    packets page parameter parsing part password passwords path permission permissions pid policy pool port
+    packets page parameter parsing part password passwords path permission peer permissions pid policy pool port
     preferences priv privilege process processes processing prof profile program protocol provided provider
     proxy query queue quota read received record registered registration rejected release remote remove removed
     rename reply request requested requests required reset resource resources response restart result results
     role roles root router rule running same scheduled schema script see select sent server servers service
-    services session sessions set setting settings shell should signal signed since size slice socket some
+    services session sessionid sessions set setting settings shell should signal signed since size slice socket some
     source space specified src ssh stack start started starting state status stop stopped storage store stream
     string success successful successfully system systems table target task tasks test that the their then there
     these they this thread threads timed timeout to token tokens too total transaction true try trying two type

@@ -12,13 +12,15 @@ from typing import Final
 from enricher.core.public_words import NAMELESS
 from enricher.core.sensitive import Rule
 
-_DOMAIN: Final = re.compile(r"www\..*|.*\.(?:com|org|net|io|dev|info|gov|edu|service|socket|timer|py|js|java|conf|log)")
+_DOMAIN: Final = re.compile(
+    r"www\..*|.*\.(?:com|org|net|io|dev|info|gov|edu|service|socket|timer|exception|error|py|js|java|conf|log)"
+)
 
 
 def is_name(name: str) -> bool:
     """Say whether a word where a name may stand can be one: no word of prose, no system's account, no domain."""
     lowered = name.strip().lower()
-    if _DOMAIN.fullmatch(lowered):
+    if lowered.count(".") > 1 or _DOMAIN.fullmatch(lowered):
         return False
     return lowered not in NAMELESS and lowered.split(" ", 1)[0] not in NAMELESS
 
@@ -50,7 +52,7 @@ USERS: Final = (
         re.compile(
             rf"(?i)(?<![A-Za-z0-9]){_USER_KEY}(?:\\{{0,3}}[\"'])?\s{{0,3}}(?:=>"
             rf"|[=:])\s{{0,16}}(?:\\{{0,3}}[\"']|[\[(<{{](?!\*>)){{0,2}}"
-            r"(?:[\w.-]{1,30}\\{1,2})?" + _NAME + r"(?![=:]\S)"
+            r"(?:[\w.-]{1,30}\\{1,2})?" + _NAME + r"(?![\w=]|:\S|\s=)"
         ),
         hints=(
             "u",
