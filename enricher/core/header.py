@@ -60,7 +60,7 @@ _PART = re.compile(
     rb"|(?P<rule>[-|:,;*]+(?=\s|\|)|\|)"
     rb"|(?P<program>" + _PROGRAM + rb")"
     rb"|(?P<dashed>" + _LOGGER + rb"(?:\s[*(\[]?0[)\]]?)?(?=\s-\s))"
-    rb"|(?P<dotted>[A-Za-z_]\w*+(?:[.$]\w++)++(?=\s\[)|(?<=\])\[[A-Za-z_]\w*+(?:[.$]\w++)++\s*\])"
+    rb"|(?P<dotted>[A-Za-z_]\w*+(?>(?:[.$]\w++)+)(?=\s\[)|(?<=\])\[[A-Za-z_]\w*+(?>(?:[.$]\w++)+)\s*\])"
     rb"|(?P<wide>(?<=\s\s)" + _WORD + rb"(?=\s\s))"
     rb"|(?P<capitals>" + _CAPITALS + rb"(?=(?:\s++" + _CAPITALS + rb"){0,2}\s++(?:" + _LEVEL + rb")\s))"
     rb"|(?P<column>(?:"
