@@ -41,6 +41,7 @@ def fill(directory: Path, signatures: int) -> None:
     body = Answer(severity="info", category="other", summary="something was done").to_json()
     db = sqlite3.connect(directory / SqliteStore.FILE_NAME, isolation_level=None)
     db.execute("PRAGMA synchronous = OFF")
+    db.execute("PRAGMA cache_size = -400000")
     db.execute("BEGIN")
     first = db.execute("SELECT coalesce(max(id), 0) FROM shapes").fetchone()[0]
     shapes = ((row, a_shape(row)) for row in range(first + 1, signatures + 1))
