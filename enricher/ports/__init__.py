@@ -1,6 +1,7 @@
 """The ports: what the stages need of the outside, one Protocol each, with the contract of every method in prose.
 
-An edge implements a port, and one contract suite per port runs on every implementation. A method that can fail says how; everything else may not raise. Values come from `core`.
+An edge implements a port, and one contract suite per port runs on every implementation. A method that can fail says
+how; everything else may not raise. Values come from `core`.
 
 Never here: an implementation, a default that hides a decision.
 """

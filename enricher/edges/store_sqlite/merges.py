@@ -122,8 +122,10 @@ def _disagreement(db: sqlite3.Connection, roots: Sequence[int]) -> str:
 
 def _join(db: sqlite3.Connection, roots: Sequence[int], template: str) -> int:
     root = int(db.execute(_BEST_ROOT, (json.dumps(roots),)).fetchone()["id"])
+    # Only those with events count as signatures: a shape may stand for the first lines of longer events alone.
+    met = db.execute(_MET, (json.dumps(roots),)).fetchone()["signatures"]
     _point(db, roots, root, template)
-    db.execute("UPDATE books SET signatures = signatures - ?", (len(roots) - 1,))
+    db.execute("UPDATE books SET signatures = signatures - ?", (max(0, met - 1),))
     return root
 
 
@@ -144,6 +146,10 @@ def _is_answered(db: sqlite3.Connection, root: int) -> bool:
     )
     return found.fetchone() is not None
 
+
+_MET = """
+SELECT count(*) AS signatures FROM json_each(?) WHERE EXISTS (SELECT 1 FROM shapes WHERE root = value AND events > 0)
+"""
 
 _ROOTS = "SELECT DISTINCT root FROM shapes WHERE id IN (SELECT value FROM json_each(?)) ORDER BY root"
 

@@ -60,7 +60,7 @@ def find_shapes(db: sqlite3.Connection, wanted: Sequence[Shape]) -> list[int | N
 def intern_shapes(db: sqlite3.Connection, wanted: Sequence[Shape], now: float) -> list[int]:
     """Row ids of the shapes, made in the order given where they are new; a new shape is its own root."""
     ids = []
-    made = 0
+    has_new = False
     for shape in wanted:
         key = shape.id
         known = db.execute("SELECT id, root, skipped, format FROM shapes WHERE key = ?", (key,)).fetchone()
@@ -73,14 +73,13 @@ def intern_shapes(db: sqlite3.Connection, wanted: Sequence[Shape], now: float) -
                     int(shape.format == COARSE_FORMAT),
                 ),
             ).fetchone()
-            made += 1
+            has_new = True
         elif known["skipped"] and known["format"] != COARSE_FORMAT:
             # Met where no breaker is open: a kind of its own after all.
             db.execute("UPDATE shapes SET skipped = 0 WHERE id IN (?, ?)", (known["id"], known["root"]))
         ids.append(known["id"])
-    if made:
+    if has_new:
         db.execute("UPDATE shapes SET root = id WHERE root = 0")
-        db.execute("UPDATE books SET signatures = signatures + ?", (made,))
     return ids
 
 

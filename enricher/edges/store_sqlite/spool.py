@@ -51,6 +51,7 @@ def commit_block(db: sqlite3.Connection, block: Block, encoded: Sequence[Encoded
         for window in one.windows:
             read.update({shape: events for shape, events, _ in window.kinds.tolist()})
             sources.update((shape, one.segment.source) for shape in window.kinds[:, 0].tolist())
+    db.execute(_COUNT_SIGNATURES, (json.dumps(list(read)),))
     db.executemany(
         "UPDATE shapes SET events = events + ?, last_seen_at = ? WHERE id = ?",
         [(events, now, shape) for shape, events in read.items()],
@@ -276,6 +277,13 @@ INSERT INTO segments (source, file_id, path, identity, generation, offset, lost_
     index_bytes, spooled_bytes, read_at, anchor, fallback, time_rule)
 VALUES (:source, :file_id, :path, :identity, :generation, :offset, :lost_bytes, :windows, :lines, :data_bytes,
     :index_bytes, :spooled_bytes, :read_at, :anchor, :fallback, :time_rule)
+"""
+
+# A signature counts from its first event on.
+_COUNT_SIGNATURES = """
+UPDATE books SET signatures = signatures + (SELECT count(DISTINCT s.root)
+    FROM json_each(?) JOIN shapes s ON s.id = value
+    WHERE s.events = 0 AND NOT EXISTS (SELECT 1 FROM shapes o WHERE o.root = s.root AND o.events > 0))
 """
 
 _ADD_KINDS = """
