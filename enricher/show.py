@@ -35,7 +35,7 @@ def consoles() -> tuple[Console, Console]:
 
 def safe(text: str, *, limit: int = 0) -> str:
     """Text from outside, with nothing in it that a terminal acts on; cut at `limit` characters."""
-    shown = "".join(char if char.isprintable() else " " for char in clean(text))
+    shown = "".join(char if char.isprintable() else " " for char in clean(text.replace("\0", " ")))
     return shown if not limit or len(shown) <= limit else shown[: limit - 1] + "…"
 
 

@@ -145,7 +145,7 @@ def _values_shown(sent: bytes, asked: Asked) -> tuple[str, ...]:
     A merged kind's template has more holes than its line's own; then, without it, nothing is known of their order.
     """
     line = _last_turn(sent)
-    template = single_text(asked.template) or shape_of(line.encode("utf-8", "replace")).template
+    template = single_text(asked.template.partition("\0")[0]) or shape_of(line.encode("utf-8", "replace")).template
     values = hole_values(template, line)
     return values if len(values) == asked.holes else ()
 

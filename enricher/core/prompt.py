@@ -197,7 +197,8 @@ def _shown_question(question: Question, examples: Sequence[str]) -> dict[str, An
 
 @lru_cache(maxsize=4096)
 def _shown(template: str, program: str) -> str:
-    cleaned = mask_template(template, program)
+    # Behind a NUL stands what a trace is known by (`core.naming`).
+    cleaned = mask_template(template.replace("\0", "\n"), program)
     if len(cleaned) <= _MAX_TEMPLATE_CHARACTERS:
         return cleaned
     # A hole that the cut runs through would be shown as text; `<*` cannot end a whole one.

@@ -121,7 +121,7 @@ def _write_answer(writer: _Writer, stored: StoredAnswer, answer: Answer, quality
     writer.value("enrichment.model", stored.served_model or stored.model)
     writer.value("enrichment.batch_id", stored.batch_id)
     writer.value("enrichment.task", stored.task)
-    if stored.origin != "model":
+    if stored.origin == "imported":
         writer.value("enrichment.origin", stored.origin)
     if stored.task in quality:
         writer.value("enrichment.quality", quality[stored.task])
