@@ -406,7 +406,7 @@ class Enricher:
             }
             for source, one in zip(self.sources, self._source_progress(now), strict=True)
         }
-        report = status_of(await self.store.summary(now), length_seconds=self._config.window.length_seconds)
+        report = await status_of(self.store, now, length_seconds=self._config.window.length_seconds)
         return {"version": __version__, "unready": self._unready(), "sources": progress, **report}
 
 

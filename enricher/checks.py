@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from enricher import provider as providers
 from enricher import show
 from enricher.compose import source_for
+from enricher.core.digest import CHANGES
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.errors import ConfigError, EnricherError, ProviderError
 from enricher.status import status_of
@@ -137,7 +138,7 @@ async def status(config: Config) -> dict[str, Any]:
         )
     store = await SqliteStore.open(config.state_dir, read_only=True, sinks=[one.id for one in config.sinks])
     try:
-        return status_of(await store.summary(time.time()), length_seconds=config.window.length_seconds)
+        return await status_of(store, time.time(), length_seconds=config.window.length_seconds)
     finally:
         await store.close()
 
@@ -161,6 +162,14 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
             ("sinks", _counts(report["pending_by_sink"], unit=" events pending")),
         ],
     )
+    if (digest := report["digest"]) is not None and digest["changes"]:
+        changed = ", ".join(f"{digest[change]:,} {change}" for change in CHANGES if digest[change])
+        rows = [
+            (one["change"], f"{one['events']:,}", f"{one['usual']:,.1f}", one["severity"] or "", one["template"])
+            for one in digest["changes"]
+        ]
+        title = f"{digest['window']}: {changed}"
+        show.grid(console, title, ("change", "events", "usual", "severity", "kind"), rows)
     if report["open_batches"]:
         rows = [
             (one["name"], one["state"], one["status"] or "", str(one["requests"]), one["error"] or "")

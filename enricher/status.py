@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from enricher.core.digest import CHANGES, HISTORY_WINDOWS, Digest, compare, to_row
 from enricher.core.window import window_id
 
 if TYPE_CHECKING:
     from enricher.core.books import StoreSummary
+    from enricher.ports import Store
+
+_CHANGES_SHOWN = 20
 
 
-def status_of(summary: StoreSummary, *, length_seconds: int) -> dict[str, Any]:
-    """The store's counts as JSON."""
+async def status_of(store: Store, now: float, *, length_seconds: int) -> dict[str, Any]:
+    """The store's counts, and the digest of the latest window that is closed, as JSON."""
+    latest = await store.latest_window()
+    digest = None
+    if latest is not None:
+        start, task, model = latest
+        kinds = await store.window_kinds(start, windows=HISTORY_WINDOWS, task=task, model=model)
+        digest = _digest(compare(window_id(start, length_seconds), kinds))
+    return {**_counts(await store.summary(now), length_seconds), "digest": digest}
+
+
+def _digest(digest: Digest) -> dict[str, Any]:
+    counts: dict[str, int] = {change: sum(one.change == change for one in digest.changes) for change in CHANGES}
+    changes = [{"change": one.change, **to_row(one)} for one in digest.changes[:_CHANGES_SHOWN]]
+    return {"window": digest.window, "events": digest.events, "kinds": digest.kinds, **counts, "changes": changes}
+
+
+def _counts(summary: StoreSummary, length_seconds: int) -> dict[str, Any]:
     oldest = summary.oldest_open_window
     return {
         "events": {

@@ -256,12 +256,13 @@ def to_json(digest: Digest, account: Account | None = None) -> bytes:
         "history_windows": digest.history_windows,
     }
     for change in CHANGES:
-        document[change] = [_row(one) for one in digest.changes if one.change == change]
+        document[change] = [to_row(one) for one in digest.changes if one.change == change]
     document["account"] = None if account is None else account.model_dump(mode="json")
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
-def _row(changed: Changed) -> dict[str, Any]:
+def to_row(changed: Changed) -> dict[str, Any]:
+    """A changed kind as JSON."""
     kind = changed.kind
     return {
         "signature": kind.signature,

@@ -230,6 +230,9 @@ class Store(Protocol):
     async def window_report(self, start: int) -> WindowReport:
         """The books of a window, for its manifest."""
 
+    async def latest_window(self) -> tuple[int, str, str] | None:
+        """Start, task and model of the latest window whose first pane is closed or done."""
+
     async def window_kinds(self, start: int, *, windows: int, task: str, model: str) -> WindowKinds:
         """The kinds of a window with their answers under (task, model), and the counts of `windows` windows before."""
 

@@ -911,6 +911,7 @@ async def test_kinds_of_a_window_and_of_those_before_outlive_the_spool(store):
     assert ({shapes[0].id: 5, shapes[1].id: 1},) == found.history
     assert [shapes[1].id] == list(found.gone)
     assert () == (await store.window_kinds(W1, windows=0, task=TASK, model=MODEL)).history
+    assert (W0, TASK, MODEL) == await store.latest_window()
     first = await store.window_kinds(W0, windows=24, task=TASK, model=MODEL)
     assert ({shapes[0].id: 5, shapes[1].id: 1}, ()) == (
         {kind.signature: kind.events for kind in first.counts},

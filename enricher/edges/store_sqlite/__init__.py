@@ -299,6 +299,10 @@ class SqliteStore:
         """The books of a window, for its manifest."""
         return await self._db.read(report.window_report, start)
 
+    async def latest_window(self) -> tuple[int, str, str] | None:
+        """Start, task and model of the latest window whose first pane is closed or done."""
+        return await self._db.read(history.latest_window)
+
     async def window_kinds(self, start: int, *, windows: int, task: str, model: str) -> WindowKinds:
         """The kinds of a window with their answers under (task, model), and the counts of `windows` windows before."""
         return await self._db.read(history.window_kinds, start, windows=windows, task=task, model=model)

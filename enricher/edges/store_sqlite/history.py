@@ -33,6 +33,14 @@ def window_kinds(db: sqlite3.Connection, start: int, *, windows: int, task: str,
     )
 
 
+def latest_window(db: sqlite3.Connection) -> tuple[int, str, str] | None:
+    """Start, task and model of the latest window whose first pane is closed or done."""
+    row = db.execute(
+        "SELECT start, task, model FROM panes WHERE state != 'open' AND number = 0 ORDER BY start DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else (row["start"], row["task"], row["model"])
+
+
 def _by_signature(counts: Counter[int], known: dict[int, KindCount]) -> dict[str, int]:
     found: Counter[str] = Counter()
     for shape, events in counts.items():
