@@ -22,7 +22,9 @@ def test_each_window_has_a_digest_and_status_shows_the_latest(bench):
     bench.enricher("once")
     told = bench.status()["digest"]
     assert ("2026-11-20T11Z", 1, 1) == (told["window"], told["kinds"], told["new"])
-    assert "member disk was kicked out of the array" in told["changes"][0]["template"]
+    (new,) = [one for one in told["changes"] if one["change"] == "new"]
+    assert "member disk was kicked out of the array" == new["template"]
+    assert told["vanished"] == digests[0]["kinds"]
     shown = bench.enricher("status").out
-    assert "2026-11-20T11Z: 1 new" in shown
+    assert f"2026-11-20T11Z: 1 new, {told['vanished']} vanished" in shown
     assert "member disk was kicked out" in shown
