@@ -42,6 +42,9 @@ _TEMPORARY: Final = ".tmp"
 _PART_NAME: Final = re.compile(r"\.?events-\d{3,}\.jsonl(\.zst|\.gz)?(\.tmp)?")
 _OUR_NAMES: Final = re.compile(_PART_NAME.pattern + r"|\.?(manifest\.json|digest\.json|digest\.md)(\.tmp)?")
 
+# A part may be 300 MB: written in one go it would push out what others on the host read often, and be slower.
+_SYNC_BYTES: Final = 32 << 20
+
 # Events may hold personal data: readable by the group that the service runs as, by nobody else.
 _FILE_MODE: Final = 0o640
 _DIRECTORY_MODE: Final = 0o750
@@ -166,7 +169,7 @@ class FileSink:
 
     async def _write(self, path: Path, chunks: AsyncIterator[bytes]) -> Taken:
         digest = hashlib.sha256()
-        size = 0
+        size = unsynced = 0
         packer = _packer(self._compress)
 
         # Packed, summed and written in one go: each hand-over to a thread costs as much as a hundred events.
@@ -177,13 +180,17 @@ class FileSink:
 
         def finish(file: BinaryIO) -> int:
             written = put(file, None)
-            file.flush()
-            os.fsync(file.fileno())
+            _let_go(file)
             return written
 
         with await asyncio.to_thread(open, path, "wb", opener=_private) as file:
             async for chunk in chunks:
-                size += await asyncio.to_thread(put, file, chunk)
+                written = await asyncio.to_thread(put, file, chunk)
+                size += written
+                unsynced += written
+                if unsynced >= _SYNC_BYTES:
+                    await asyncio.to_thread(_let_go, file)
+                    unsynced = 0
             size += await asyncio.to_thread(finish, file)
         return Taken(sha256=digest.hexdigest(), size_bytes=size)
 
@@ -253,6 +260,13 @@ def _packer(compress: Compression) -> _Packer:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, _FILE_MODE)
+
+
+def _let_go(file: BinaryIO) -> None:
+    """Sync what was written and let its pages go: nobody here reads them, and the host has others to keep."""
+    file.flush()
+    os.fsync(file.fileno())
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _replace(temporary: Path, final: Path) -> None:

@@ -147,3 +147,15 @@ async def test_retention_of_no_days_keeps_everything(tmp_path):
     assert await a_sink(tmp_path).retain(NOW * 2) == 0
     assert await a_sink(tmp_path / "not there", retention_days=1).retain(NOW) == 0
     assert names(tmp_path) == [f"{WINDOW}/events-000.jsonl"]
+
+
+async def test_a_part_that_is_let_go_piece_by_piece_is_the_same_part(tmp_path, monkeypatch):
+    whole = await deliver(a_sink(tmp_path / "whole"))
+    monkeypatch.setattr(sink_file, "_SYNC_BYTES", 1)
+    let_go = []
+    original = sink_file._let_go
+    monkeypatch.setattr(sink_file, "_let_go", lambda file: let_go.append(1) or original(file))
+    pieces = await deliver(a_sink(tmp_path / "pieces"))
+
+    assert whole == pieces
+    assert len(let_go) > 1
