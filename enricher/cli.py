@@ -208,7 +208,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Ask a task about labelled lines, and show how well the answers agree; interrupted, it resumes."""
-    from enricher import evaluation  # noqa: PLC0415
+    from enricher import evaluation  # noqa: PLC0415 - only a command that runs pays for it
 
     out, err = show.consoles()
     _logging(quiet=err.is_terminal or as_json)

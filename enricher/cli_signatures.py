@@ -37,7 +37,7 @@ def list_signatures(
     as_json: _JsonOption = False,
 ) -> None:
     """List kinds of event with what is known of them."""
-    from enricher import cataloguecommand as command  # noqa: PLC0415
+    from enricher import cataloguecommand as command  # noqa: PLC0415 - only a command that runs pays for it
 
     settings, key = _settings(config)
     listing = Listing(limit=limit, sort=sort, severity=severity, is_unanswered=unanswered)
@@ -56,7 +56,7 @@ def show_signature(
     as_json: _JsonOption = False,
 ) -> None:
     """Show a kind of event: its template, its answer, what was merged into it and why."""
-    from enricher import cataloguecommand as command  # noqa: PLC0415
+    from enricher import cataloguecommand as command  # noqa: PLC0415 - only a command that runs pays for it
 
     settings, key = _settings(config)
     found, examples = asyncio.run(command.detail(settings, key, signature))
@@ -73,7 +73,7 @@ def export_signatures(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write here, not to the terminal.")] = None,
 ) -> None:
     """Write every kind that has an answer, one JSON object a line, for another host to import."""
-    from enricher import cataloguecommand as command  # noqa: PLC0415
+    from enricher import cataloguecommand as command  # noqa: PLC0415 - only a command that runs pays for it
 
     settings, key = _settings(config)
     written = asyncio.run(command.export(settings, key, out))
@@ -89,7 +89,7 @@ def import_signatures(
     keep: Annotated[bool, typer.Option("--keep", help="Where there is an answer, keep it, even an older one.")] = False,
 ) -> None:
     """Take in the answers of another catalogue: they are used at no cost."""
-    from enricher import cataloguecommand as command  # noqa: PLC0415
+    from enricher import cataloguecommand as command  # noqa: PLC0415 - only a command that runs pays for it
 
     settings, _ = _settings(config)
     done = asyncio.run(command.import_file(settings, file, keep=keep))
@@ -106,7 +106,7 @@ def forget_signatures(
     task: Annotated[str | None, typer.Option(metavar="HASH", help="With --all: answers of this task version.")] = None,
 ) -> None:
     """Drop answers; their kinds are asked again when they are seen next."""
-    from enricher import cataloguecommand as command  # noqa: PLC0415
+    from enricher import cataloguecommand as command  # noqa: PLC0415 - only a command that runs pays for it
 
     settings, _ = _settings(config)
     number = asyncio.run(command.forget(settings, ids or (), every=every, task=task))
@@ -124,7 +124,7 @@ def refresh_signatures(
     ] = None,
 ) -> None:
     """Have kinds asked again, within budget, when they are seen next; the old answers serve until then."""
-    from enricher import cataloguecommand as command  # noqa: PLC0415
+    from enricher import cataloguecommand as command  # noqa: PLC0415 - only a command that runs pays for it
 
     settings, _ = _settings(config)
     number = asyncio.run(command.refresh(settings, ids or (), every=every, older_than=older_than))
@@ -132,8 +132,8 @@ def refresh_signatures(
 
 
 def _settings(path: Path | None) -> tuple[configuration.Config, Any]:
-    from enricher import cataloguecommand as command  # noqa: PLC0415
-    from enricher.telemetry import configure_logging  # noqa: PLC0415
+    from enricher import cataloguecommand as command  # noqa: PLC0415 - only a command that runs pays for it
+    from enricher.telemetry import configure_logging  # noqa: PLC0415 - as above
 
     configure_logging(level=logging.ERROR)
     settings = configuration.load_or_here(path)

@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from itertools import accumulate
 from re import _constants as op  # type: ignore[attr-defined]  # the parser's own names; the tree is public in effect
-from re import _parser  # type: ignore[attr-defined]
+from re import _parser  # type: ignore[attr-defined]  # no other reading of a pattern is the one that `re` matches by
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ Key = tuple[int, int]
 
 EVENTS_PER_PART: Final = 250_000
 CHUNK_EVENTS: Final = 2_048
-"""Events rendered at once: about 5 MB of output, so that memory does not depend on how short lines are."""
+"""Events rendered at once: about 2 MB of output, which stays near the cache however short lines are."""
 
 LEVELS_KEPT: Final = 50_000
 """Shapes whose level is remembered."""
