@@ -1,0 +1,42 @@
+"""Every log event and every metric: one typed method per happening, and nowhere else.
+
+A log event is a noun and a past verb; a metric has the prefix `enricher_`, base units, and labels out of small closed
+sets, all of them at 0 from the start. No path, no id and no text of a log is ever a label. ERROR means that an operator
+must act or that data was lost; nothing is logged per event. The happenings are kept by where they happen, a file each.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+
+from enricher.telemetry.batches import BatchesTold, PlanTold
+from enricher.telemetry.books import BooksTold
+from enricher.telemetry.logs import configure_logging
+from enricher.telemetry.making import Maker
+from enricher.telemetry.process import ProcessTold
+from enricher.telemetry.reading import FilesTold, ReadingTold
+from enricher.telemetry.writing import WritingTold
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["Telemetry", "configure_logging"]
+
+
+class Telemetry(ProcessTold, FilesTold, ReadingTold, PlanTold, BatchesTold, WritingTold, BooksTold):
+    """What happened, told once: each method writes its log event and moves its metrics.
+
+    The metrics are on a registry of their own, so that two of them never meet in one process.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self._maker = Maker(self.registry)
+        super().__init__(self._maker)
+
+    def initialise(self, *, sources: Collection[str], sinks: Collection[str]) -> None:
+        """Make every series exist at 0, so that a rate can be taken from the first scrape."""
+        self._maker.begin("source", sources)
+        self._maker.begin("sink", sinks)

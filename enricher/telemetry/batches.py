@@ -1,0 +1,109 @@
+"""What happens between a closed window and its answers: plans, calls to the provider, batches, money."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from enricher.core.catalogue import REASONS
+from enricher.telemetry.making import Told
+from enricher.telemetry.money import MoneyTold
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from enricher.core.ledger import LedgerBatch
+    from enricher.telemetry.making import Maker
+
+BATCH_OUTCOMES: Final = ("completed", "failed", "expired", "cancelled", "skipped")
+REQUEST_OUTCOMES: Final = ("answered", "again", "split", "failed", "skipped")
+API_OPERATIONS: Final = ("upload", "create", "retrieve", "list", "cancel", "download", "delete")
+API_RESULTS: Final = ("ok", "transient", "unclear", "auth", "not_found", "permanent")
+CLOSE_HOWS: Final = ("complete", "forced")
+
+
+class PlanTold(Told):
+    """Windows that close, and what is asked about them."""
+
+    def __init__(self, maker: Maker) -> None:
+        super().__init__(maker)
+        self._closed = maker.counter("windows_closed_total", "Panes closed", "how", CLOSE_HOWS)
+        self._asked = maker.counter("kinds_asked_total", "Kinds of event asked about, by why", "reason", REASONS)
+
+    def window_closed(self, *, window: str, pane: int, how: str, events: int, left_out: Sequence[str]) -> None:
+        """A pane is closed; nothing enters it any more."""
+        self._closed.labels(how).inc()
+        note = self._log.warning if how == "forced" or left_out else self._log.info
+        note("window_closed", window=window, pane=pane, how=how, events=events, left_out=list(left_out))
+
+    def plan_committed(
+        self, *, signatures: int, requests: int, batches: int, estimated_usd: float, reasons: Mapping[str, int]
+    ) -> None:
+        """Requests and batches are in the ledger; `reasons` says why how many kinds are asked."""
+        for reason, number in reasons.items():
+            self._asked.labels(reason).inc(number)
+        self._log.info(
+            "plan_committed",
+            signatures=signatures,
+            requests=requests,
+            batches=batches,
+            estimated_usd=round(estimated_usd, 6),
+            reasons=dict(reasons),
+        )
+
+
+class BatchesTold(MoneyTold):
+    """Calls to the provider, and batches from upload to their end."""
+
+    def __init__(self, maker: Maker) -> None:
+        super().__init__(maker)
+        self._ended = maker.counter("batch_jobs_total", "Batches done, by outcome", "outcome", BATCH_OUTCOMES)
+        self._requests = maker.counter("requests_total", "Requests by what became of them", "outcome", REQUEST_OUTCOMES)
+        self._mended = maker.counter("answers_mended_total", "Parts of answers that were mended")
+        self._tokens = maker.counter("api_tokens_total", "Tokens billed", "direction", ("input", "cached", "output"))
+        self._api_calls = maker.counter_by_two(
+            "api_calls_total", "Calls to the provider", {"operation": API_OPERATIONS, "result": API_RESULTS}
+        )
+        self._over_budget = maker.counter("budget_refusals_total", "Batches held or skipped for the budget")
+
+    def api_called(self, *, operation: str, result: str) -> None:
+        """The provider was called."""
+        self._api_calls.labels(operation, result).inc()
+
+    def batch_uploaded(self, *, batch: LedgerBatch) -> None:
+        """The input file is on the provider's side."""
+        self._log.info("batch_uploaded", name=batch.name, input_file_id=batch.input_file_id, requests=batch.requests)
+
+    def batch_created(self, *, batch: LedgerBatch, adopted: bool) -> None:
+        """The batch exists; `adopted` when it was found in the provider's list after an unclear answer."""
+        self._log.info("batch_created", name=batch.name, batch_id=batch.batch_id, adopted=adopted)
+
+    def batch_waited(self, *, batch: LedgerBatch, reason: str, seconds: float, error: str = "", hint: str = "") -> None:
+        """The batch must wait: budget, token_limit, transient, auth, unclear, cancelling."""
+        if reason == "budget":
+            self._over_budget.inc()
+        note = self._log.error if reason == "auth" else self._log.warning
+        note("batch_waited", name=batch.name, reason=reason, seconds=round(seconds, 1), error=error, hint=hint)
+
+    def batch_ended(self, *, batch: LedgerBatch, outcomes: Mapping[str, int], mended: int) -> None:
+        """A batch was collected and booked."""
+        self._ended.labels(batch.outcome or "failed").inc()
+        for outcome, number in outcomes.items():
+            self._requests.labels(outcome).inc(number)
+        self._mended.inc(mended)
+        self._tokens.labels("input").inc(batch.input_tokens)
+        self._tokens.labels("cached").inc(batch.cached_tokens)
+        self._tokens.labels("output").inc(batch.output_tokens)
+        self._book(batch.cost_usd)
+        self._log.info(
+            "batch_ended",
+            name=batch.name,
+            batch_id=batch.batch_id,
+            outcome=batch.outcome,
+            requests=dict(outcomes),
+            cost_usd=round(batch.cost_usd, 6),
+            error=batch.error or "",
+        )
+
+    def batch_odd(self, *, batch: LedgerBatch, what: str, number: int) -> None:
+        """An output file held what it should not: unknown or repeated custom_ids, malformed or missing lines."""
+        self._log.warning("batch_odd", name=batch.name, what=what, number=number)

@@ -1,0 +1,72 @@
+"""What happens to the process: start, reload, stop, and what stands in its way."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING
+
+from prometheus_client import Gauge
+
+from enricher import __version__
+from enricher.telemetry.making import Told
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from enricher.telemetry.making import Maker
+
+
+class ProcessTold(Told):
+    """The process."""
+
+    def __init__(self, maker: Maker) -> None:
+        super().__init__(maker)
+        build = Gauge("enricher_build_info", "Version that runs", ["version", "python"], registry=maker.registry)
+        build.labels(__version__, platform.python_version()).set(1)
+        self._ready = maker.gauge("ready", "1 while the daemon is ready")
+        self._clock_steps = maker.counter(
+            "clock_steps_total", "Times the wall clock left the monotonic clock by over 2 s"
+        )
+        self._loop_lag = maker.gauge(
+            "event_loop_lag_seconds", "Longest the event loop was blocked in the last interval"
+        )
+
+    def daemon_started(self, *, version: str, state_dir: str, provider: str, model: str, admin: str) -> None:
+        """The daemon is up; READY=1 follows."""
+        self._ready.set(1)
+        self._log.info(
+            "daemon_started", version=version, state_dir=state_dir, provider=provider, model=model, admin=admin
+        )
+
+    def daemon_stopped(self, *, reason: str) -> None:
+        """The daemon has drained."""
+        self._ready.set(0)
+        self._log.info("daemon_stopped", reason=reason)
+
+    def reload_refused(self, *, faults: Sequence[str]) -> None:
+        """A reload found a faulty configuration; the old one stays."""
+        self._log.error("reload_refused", faults=list(faults), hint="the running configuration stays in use")
+
+    def reload_finished(self) -> None:
+        """A reload took effect."""
+        self._log.info("reload_finished")
+
+    def demo_model_used(self, *, model: str) -> None:
+        """Answers come from the small embedded model."""
+        self._log.warning(
+            "demo_model_used", model=model, hint="good enough to see the program work, not to page on; set a provider"
+        )
+
+    def clock_stepped(self, *, seconds: float) -> None:
+        """The wall clock jumped against the monotonic clock."""
+        self._clock_steps.inc()
+        self._log.warning("clock_stepped", seconds=round(seconds, 3))
+
+    def loop_lagged(self, *, seconds: float) -> None:
+        """The event loop was late by this much at worst since the last call."""
+        self._loop_lag.set(seconds)
+
+    def store_failed(self, *, error: str, hint: str) -> None:
+        """The store could not be written; the process ends."""
+        self._ready.set(0)
+        self._log.error("store_failed", error=error, hint=hint)
