@@ -83,6 +83,13 @@ def test_readme_lists_every_command():
         assert f"`enricher {name}" in text, name
 
 
+def test_printing_the_version_loads_nothing_that_only_a_job_needs():
+    code = "import sys, enricher.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    late = {"openai", "aiohttp", "httpx2", "aiofiles", "sqlite3", "structlog", "prometheus_client", "enricher.app"}
+    assert set() == late & set(done.stdout.split())
+
+
 def test_no_path_of_the_building_machine_is_in_the_tree():
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     if tracked.returncode:

@@ -1,10 +1,9 @@
-"""The commands `signatures …`: arguments in, what `cataloguecommand` finds out. Errors and exit codes are `cli`'s."""
+"""The commands `signatures …`: arguments in, what `cataloguecommand` finds out."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,31 +12,29 @@ import typer
 
 from enricher import config as configuration
 from enricher import show
+from enricher.cli.options import ConfigOption, JsonOption
+from enricher.cli.running import set_up_logging
 from enricher.core.catalogue import Listing, Sort
-from enricher.core.verdict import Severity  # noqa: TC001 (typer reads the annotations)
+from enricher.core.verdict import Severity
 
 signatures_cli = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The catalogue of answers.")
 
-_ConfigOption = Annotated[
-    Path | None, typer.Option("-c", "--config", metavar="FILE", help="Configuration file (TOML).", show_default=False)
-]
 _IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Signatures; a beginning will do.")]
-_JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _MOST_LISTED = 1_000_000
 
 
 @signatures_cli.command(name="list")
 def list_signatures(
-    config: _ConfigOption = None,
+    config: ConfigOption = None,
     *,
     severity: Annotated[Severity | None, typer.Option(help="Only those of this severity.")] = None,
     unanswered: Annotated[bool, typer.Option("--unanswered", help="Only those without an answer.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=_MOST_LISTED, help="So many at most.")] = 50,
     sort: Annotated[Sort, typer.Option(help="Most events, newest, or gravest first.")] = "count",
-    as_json: _JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List kinds of event with what is known of them."""
-    from enricher import cataloguecommand as command  # noqa: PLC0415 - only a command that runs pays for it
+    from enricher import cataloguecommand as command
 
     settings, key = _settings(config)
     listing = Listing(limit=limit, sort=sort, severity=severity, is_unanswered=unanswered)
@@ -51,12 +48,12 @@ def list_signatures(
 @signatures_cli.command(name="show")
 def show_signature(
     signature: Annotated[str, typer.Argument(metavar="ID", help="Its id; a beginning will do.")],
-    config: _ConfigOption = None,
+    config: ConfigOption = None,
     *,
-    as_json: _JsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show a kind of event: its template, its answer, what was merged into it and why."""
-    from enricher import cataloguecommand as command  # noqa: PLC0415 - only a command that runs pays for it
+    from enricher import cataloguecommand as command
 
     settings, key = _settings(config)
     found, examples = asyncio.run(command.detail(settings, key, signature))
@@ -68,12 +65,12 @@ def show_signature(
 
 @signatures_cli.command(name="export")
 def export_signatures(
-    config: _ConfigOption = None,
+    config: ConfigOption = None,
     *,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write here, not to the terminal.")] = None,
 ) -> None:
     """Write every kind that has an answer, one JSON object a line, for another host to import."""
-    from enricher import cataloguecommand as command  # noqa: PLC0415 - only a command that runs pays for it
+    from enricher import cataloguecommand as command
 
     settings, key = _settings(config)
     written = asyncio.run(command.export(settings, key, out))
@@ -84,12 +81,12 @@ def export_signatures(
 @signatures_cli.command(name="import")
 def import_signatures(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `enricher signatures export` wrote.")],
-    config: _ConfigOption = None,
+    config: ConfigOption = None,
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Where there is an answer, keep it, even an older one.")] = False,
 ) -> None:
     """Take in the answers of another catalogue: they are used at no cost."""
-    from enricher import cataloguecommand as command  # noqa: PLC0415 - only a command that runs pays for it
+    from enricher import cataloguecommand as command
 
     settings, _ = _settings(config)
     done = asyncio.run(command.import_file(settings, file, keep=keep))
@@ -100,13 +97,13 @@ def import_signatures(
 @signatures_cli.command(name="forget")
 def forget_signatures(
     ids: _IdsArgument = None,
-    config: _ConfigOption = None,
+    config: ConfigOption = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     task: Annotated[str | None, typer.Option(metavar="HASH", help="With --all: answers of this task version.")] = None,
 ) -> None:
     """Drop answers; their kinds are asked again when they are seen next."""
-    from enricher import cataloguecommand as command  # noqa: PLC0415 - only a command that runs pays for it
+    from enricher import cataloguecommand as command
 
     settings, _ = _settings(config)
     number = asyncio.run(command.forget(settings, ids or (), every=every, task=task))
@@ -116,7 +113,7 @@ def forget_signatures(
 @signatures_cli.command(name="refresh")
 def refresh_signatures(
     ids: _IdsArgument = None,
-    config: _ConfigOption = None,
+    config: ConfigOption = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     older_than: Annotated[
@@ -124,7 +121,7 @@ def refresh_signatures(
     ] = None,
 ) -> None:
     """Have kinds asked again, within budget, when they are seen next; the old answers serve until then."""
-    from enricher import cataloguecommand as command  # noqa: PLC0415 - only a command that runs pays for it
+    from enricher import cataloguecommand as command
 
     settings, _ = _settings(config)
     number = asyncio.run(command.refresh(settings, ids or (), every=every, older_than=older_than))
@@ -132,10 +129,9 @@ def refresh_signatures(
 
 
 def _settings(path: Path | None) -> tuple[configuration.Config, Any]:
-    from enricher import cataloguecommand as command  # noqa: PLC0415 - only a command that runs pays for it
-    from enricher.telemetry import configure_logging  # noqa: PLC0415 - as above
+    from enricher import cataloguecommand as command
 
-    configure_logging(level=logging.ERROR)
+    set_up_logging(quiet=True)
     settings = configuration.load_or_here(path)
     return settings, command.key_of(settings, config_path=path, environment=os.environ)
 

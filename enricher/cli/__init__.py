@@ -1,0 +1,72 @@
+"""The commands: arguments in, exit codes out. Each command builds its configuration and hands over to `app`.
+
+Exit codes: 0 done, 1 failed, 64 usage, 73 state directory locked, 75 try again, 78 configuration. An error names what
+was wrong, where, and what to do; a traceback is a bug. Commands import late: only one that runs pays for what it uses.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from enricher import __version__, show
+from enricher.cli import checking, enriching, serving, signatures
+from enricher.cli.running import EXIT_AGAIN, EXIT_FAILED, EXIT_USAGE, exit_code
+from enricher.errors import EnricherError, UsageError
+
+# typer shows only this subclass of its usage errors.
+_ClickUsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+cli = typer.Typer(
+    name="enricher",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Enrich every log event, at the cost of one model request per kind of event.",
+)
+for command in (
+    enriching.run,
+    enriching.once,
+    enriching.demo,
+    checking.plan,
+    checking.evaluate,
+    checking.validate,
+    checking.status,
+):
+    cli.command()(command)
+cli.command(name="serve-batches")(serving.serve_batches)
+cli.add_typer(serving.model_cli, name="model")
+cli.add_typer(signatures.signatures_cli, name="signatures")
+
+
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    _, err = show.consoles()
+    try:
+        sys.exit(cli(standalone_mode=False) or 0)
+    except _ClickUsageError as fault:
+        message = fault.format_message() if isinstance(fault, typer.BadParameter) else str(fault)
+        show.error(err, UsageError(message, hint="enricher --help"))
+        sys.exit(EXIT_USAGE)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(EXIT_AGAIN)
+    except EnricherError as fault:
+        show.error(err, fault)
+        sys.exit(exit_code(fault))
+    except BrokenPipeError:
+        # The reader of our output went away, as `| head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILED)
+
+
+@cli.callback(invoke_without_command=True)
+def _top(
+    *, version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False
+) -> None:
+    if version:
+        typer.echo(f"enricher {__version__}")
+        raise typer.Exit

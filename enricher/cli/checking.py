@@ -1,0 +1,116 @@
+"""The commands that look and change nothing: `plan`, `evaluate`, `validate`, `status`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from enricher import config as configuration
+from enricher import show
+from enricher.cli.options import ConfigOption, JsonOption, PathsArgument, with_paths
+from enricher.cli.running import EXIT_CONFIG, set_up_logging, to_bar, until_stopped
+from enricher.errors import ConfigError
+
+
+def plan(
+    paths: PathsArgument = None,
+    config: ConfigOption = None,
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write the files that would be uploaded.")
+    ] = None,
+    as_sent: Annotated[
+        bool, typer.Option("--show", help="Print what would be uploaded, byte for byte, and nothing else.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show windows, signatures, requests, tokens and three costs; nothing is sent and no state is changed."""
+    from enricher import dryrun
+
+    set_up_logging(quiet=True)
+    settings = with_paths(configuration.load_or_here(config), paths)
+    tell = sys.stdout.buffer.write if as_sent else None
+    report = asyncio.run(dryrun.plan(settings, config_path=config, environment=os.environ, out=out, tell=tell))
+    if as_sent:
+        sys.stdout.buffer.flush()
+    elif as_json:
+        typer.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        console, _ = show.consoles()
+        dryrun.print_report(console, report, out)
+
+
+def evaluate(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A shipped task by name, or a path.")],
+    dataset: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DATASET]", help="Labelled lines (JSONL); else those shipped with the task."),
+    ] = None,
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a task about labelled lines, and show how well the answers agree; interrupted, it resumes."""
+    from enricher import evaluation
+
+    out, err = show.consoles()
+    set_up_logging(quiet=err.is_terminal or as_json)
+    settings = configuration.load_or_here(config)
+
+    async def work(stop: asyncio.Event) -> evaluation.Evaluation:
+        with show.progress(err) as bar:
+            return await evaluation.evaluate(
+                stop, settings, config_path=config, task=task, dataset=dataset, tell=to_bar(bar)
+            )
+
+    result = asyncio.run(until_stopped(work))
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
+    else:
+        evaluation.print_evaluation(out, result)
+
+
+def validate(
+    config: ConfigOption = None,
+    *,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not call the provider.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the configuration, the sources, permissions, the key, the provider and the sinks."""
+    from enricher import checks
+
+    set_up_logging(quiet=True)
+    settings = configuration.load(config)
+    findings = asyncio.run(checks.validate(settings, config_path=config, environment=os.environ, offline=offline))
+    if as_json:
+        typer.echo(json.dumps([finding.to_json() for finding in findings], indent=2))
+    else:
+        console, _ = show.consoles()
+        checks.print_findings(console, findings)
+    faults = [f"{finding.subject}: {finding.text}" for finding in findings if finding.is_fault]
+    if faults and as_json:
+        raise typer.Exit(EXIT_CONFIG)
+    if faults:
+        raise ConfigError(
+            [f"{len(faults)} of the checks above failed"], hint="mend them and run enricher validate again"
+        )
+
+
+def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Show files and lag, windows, batches, spend and sinks; reads beside a running daemon."""
+    from enricher import checks
+
+    set_up_logging(quiet=True)
+    settings = configuration.load_or_here(config)
+    report = asyncio.run(checks.status(settings))
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        console, _ = show.consoles()
+        checks.print_status(console, report)

@@ -1,0 +1,127 @@
+"""The commands that enrich: `run`, `once`, `demo`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enricher import config as configuration
+from enricher import show
+from enricher.cli.options import ConfigOption, PathsArgument, check_paths, with_paths
+from enricher.cli.running import set_up_logging, to_bar, until_stopped
+from enricher.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from enricher.compose import Mode
+    from enricher.config import Config
+    from enricher.core.books import StoreSummary
+    from enricher.telemetry import Telemetry
+
+
+def run(config: ConfigOption = None) -> None:
+    """Follow the configured sources until stopped: the daemon.
+
+    SIGTERM drains, a second one leaves at once; SIGHUP checks the configuration file and restarts with it.
+    """
+    from enricher.telemetry import Telemetry
+
+    set_up_logging(quiet=False)
+    telemetry = Telemetry()
+    settings: Config | None = configuration.load(config)
+    while settings is not None:
+        settings = asyncio.run(until_stopped(partial(_serve, settings, config, telemetry)))
+        if settings is not None:
+            telemetry.reload_finished()
+
+
+async def _serve(
+    settings: Config, config_path: Path | None, telemetry: Telemetry, stop: asyncio.Event
+) -> Config | None:
+    """Run the daemon until it is stopped (None) or reloaded (the new configuration)."""
+    from enricher import app, compose
+    from enricher import provider as providers
+    from enricher.edges.systemd import Notifier
+
+    reloaded: list[Config] = []
+
+    def reload() -> None:
+        try:
+            fresh = configuration.load(config_path)
+            providers.choose(fresh, environment=os.environ, config_path=config_path, now=app.wall_time())
+        except ConfigError as fault:
+            telemetry.reload_refused(faults=fault.faults)
+            notifier.ready()
+            return
+        reloaded.append(fresh)
+        notifier.reloading()
+        stop.set()
+
+    notifier = Notifier(os.environ)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+    provider = providers.choose(settings, environment=os.environ, config_path=config_path, now=app.wall_time())
+    enricher = app.Enricher(config=settings, provider=provider, telemetry=telemetry, mode=compose.Mode(once=False))
+    try:
+        await enricher.open()
+        await enricher.run(stop, notifier)
+    finally:
+        await enricher.close()
+    return reloaded[-1] if reloaded else None
+
+
+def once(
+    paths: PathsArgument = None,
+    config: ConfigOption = None,
+    *,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit, and exit 75 until the batches are done.")] = False,
+) -> None:
+    """Read what the files hold now, ask, wait, write everything; interrupted, it resumes."""
+    from enricher.compose import Mode
+
+    out, err = show.consoles()
+    set_up_logging(quiet=err.is_terminal)
+    settings = with_paths(configuration.load_or_here(config), paths)
+    summary = _once(settings, config, Mode(once=True, wait=not no_wait))
+    out.print(
+        f"{summary.written_events:,} events written to " + ", ".join(str(one.directory) for one in settings.sinks)
+    )
+
+
+def _once(settings: Config, config_path: Path | None, mode: Mode) -> StoreSummary:
+    from enricher import app
+    from enricher import provider as providers
+    from enricher.telemetry import Telemetry
+
+    provider = providers.choose(settings, environment=os.environ, config_path=config_path, now=app.wall_time())
+    _, err = show.consoles()
+
+    async def work(stop: asyncio.Event) -> StoreSummary:
+        enricher = app.Enricher(config=settings, provider=provider, telemetry=Telemetry(), mode=mode)
+        try:
+            await enricher.open()
+            with show.progress(err) as bar:
+                return await enricher.once(stop, to_bar(bar))
+        finally:
+            await enricher.close()
+
+    return asyncio.run(until_stopped(work))
+
+
+def demo(
+    paths: PathsArgument = None,
+    *,
+    limit: Annotated[int, typer.Option(help="Ask about so many kinds of event at most.", min=1)] = 40,
+    small: Annotated[bool, typer.Option("--small", help="Use the smaller embedded model.")] = False,
+) -> None:
+    """Enrich /var/log (or PATH) with the embedded model into ./enricher-demo, and show what was found."""
+    from enricher import demo as demonstration
+
+    set_up_logging(quiet=True)
+    check_paths(paths)
+    asyncio.run(until_stopped(lambda stop: demonstration.run(stop, paths=paths or [], limit=limit, small=small)))

@@ -1,0 +1,95 @@
+"""How a command runs: its log, its progress bar, its stop event, its exit code.
+
+Signals become the stop event here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from enricher import show
+from enricher.errors import (
+    AuthProviderError,
+    ConfigError,
+    EnricherError,
+    LockedError,
+    PermanentProviderError,
+    StoreError,
+    TryAgainError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from enricher.app import Progress
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 64
+EXIT_LOCKED: Final = 73
+EXIT_AGAIN: Final = 75
+EXIT_CONFIG: Final = 78
+
+_T = TypeVar("_T")
+
+
+def exit_code(fault: EnricherError) -> int:
+    """What the process ends with after this error."""
+    match fault:
+        case ConfigError() | AuthProviderError() | PermanentProviderError():
+            return EXIT_CONFIG
+        case UsageError():
+            return EXIT_USAGE
+        case LockedError():
+            return EXIT_LOCKED
+        case TryAgainError() | StoreError():
+            return EXIT_AGAIN
+        case _:
+            return EXIT_FAILED
+
+
+def set_up_logging(*, quiet: bool) -> None:
+    """Tell what happens on standard error.
+
+    Under a progress bar (`quiet`) only what an operator must see; elsewhere every happening, as JSON.
+    """
+    from enricher.telemetry import configure_logging
+
+    configure_logging(level=logging.ERROR if quiet else logging.INFO)
+
+
+def to_bar(bar: Any) -> Callable[[Progress], None]:  # noqa: ANN401 - rich's Progress, imported by show alone
+    """Return what shows progress on a bar of `show.progress`."""
+    task = bar.add_task("reading", total=None)
+
+    def tell(progress: Progress) -> None:
+        if progress.phase == "reading":
+            total = progress.read_bytes + progress.unread_bytes
+            bar.update(
+                task, description=f"reading: {progress.events:,} events", completed=progress.read_bytes, total=total
+            )
+        else:
+            note = f" ({show.safe(progress.note, limit=60)})" if progress.note else ""
+            asked = progress.requests_total or None
+            bar.update(task, description=f"asking{note}", completed=progress.requests_done, total=asked)
+
+    return tell
+
+
+async def until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, _T]]) -> _T:
+    """Run a command whose stop event SIGTERM and SIGINT set; a second one of either leaves at once."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, _stop_or_leave, stop)
+    return await work(stop)
+
+
+def _stop_or_leave(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        # Everything durable is in the store; whatever is half done is found there again.
+        os._exit(EXIT_AGAIN)
+    stop.set()
