@@ -143,12 +143,6 @@ def custom_id(request_id: str, attempt: int) -> str:
     return made
 
 
-def parse_custom_id(text: str) -> tuple[str, int] | None:
-    """Return the request id and the attempt of a custom_id of ours, None for any other text."""
-    match = _CUSTOM_ID.fullmatch(text)
-    return (match[1], int(match[2])) if match else None
-
-
 class Sendable(Protocol):
     """What a batch file needs of a request: `Request` here, its row in the ledger later."""
 

@@ -5,6 +5,10 @@ ways is refused: a repeated group that itself varies in length, or whose alterna
 takes time by a power of the text's length, the *degree*: patterns above `_MAX_DEGREE` are refused, the others see so
 much of a line as keeps their worst case in bounds (`reach_bytes`).
 
+Python has no public name for that parser, and no other reading of a pattern is sure to be the one that `re` matches by.
+So the private one is used, and nothing is taken on trust: a part that this module does not know is refused, and
+`tests/core/test_pattern.py` names what a new Python has changed.
+
 Invariant: what `compile_pattern` gives back costs bounded time per line, whatever the line holds, as long as it is
 used through `LinePattern`. Must never: change what a pattern means within its reach.
 """
@@ -15,8 +19,8 @@ import math
 import re
 from dataclasses import dataclass
 from itertools import accumulate
-from re import _constants as op  # type: ignore[attr-defined]  # the parser's own names; the tree is public in effect
-from re import _parser  # type: ignore[attr-defined]  # no other reading of a pattern is the one that `re` matches by
+from re import _constants as op  # type: ignore[attr-defined]  # see the docstring of the module
+from re import _parser  # type: ignore[attr-defined]  # as above
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -95,7 +99,7 @@ def compile_pattern(text: str) -> LinePattern:
 
 
 class _ExplodesError(Exception):
-    """A part of a pattern whose time grows exponentially; the message says which."""
+    """A part of a pattern whose time grows exponentially, or is not known to stay below; the message says which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +147,9 @@ def _item(code: Any, argument: Any) -> _Cost:  # noqa: ANN401 - the parser's tre
         return _branch([argument[1], argument[2] or []])
     if code in (op.GROUPREF, op.GROUPREF_IGNORE):
         return _Cost(repeats=1, scans=True)
-    return _Cost()
+    if code in (op.LITERAL, op.NOT_LITERAL, op.ANY, op.IN, op.AT, op.FAILURE):
+        return _Cost()
+    raise _ExplodesError(f"what {code} costs is not known")
 
 
 def _repeat(least: int, most: Any, body: Any, *, is_possessive: bool) -> _Cost:  # noqa: ANN401 - as above

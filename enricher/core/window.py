@@ -47,11 +47,6 @@ class Progress:
     read_through: float
 
 
-def window_of(epoch: float, length_seconds: int) -> int:
-    """The start of the window that holds a moment, both in epoch seconds."""
-    return int(epoch // length_seconds) * length_seconds
-
-
 def window_id(start: int, length_seconds: int) -> str:
     """The name of a window: `2026-11-22T10Z` for hours, `2026-11-22Z` for days; it sorts as time does."""
     notation = "%Y-%m-%dZ" if length_seconds == DAY_SECONDS else "%Y-%m-%dT%HZ"

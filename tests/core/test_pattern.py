@@ -30,6 +30,46 @@ def test_what_is_no_pattern_is_told(pattern):
         compile_pattern(pattern)
 
 
+def test_every_kind_of_part_that_this_python_parses_is_one_that_is_judged():
+    """Fails where a new Python parses patterns into another tree: `enricher.core.pattern` must learn it then."""
+    from re import _constants, _parser
+
+    kinds = {}
+    for pattern in (
+        rb"ab", rb"[^a]", rb".", rb"[a-c\d]", rb"^", rb"(a)", rb"(?:ab|cd)", rb"a*", rb"a*?", rb"a*+",
+        rb"(?>a)", rb"(?=a)", rb"(?!a)", rb"(a)\1", rb"(?i:(a)\1)", rb"(a)(?(1)b|c)",
+    ):  # fmt: skip
+        for code, argument in _parser.parse(pattern):
+            kinds.setdefault(str(code), argument)
+    assert {
+        "LITERAL", "NOT_LITERAL", "ANY", "IN", "AT", "SUBPATTERN", "BRANCH", "MAX_REPEAT", "MIN_REPEAT",
+        "POSSESSIVE_REPEAT", "ATOMIC_GROUP", "ASSERT", "ASSERT_NOT", "GROUPREF", "GROUPREF_EXISTS",
+    } == set(kinds)  # fmt: skip
+    assert 4 == len(kinds["SUBPATTERN"])
+    assert (0, _constants.MAXREPEAT) == kinds["MAX_REPEAT"][:2]
+    assert [(_constants.LITERAL, ord("a"))] == list(kinds["MAX_REPEAT"][2])
+    assert [(_constants.RANGE, (97, 99)), (_constants.CATEGORY, _constants.CATEGORY_DIGIT)] == kinds["IN"]
+
+
+def test_a_part_that_is_not_known_is_refused(monkeypatch):
+    from enricher.core import pattern
+
+    monkeypatch.setattr(pattern, "op", _WithoutAny())
+    with pytest.raises(ValueError, match=r"what ANY costs is not known"):
+        compile_pattern("a.b")
+
+
+class _WithoutAny:
+    """The parser's names as an older Python would have them: one of its parts is not there."""
+
+    ANY = object()
+
+    def __getattr__(self, name):
+        from re import _constants
+
+        return getattr(_constants, name)
+
+
 FINE = [
     r"healthz", r"(?i)^\S+ DEBUG", r"one\s+2026", r"^\S+\s+\S+\s+foo", r"(?:\d+\.)+x", r"(?:\w+ )+x", r"(?:a|b|c)+x",
     r"foo.*bar.*baz", r"^.*a.*b.*c", r"^\[\d+/\w+/\d+:\S+ [^\]]+\] .*error", r"(?:GET|POST) /(?:a|b)", r"(?:a++)+b",

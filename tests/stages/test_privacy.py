@@ -11,7 +11,6 @@ import httpx2
 import pytest
 
 from enricher import app, provider
-from enricher.batchserver.backend_obedient import ObedientBackend
 from enricher.batchserver.backend_schema import SchemaBackend
 from enricher.batchserver.faults import FaultScript
 from enricher.batchserver.server import BatchServer
@@ -22,6 +21,7 @@ from enricher.core.pseudonym import PSEUDONYM
 from enricher.core.redact import clean
 from enricher.edges.clock_system import SystemClock
 from enricher.telemetry import Telemetry
+from tests.batchserver.obedient import ObedientBackend
 from tests.core.hostile import NOISE, ORDERS
 from tests.core.planted import PLANTED
 

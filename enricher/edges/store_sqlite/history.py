@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from enricher.core.digest import KindCount, WindowKinds
@@ -27,7 +28,7 @@ def window_kinds(db: sqlite3.Connection, start: int, *, windows: int, task: str,
     gone = {signature for one in past for signature in one}.difference(here)
     described = {kind.signature: kind for kind in known.values()}
     return WindowKinds(
-        counts=tuple(_counted(described[signature], events) for signature, events in here.items()),
+        counts=tuple(replace(described[signature], events=events) for signature, events in here.items()),
         history=tuple(reversed(past)),
         gone={signature: described[signature] for signature in gone},
     )
@@ -47,19 +48,6 @@ def _by_signature(counts: Counter[int], known: dict[int, KindCount]) -> dict[str
         if shape in known:
             found[known[shape].signature] += events
     return dict(found)
-
-
-def _counted(kind: KindCount, events: int) -> KindCount:
-    return KindCount(
-        signature=kind.signature,
-        template=kind.template,
-        level=kind.level,
-        program=kind.program,
-        events=events,
-        severity=kind.severity,
-        category=kind.category,
-        summary=kind.summary,
-    )
 
 
 def _known(db: sqlite3.Connection, shapes: list[int], task: str, model: str) -> dict[int, KindCount]:

@@ -1,6 +1,6 @@
 """A model at its worst: it obeys whatever a log tells it, for every kind of event in the same request.
 
-For tests of what hostile log text can do. Without an order in it, a request's answers are pure functions of the
+Shows what hostile log text can do. Without an order in it, a request's answers are pure functions of the
 templates, so that they can be compared from run to run. With one, all its answers are what an attacker would like:
 nothing is grave, and each text tries a terminal, a file and a parser. Never here: a guess at what is an order; whoever
 makes the backend says how to know one.
