@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from enricher.batchserver.files import FileShelf
     from enricher.batchserver.scripted import ScriptedFaults
     from enricher.batchserver.settings import ServerSettings
+    from enricher.batchserver.turns import Turns
     from enricher.ports import Clock
 
 _DEADLINE_CHECK_SECONDS = 1.0
@@ -55,7 +56,7 @@ _UNASKED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workplace:
-    """What all batches of a server share. `slots` bounds the lines in work; `stopping` is asked from threads too."""
+    """What all batches of a server share. `turns` bounds the lines in work; `stopping` is asked from threads too."""
 
     settings: ServerSettings
     register: BatchRegister
@@ -63,7 +64,7 @@ class Workplace:
     backend: Backend
     faults: ScriptedFaults
     clock: Clock
-    slots: asyncio.Semaphore
+    turns: Turns
     stopping: threading.Event
 
     def time(self) -> int:
@@ -72,10 +73,11 @@ class Workplace:
 
 
 class BatchRun:
-    """One batch in work. `ending` is set once it is to end before all its lines are answered."""
+    """One batch in work, the earlier of rank the sooner; `ending` is set once it is to end before all is answered."""
 
-    def __init__(self, batch_id: str, place: Workplace) -> None:
+    def __init__(self, batch_id: str, place: Workplace, *, rank: int) -> None:
         self.batch_id = batch_id
+        self._rank = rank
         self._place = place
         self.ending: Status | None = None
         self._ended = asyncio.Event()
@@ -255,14 +257,14 @@ class BatchRun:
             async for request in self._single(log):
                 if asked == limit:
                     break
-                await self._place.slots.acquire()
+                await self._place.turns.acquire(self._rank)
                 if self._place.stopping.is_set():
-                    self._place.slots.release()
+                    self._place.turns.release()
                     break
                 asked += 1
                 task = group.create_task(self._answer_line(endpoint, request, log))
                 # A callback, since a task that is cancelled before it began never comes to a `finally`.
-                task.add_done_callback(lambda _: self._place.slots.release())
+                task.add_done_callback(lambda _: self._place.turns.release())
         if self._place.stopping.is_set() and len(log.seen) < self._record.batch.request_counts.total:
             return False
         if ending is not None:

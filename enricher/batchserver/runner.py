@@ -9,10 +9,12 @@ import asyncio
 import dataclasses
 import secrets
 import threading
+from itertools import count
 from typing import TYPE_CHECKING
 
 from enricher.batchserver.run import BatchRun, Workplace
 from enricher.batchserver.shapes import Batch, BatchRecord, RefusedError, Status
+from enricher.batchserver.turns import Turns
 
 if TYPE_CHECKING:
     from enricher.batchserver.backend import Backend
@@ -28,7 +30,7 @@ GRACE_SECONDS = 0.7
 
 
 class BatchRunner:
-    """Runs all batches of a register, `concurrency` lines at once over all of them."""
+    """Runs all batches of a register, the oldest first, `concurrency` lines at once over all of them."""
 
     def __init__(
         self,
@@ -52,13 +54,14 @@ class BatchRunner:
             backend=backend,
             faults=faults,
             clock=clock,
-            slots=asyncio.Semaphore(settings.concurrency),
+            turns=Turns(settings.concurrency),
             stopping=self._stopping,
         )
         self._runs: dict[str, BatchRun] = {}
+        self._ranks = count()
 
     def start(self) -> None:
-        """Go on with every batch that has not ended."""
+        """Go on with every batch that has not ended, in the order in which they were created."""
         for record in self._register.records.values():
             if not record.batch.status.is_terminal:
                 self._launch(record)
@@ -147,7 +150,7 @@ class BatchRunner:
         return next((run.trouble for run in self._runs.values() if run.trouble), None)
 
     def _launch(self, record: BatchRecord) -> None:
-        run = BatchRun(record.batch.id, self._place)
+        run = BatchRun(record.batch.id, self._place, rank=next(self._ranks))
         self._runs[run.batch_id] = run
         run.task = asyncio.create_task(self._carry(run), name=run.batch_id)
 

@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from enricher.batchserver import answers
+from enricher.batchserver.turns import Turns
 from enricher.errors import ModelError
 
 
@@ -130,6 +131,40 @@ async def test_batch_that_is_cancelled_before_it_is_found_to_be_bad_ends_without
     await bench.client.batches.cancel(batch.id)
     batch = await bench.end(batch.id)
     assert ("cancelled", None, None) == (batch.status, batch.output_file_id, batch.error_file_id)
+
+
+async def test_batches_are_answered_in_the_order_of_their_creation(serve, line, hand):
+    backend = hand(held={"event 10"})
+    bench = await serve(backend, concurrency=1)
+    batches = []
+    for number in (1, 2, 3):
+        batches.append(await bench.create([line(10 * number + n) for n in range(4)]))
+        await bench.until(batches[-1].id, lambda batch: batch.status == "in_progress")
+    backend.release.set()
+    await bench.end(batches[2].id)
+    assert [f"event {10 * number + n}" for number in (1, 2, 3) for n in range(4)] == backend.asked
+
+
+async def test_a_later_batch_takes_the_places_that_the_first_has_no_lines_for(serve, line, hand):
+    backend = hand(held={"event 1"})
+    bench = await serve(backend, concurrency=2)
+    first = await bench.create([line(1)])
+    await bench.until(first.id, lambda batch: batch.status == "in_progress")
+    assert "completed" == (await bench.run([line(2), line(3)])).status
+    backend.release.set()
+    assert "completed" == (await bench.end(first.id)).status
+
+
+async def test_a_place_given_to_a_line_that_is_cancelled_goes_to_the_next():
+    turns = Turns(1)
+    await turns.acquire(0)
+    given, after = (asyncio.create_task(turns.acquire(rank)) for rank in (1, 2))
+    await asyncio.sleep(0)
+    turns.release()
+    given.cancel()
+    async with asyncio.timeout(5):
+        await after
+    assert given.cancelled()
 
 
 async def test_token_queue_that_is_full_fails_the_batch_in_the_words_of_openai(serve, line, hand):
