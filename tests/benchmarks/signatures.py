@@ -13,7 +13,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from enricher.core.skeleton import shape_of
-from tests.core import generated_systems
+from tests.core import generated_systems, unseen_systems
 from tests.core.test_loghub_signatures import LINES, LOGHUB, SYSTEMS, named, scores, truth
 
 if TYPE_CHECKING:
@@ -35,6 +35,12 @@ def _generated() -> Iterator[tuple[str, list[bytes], list[bytes], list[str]]]:
     for system in generated_systems.SYSTEMS:
         made = generated_systems.generate(system)
         yield system, list(made.lines), list(made.messages), list(made.templates)
+
+
+def _unseen() -> Iterator[tuple[str, list[bytes], list[bytes], list[str]]]:
+    for system in unseen_systems.SYSTEMS:
+        given = unseen_systems.generate(system)
+        yield system, list(given.lines), list(given.messages), list(given.templates)
 
 
 def _microseconds(lines: list[bytes]) -> float:
@@ -67,3 +73,4 @@ def _table(title: str, systems: Iterator[tuple[str, list[bytes], list[bytes], li
 if __name__ == "__main__":
     _table("Loghub", _loghub())
     _table("generated", _generated())
+    _table("products", _unseen())
