@@ -21,9 +21,10 @@ from enricher.compose import Mode, ingest_for, plan_settings, source_for
 from enricher.core import batch as batch_lines
 from enricher.core import pricing, window
 from enricher.core.answer import Question, Usage
+from enricher.core.split import NO_SPLITS
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.errors import UsageError
-from enricher.stages.plan import draft
+from enricher.stages.plan import askable, draft
 from enricher.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _WHY = {
     "task_changed": "the task has changed",
     "expired": "the answer is too old",
     "refresh": "a refresh was asked for",
+    "split": "a value of theirs changes the answer",
 }
 
 
@@ -138,11 +140,12 @@ async def plan(
     with tempfile.TemporaryDirectory(prefix="enricher-plan-") as directory:
         store = await SqliteStore.open(Path(directory))
         try:
+            await _take_splits(config, store)
             await _read_all(config, store)
             now = time.time()
             panes = [(pane.start, pane.number) for pane in await store.open_panes()]
             kinds = await store.kinds(panes, settings.task.hash, settings.model, now) if panes else []
-            why = await _reasons(config, settings, kinds, now)
+            why = askable(await _reasons(config, settings, kinds, now), settings)
             stale = [kind for kind in why if kind.reason == "task_changed" and settings.reuse.on_change == "keep"]
             fresh = [kind for kind in why if kind not in stale]
             drafted = await draft(store, settings, fresh, panes)
@@ -255,6 +258,19 @@ def print_report(console: Console, report: Report, out: Path | None) -> None:
         console.print(f"{len(report.files)} files written to {out}", soft_wrap=True)
 
 
+async def _take_splits(config: Config, store: SqliteStore) -> None:
+    """Split in the throw-away store what is split in the real one."""
+    if not (config.state_dir / SqliteStore.FILE_NAME).exists():
+        return
+    real = await SqliteStore.open(config.state_dir, read_only=True)
+    try:
+        table = await real.split_table(NO_SPLITS.revision)
+    finally:
+        await real.close()
+    if table is not None:
+        await store.save_splits([kind.split for kind in table.kinds], time.time())
+
+
 async def _read_all(config: Config, store: SqliteStore) -> None:
     telemetry = Telemetry()
     sources = [source_for(config, one, telemetry, once=True) for one in config.sources]
@@ -277,7 +293,12 @@ async def _reasons(config: Config, settings: PlanSettings, kinds: Sequence[Kind]
         reasons = await store.reasons(names, settings.task.hash, settings.model, now, reuse=reuse)
     finally:
         await store.close()
-    return [replace(kind, reason=reasons[kind.signature]) for kind in kinds if kind.signature in reasons]
+    # A value that no run has met yet is new to the store as a kind, but its parent's answer serves.
+    return [
+        replace(kind, reason="split" if kind.where and reasons[kind.signature] == "new" else reasons[kind.signature])
+        for kind in kinds
+        if kind.signature in reasons
+    ]
 
 
 def _names(drafted: Draft, settings: PlanSettings) -> list[str]:

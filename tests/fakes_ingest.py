@@ -65,6 +65,9 @@ class BlockStore:
     async def intern_shapes(self, shapes, now):
         return [self.shape_ids.setdefault(shape, len(self.shape_ids) + 1) for shape in shapes]
 
+    async def split_table(self, known):
+        return None
+
     async def commit_merges(self, merges, now):
         self.merges += merges
 

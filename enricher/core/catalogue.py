@@ -32,9 +32,10 @@ EXPORT_VERSION: Final = 1
 MAX_FAULTS: Final = 20
 """Faults of a file that are told; more of them help nobody."""
 
-Reason = Literal["new", "model_changed", "task_changed", "expired", "refresh"]
+Reason = Literal["new", "model_changed", "task_changed", "expired", "refresh", "split"]
 """Why a kind is asked: it has no answer, or none of this model; its answer is of another version of the task, is too
-old, or was to be refreshed. In the last three cases the old answer serves until the new one is there."""
+old, or was to be refreshed; it was split off a kind that has one. In the last four cases the answer that is there
+serves until the new one is."""
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 Sort = Literal["count", "new", "severity"]
 Origin = Literal["asked", "imported"]
@@ -99,6 +100,30 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A signature that was split off another: its events have a value of this bucket in the slot."""
+
+    signature: str
+    slot: str
+    bucket: str
+    shape: int
+    """Row id, to sample events by."""
+    events: int
+    answer: StoredAnswer | None
+    """Its own; None where the parent's serves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitRevision:
+    """A row of the table of splits. `slot` is empty where the split was ended."""
+
+    number: int
+    slot: str
+    template: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Detail:
     """All that the store knows of a signature."""
 
@@ -111,6 +136,12 @@ class Detail:
     """Every answer it ever had, newest first."""
     shapes: tuple[int, ...]
     """Row ids of the members, to sample events by."""
+    parent: tuple[str, str, str] | None = None
+    """Of a signature that was split off: (signature that it comes from, slot, bucket)."""
+    splits: tuple[SplitRevision, ...] = ()
+    """Newest first."""
+    parts: tuple[Part, ...] = ()
+    """What was split off it, the most frequent first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,8 @@ class Kind:
     """How often it was asked in vain already."""
     reason: str = "new"
     """Why it is to be asked: one of `core.catalogue.REASONS`."""
+    where: str = ""
+    """What holds of a hole's value in all its events, where it is a part of a signature that was split."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,6 +111,7 @@ def answer_schema() -> dict[str, Any]:
             "action": nullable,
             "technique": {"anyOf": [{"type": "array", "items": text}, {"type": "null"}]},
             "confidence": {"type": "number"},
+            "splits_on": nullable,
         }
     )
 
@@ -184,6 +185,8 @@ def shown_question(question: Question) -> dict[str, Any]:
 def _shown_question(question: Question, examples: Sequence[str]) -> dict[str, Any]:
     template = _shown(question.template, question.program)
     shown: dict[str, Any] = {"template": _numbered(template), "holes": template.count(HOLE)}
+    if question.where:
+        shown["where"] = question.where
     if question.program:
         shown["program"] = mask_template(question.program)[:_MAX_WORD_CHARACTERS]
     if question.level:

@@ -22,6 +22,7 @@ from enricher.core.structured.key import MOST_BYTES, TEXT_BYTES, find_parts, key
 HOLE = "\x01"
 HOLE_TEXT = "<*>"
 TRACE_FORMAT = "trace-"  # begins the format of an event of several lines
+SPLIT_FORMAT = "split"  # of events with some value in the slot that their signature is split by (`core.split`)
 KEY_BYTES = TEXT_BYTES  # of collapsed text that a shape looks at; what is behind is one hole
 KEY_TOKENS = 128
 
@@ -59,7 +60,7 @@ _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*+"
 _DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*+"
 _TLD = (
     "com|net|org|edu|gov|mil|int|io|info|biz|local|lan|internal|corp|cn|de|uk|fr|jp|ru|br|in|it|nl|au|ca|ch|es"
-    "|pl|kr|tw|us|eu"
+    "|pl|kr|tw|us|eu|se|dk|fi|cz|nz|hk|mx|za|ua|dev|cloud|xyz|home|test|example|localdomain"
 )
 # Each alternative starts only where its own characters do not stand before it: a long word is looked at once, not
 # once per letter.
@@ -71,9 +72,12 @@ _VARIABLE = re.compile(
     r"|(?<![\w.\\/])(?:[A-Za-z]:)?(?:[/\\][\w.+\-$%~@#*]++){2,}[/\\]?(?:\?[\w.+\-$%~@#*=&]*)?"  # path
     r"|(?<![\w.\\/])/(?=\w)[\w.+\-$%~@]++/?(?:\?[\w.+\-$%~@#*=&]*)?"
     # A word with a number in it, but not the code of a message, which begins with "%".
-    r"|(?<![\w.\-])(?<!^%)(?<!\s%)(?:[<>~](?=0[\w.]*+(?!>)))?[-+]?(?=[A-Za-z_.\-]*+0)\w[\w.\-]*(?<![.\-])%?"
-    r"|(?<![\w.\-])[a-z_][a-z_\-]*+(?:\.[a-z_\-]++){2,}(?![\w.\-])(?:/[\w.$]+)?"  # a host or package with two dots
-    rf"|(?<![\w.\-])[a-z][a-z_\-]*+\.(?:{_TLD})(?![\w.\-])"
+    r"|(?<![\w.\-])(?<!^%)(?<!\s%)(?:[<>~](?=0[\w.]*+(?![>@])))?[-+]?(?=[A-Za-z_.\-]*+0)\w[\w.\-]*(?<![.\-])%?"
+    r"(?:(?<=\w)\\[A-Za-z_][\w.\-$]*+)?"
+    r"|(?<![\w.\-])[A-Za-z][\w\-]*\[0(?>(?:[-,]0)+)\]"  # members of a row: node[0-0,0]
+    # A host or a package with two dots.
+    r"|(?<![\w.\-])[a-z_][a-z_\-]*+(?:\.[a-z_\-]++){2,}(?![\w.\-])(?>(?:/[\w.$]+)*)"
+    rf"|(?<![\w.\-])[a-z][a-z_\-]*+\.(?:{_TLD})(?![\w.\-])(?>(?:/[\w.$]+)*)"
 )
 _UNIT = re.compile(HOLE + r" ?(?:ms|us|ns|msecs?|secs?|seconds|s|[kKMGT]?i?[Bb]|[kKMGT]B/s|bytes)\b")
 _DATE = re.compile(rf"\b(?:{_DAY},?\s)?{_MONTH}\s(?={HOLE})")
@@ -100,7 +104,7 @@ _PAIR = re.compile(
 _TRUTH = re.compile(r"([A-Za-z_]\s?[=:]\s?)(?:true|false)\b")
 _NOTHING = frozenset(("null", "none", "nil", "n/a"))
 # Several words in quotes: of one word the merging tells whether it varies.
-_QUOTED = re.compile(r"(?<![\w\"'])(?:\"[^\" ]{1,80} [^\"]{1,120}\"|'[^' ]{1,80} [^']{1,120}')(?![\w\"'])")
+_QUOTED = re.compile(r"(?<![\w\"'\x01])(?:\"[^\" ]{1,80} [^\"]{1,120}\"|'[^' ]{1,80} [^']{1,120}')(?![\w\"'\x01])")
 _IN_QUOTES = re.compile(r"\w+")
 _EMPTY = re.compile(r"(?<=\s)\(\)")
 _NEIGHBOURS = re.compile(HOLE + r"(?:[\s,:;/|._=+\-#@]*+" + HOLE + r")+")
@@ -118,8 +122,13 @@ class Shape:
 
     @property
     def id(self) -> str:
-        """16 hexadecimal digits. The parts are joined by NUL, which none of them can hold."""
-        parts = (self.format, self.level, self.program, self.skeleton)
+        """16 hexadecimal digits. The parts are joined by NUL, which none of them can hold.
+
+        What is split off has one of its parent's id, the slot and what its values have in common.
+        """
+        parts = [self.format, self.level, self.program, self.skeleton]
+        if self.format == SPLIT_FORMAT:
+            parts = self.skeleton.split("\0")[2:]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     @property

@@ -30,7 +30,7 @@ Origin = Literal["your_code", "dependency", "upstream", "system", "config", "unk
 Mend = Literal[
     "slot_missing", "slot_extra", "slot_reserved", "slot_malformed", "slot_duplicate", "summary_slot", "text_cut",
     "text_cleaned", "tag_dropped", "technique_unknown", "technique_category", "confidence_clamped", "confidence_text",
-    "field_dropped",
+    "field_dropped", "split_unknown",
 ]  # fmt: skip
 Status = Literal["ok", "invalid", "refused", "incomplete"]
 
@@ -62,6 +62,7 @@ class Answer(BaseModel):
     """What is known about a kind of event.
 
     `slots` names its holes in order; `{name}` in summary, hint and action stands for the value of the hole so named.
+    `splits_on` is the one of them whose value would change the answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -77,6 +78,7 @@ class Answer(BaseModel):
     action: _Text | None = None
     technique: tuple[str, ...] = ()
     confidence: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    splits_on: Annotated[str, StringConstraints(max_length=64)] | None = None
 
     def to_json(self) -> str:
         """Write the answer for the store, without what is null or empty."""
@@ -98,6 +100,8 @@ class Question:
     program: str
     examples: tuple[str, ...] = ()
     is_raw: bool = False
+    where: str = ""
+    """What holds of one of the holes in every event of the kind, such as "<2> is 500 to 599"."""
 
     @property
     def holes(self) -> int:
@@ -218,6 +222,7 @@ def _to_answer(asked: Asked, raw: Mapping[object, object], mends: list[Mend]) ->
             "action": _text(raw.get("action"), references, mends, "action"),
             "technique": _techniques(raw.get("technique"), category, mends),
             "confidence": _confidence(raw.get("confidence"), mends),
+            "splits_on": _splits_on(raw.get("splits_on"), references, mends),
         }
     )
 
@@ -315,6 +320,15 @@ def _techniques(raw: object, category: object, mends: list[Mend]) -> tuple[str, 
     if len(known) < len(given):
         mends.append("technique_unknown")
     return tuple(known)
+
+
+def _splits_on(raw: object, references: Mapping[str, str], mends: list[Mend]) -> str | None:
+    if raw is None or raw == "":
+        return None
+    name = references.get(raw.strip().strip("{}<>")) if isinstance(raw, str) else None
+    if name is None:
+        mends.append("split_unknown")
+    return name
 
 
 def _confidence(raw: object, mends: list[Mend]) -> float | None:

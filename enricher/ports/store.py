@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from enricher.core.merge import Merge
     from enricher.core.skeleton import Shape
+    from enricher.core.split import Split, SplitTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,17 @@ class Store(Protocol):
         the members disagree on severity or category nothing is merged, and the members are pinned: what would merge
         with one of them later stays apart, too.
         """
+
+    async def split_table(self, known: tuple[int, int]) -> SplitTable | None:
+        """The splits in force, with the shapes that they hold for now; None where nothing has changed since `known`.
+
+        A signature is split when an answer comes that names one of its slots in `splits_on` (`core.split` says when),
+        and is whole again when its answer is forgotten. The shapes that its children have are made by `intern_shapes`;
+        such a kind is served by the parent's answer until it has one of its own.
+        """
+
+    async def save_splits(self, given: Sequence[Split], now: float) -> None:
+        """Split these signatures, but for those that are split already."""
 
     async def commit_block(self, block: Block, now: float) -> BlockReceipt:
         """Positions, lines, merges and books of a block, all or nothing.

@@ -9,7 +9,7 @@ Invariant: a position never moves without its lines. Must never: look at a line 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
@@ -19,6 +19,9 @@ from enricher.core.breaker import COARSE_FORMAT, Breaker, Gate
 from enricher.core.keying import EVENT_FORMAT, Keyed, Keying, KeyingRule, Reading, key_lines, sum_counts, sum_origins
 from enricher.core.merge import Merger
 from enricher.core.signature import ShapeIndex
+from enricher.core.skeleton import SPLIT_FORMAT
+from enricher.core.split import NO_SPLITS
+from enricher.core.split_events import Splitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-UNMERGED_FORMATS: Final = (EVENT_FORMAT, COARSE_FORMAT)
+UNMERGED_FORMATS: Final = (EVENT_FORMAT, COARSE_FORMAT, SPLIT_FORMAT)
 MERGER_SHAPES: Final = 30_000
 """Shapes that merges are looked for among: 70 MB. Beyond, all but `KEPT_SHAPES` are forgotten, not their merges."""
 KEPT_SHAPES: Final = 10_000
@@ -66,6 +69,7 @@ class Ingest:
             for one in sources
         ]
         self._shapes = _Shapes()
+        self._splitter = Splitter(NO_SPLITS)
         self._is_replayed = False
 
     async def start(self) -> None:
@@ -112,7 +116,10 @@ class Ingest:
     async def _commit(self, feed: _Feed, chunks: Sequence[Chunk], now: float) -> int:
         naming = _Naming(self._store, self._shapes, now)
         was_open = feed.gate.breaker.is_open
-        keyed = await asyncio.to_thread(_key_all, feed, chunks, naming)
+        splits = await self._store.split_table(self._splitter.revision)
+        if splits is not None:
+            self._splitter = Splitter(splits)
+        keyed = await asyncio.to_thread(_key_all, feed, chunks, naming, self._splitter)
         files = [
             feed.source.accept(
                 chunk, chunk.length - len(one.held), partial=one.held, anchor=one.anchor, learned=one.learned
@@ -173,7 +180,7 @@ class _Shapes:
         self.count = 0
 
     def add(self, row_id: int, shape: Shape) -> list[Merge]:
-        """Take in a shape; a single event's and a coarse one are never merged."""
+        """Take in a shape; a single event's, a coarse one and what was split off are never merged."""
         if shape.format in UNMERGED_FORMATS:
             self.newest = max(self.newest, row_id)
             return []
@@ -218,8 +225,12 @@ class _Naming:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
 
-def _key_all(feed: _Feed, chunks: Sequence[Chunk], naming: _Naming) -> list[Keyed]:
-    return [_key(feed, chunk, naming) for chunk in chunks]
+def _key_all(feed: _Feed, chunks: Sequence[Chunk], naming: _Naming, splitter: Splitter) -> list[Keyed]:
+    keyed = [_key(feed, chunk, naming) for chunk in chunks]
+    return [
+        replace(one, segments=tuple(splitter.apply(segment, naming.intern) for segment in one.segments))
+        for one in keyed
+    ]
 
 
 def _key(feed: _Feed, chunk: Chunk, naming: _Naming) -> Keyed:

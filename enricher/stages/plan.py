@@ -131,7 +131,8 @@ class Plan:
 
     async def _unanswered(self, panes: Sequence[tuple[int, int]], now: float) -> list[Kind]:
         settings = self._settings
-        return await self._store.kinds(panes, settings.task.hash, settings.model, now, reuse=settings.reuse)
+        kinds = await self._store.kinds(panes, settings.task.hash, settings.model, now, reuse=settings.reuse)
+        return askable(kinds, settings)
 
     async def _waiting(self, now: float) -> list[tuple[int, int]]:
         """Closed panes that are asked about under the task and model of today.
@@ -274,6 +275,13 @@ async def draft(
     return Draft(kinds=tuple(kinds), requests=(*first, *fresh[True]), files=tuple(files))
 
 
+def askable(kinds: Sequence[Kind], settings: PlanSettings) -> list[Kind]:
+    """The kinds that may be asked, as they may be: where templates alone leave, none is told of the value it has."""
+    if settings.privacy != "templates":
+        return list(kinds)
+    return [replace(kind, where="") for kind in kinds if kind.reason != "split"]
+
+
 def _packed_with(kind: Kind) -> tuple[bool, bool]:
     """Kinds of one value share requests: (an answer of it serves meanwhile, it is asked alone)."""
     return kind.reason not in ("new", "model_changed"), kind.alone
@@ -319,6 +327,7 @@ def _question(kind: Kind, lines: Sequence[bytes], *, is_raw: bool) -> Question:
         program=kind.program,
         examples=tuple(line.decode("utf-8", "backslashreplace") for line in examples.choose(kind.template, lines)),
         is_raw=is_raw,
+        where=kind.where,
     )
 
 

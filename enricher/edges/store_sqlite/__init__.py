@@ -29,6 +29,7 @@ from enricher.edges.store_sqlite import (
     plan,
     report,
     shapes,
+    splits,
     spool,
 )
 from enricher.edges.store_sqlite.connection import DATABASE_NAME, Connection
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     )
     from enricher.core.merge import Merge
     from enricher.core.skeleton import Shape
+    from enricher.core.split import Split, SplitTable
     from enricher.ports import BlockReceipt, ShapeRow
 
 __all__ = ["SqliteStore"]
@@ -131,6 +133,14 @@ class SqliteStore:
     async def save_breaker(self, source: str, breaker: Breaker) -> None:
         """A breaker has opened or closed."""
         await self._db.write(shapes.save_breaker, source, breaker)
+
+    async def split_table(self, known: tuple[int, int]) -> SplitTable | None:
+        """The splits in force; None where nothing has changed since the revision `known`."""
+        return await self._db.read(splits.split_table, known)
+
+    async def save_splits(self, given: Sequence[Split], now: float) -> None:
+        """Split these signatures, but for those that are split already."""
+        await self._db.write(splits.save_splits, given, now)
 
     async def commit_block(self, block: Block, now: float) -> BlockReceipt:
         """Positions, lines, merges and books of a block, all or nothing."""

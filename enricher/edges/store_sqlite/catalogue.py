@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from enricher.core.catalogue import Detail, Entry, Imported, Member, Revision
 from enricher.edges.store_sqlite import rows
 from enricher.edges.store_sqlite.merges import make_root
+from enricher.edges.store_sqlite.splits import end_splits, parent_of, parts_of, revisions_of, split_by
 
 if TYPE_CHECKING:
     import sqlite3
@@ -70,6 +71,9 @@ def detail(db: sqlite3.Connection, signature: str, task: str, model: str) -> Det
         revisions=tuple(_revision(db, one) for one in db.execute(_REVISIONS, (json.dumps(ids), _REVISIONS_SHOWN))),
         answers=tuple(rows.answer_from(one) for one in db.execute(_ANSWERS, (json.dumps(keys),))),
         shapes=tuple(ids),
+        parent=parent_of(db, found["signature"]),
+        splits=revisions_of(db, keys),
+        parts=parts_of(db, keys, task, model),
     )
 
 
@@ -100,6 +104,7 @@ def import_answers(db: sqlite3.Connection, given: Sequence[ExportedAnswer], *, k
         columns |= {"status": "ok", "body": one.answer.to_json(), "origin": "imported", "confirmed_at": now}
         db.execute(rows.INSERT_ANSWER, columns)
         make_root(db, one.signature, now)
+        split_by(db, one.signature, columns["body"], now)
         taken += 1
     return Imported(taken=taken, replaced=replaced, kept=len(given) - taken)
 
@@ -108,7 +113,9 @@ def forget(db: sqlite3.Connection, selection: Selection) -> int:
     """Answers that are not used any more; returns of how many signatures."""
     found = _selected(db, selection)
     db.executemany("UPDATE answers SET is_current = 0 WHERE id = ?", [(row["id"],) for row in found])
-    return len({row["signature"] for row in found})
+    signatures = {row["signature"] for row in found}
+    end_splits(db, sorted(signatures))
+    return len(signatures)
 
 
 def refresh(db: sqlite3.Connection, selection: Selection) -> int:

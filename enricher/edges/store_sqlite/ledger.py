@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from enricher.core.ledger import BatchState, Money, RequestState
 from enricher.edges.store_sqlite import rows
 from enricher.edges.store_sqlite.merges import make_root
+from enricher.edges.store_sqlite.splits import split_by
 from enricher.errors import StoreError
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def _save_answer(db: sqlite3.Connection, answer: StoredAnswer, now: float) -> No
     db.execute(rows.INSERT_ANSWER, rows.to_columns(answer, rows.STORED_COLUMNS) | {"confirmed_at": now})
     if answer.status == "ok":
         make_root(db, answer.signature, now)
+        split_by(db, answer.signature, answer.body, now)
 
 
 def _is_done(db: sqlite3.Connection, batch: LedgerBatch) -> bool:

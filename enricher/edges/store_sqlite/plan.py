@@ -14,6 +14,8 @@ import numpy as np
 
 from enricher.core.block import CONTINUES, SKIPPED
 from enricher.core.ledger import Kind, LedgerBatch, LedgerRequest, RequestState
+from enricher.core.skeleton import SPLIT_FORMAT, Shape
+from enricher.core.split import condition_of
 from enricher.edges.store_sqlite import codec, rows
 
 if TYPE_CHECKING:
@@ -62,10 +64,20 @@ def kinds(
             alone=history.get(signature, (False, 0))[0],
             tries=history.get(signature, (False, 0))[1],
             reason=each[0]["reason"],
+            where=_where(each[0]),
         )
         for signature, each in by_signature.items()
     ]
     return sorted(made, key=lambda kind: (kind.window, -kind.events, kind.signature))
+
+
+def _where(row: sqlite3.Row) -> str:
+    """What holds of a hole in all events of a kind that was split off another."""
+    if row["format"] != SPLIT_FORMAT:
+        return ""
+    shape = Shape(format=row["format"], level=row["level"], program=row["program"], skeleton=row["skeleton"])
+    condition = condition_of(shape)
+    return "" if condition is None else condition.where
 
 
 def reasons(
@@ -276,7 +288,7 @@ _UNDER_WAY = """
 """
 
 _KINDS = f"""
-SELECT k.start, k.pane, k.shape, k.events, r.key AS signature, r.template, r.level, r.program,
+SELECT k.start, k.pane, k.shape, k.events, r.key AS signature, r.template, r.level, r.program, r.format, r.skeleton,
     {rows.REASON} AS reason
 FROM pane_kinds k JOIN shapes s ON s.id = k.shape JOIN shapes r ON r.id = s.root
     LEFT JOIN answers a ON a.id = {rows.SERVING_ANSWER}

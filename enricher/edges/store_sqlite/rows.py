@@ -25,13 +25,24 @@ ANSWER_COLUMNS = """
 """
 """What `answer_from` needs of `answers a` in a join."""
 
-SERVING_ANSWER = """
-    (SELECT b.id FROM answers b WHERE b.signature = r.key AND b.is_current
-        AND ((b.task = :task AND b.model = :model) OR (b.status = 'ok' AND (b.model = :model OR b.origin = 'imported')))
-    ORDER BY b.status = 'ok' DESC, (b.task = :task AND b.model = :model) DESC, b.answered_at DESC, b.id DESC LIMIT 1)
+_SPLIT_FROM = """
+    (SELECT w.key FROM split_children c JOIN shapes p ON p.key = c.parent JOIN shapes w ON w.id = p.root
+        WHERE c.shape = r.id)
 """
+
+_GOOD_ANSWER = """
+    (SELECT b.id FROM answers b WHERE b.signature = {key} AND b.is_current AND b.status = 'ok'
+        AND (b.model = :model OR b.origin = 'imported')
+    ORDER BY (b.task = :task AND b.model = :model) DESC, b.answered_at DESC, b.id DESC LIMIT 1)
+"""
+
+SERVING_ANSWER = f"""
+    coalesce({_GOOD_ANSWER.format(key="r.key")}, {_GOOD_ANSWER.format(key=_SPLIT_FROM)},
+        (SELECT b.id FROM answers b WHERE b.signature = r.key AND b.task = :task AND b.model = :model AND b.is_current))
+"""  # noqa: S608 (queries of our own)
 """Id of the answer that serves the signature `r` under (task, model): its own if it is good, else the newest good one
-of another version of the task, or one that was imported, else the failure that its own ended in."""
+of another version of the task, or one that was imported, else that of the signature it was split off, else the failure
+that its own ended in."""
 
 REASON = """
     CASE
@@ -39,6 +50,9 @@ REASON = """
             WHEN EXISTS (SELECT 1 FROM answers o WHERE o.signature = r.key AND o.is_current AND o.status = 'ok')
             THEN 'model_changed' ELSE 'new' END
         WHEN a.status != 'ok' THEN NULL
+        WHEN a.signature != r.key THEN CASE
+            WHEN NOT EXISTS (SELECT 1 FROM answers o
+                WHERE o.signature = r.key AND o.task = :task AND o.model = :model AND o.is_current) THEN 'split' END
         WHEN a.refresh THEN 'refresh'
         WHEN a.confirmed_at <= :expired_at THEN 'expired'
         WHEN :reask AND a.task != :task AND a.origin = 'asked' AND NOT EXISTS (SELECT 1 FROM answers o

@@ -91,6 +91,29 @@ CREATE TABLE pins (
     rest INTEGER REFERENCES shapes (id)
 ) STRICT;
 
+-- Signatures split by the value of a slot. Append-only: the newest row of a signature counts, and one without a slot ends
+-- the split. `template` is the one that the slots of the answer were named for, `hole` the slot's number in it, from 1.
+CREATE TABLE splits (
+    revision INTEGER PRIMARY KEY AUTOINCREMENT,
+    signature TEXT NOT NULL,
+    level TEXT NOT NULL,
+    program TEXT NOT NULL,
+    slot TEXT NOT NULL,
+    hole INTEGER NOT NULL,
+    template TEXT NOT NULL,
+    split_at REAL NOT NULL
+) STRICT;
+CREATE INDEX splits_by_signature ON splits (signature, revision);
+
+-- Shapes that were split off the signature `parent`: its events whose slot has a value of the bucket.
+CREATE TABLE split_children (
+    shape INTEGER PRIMARY KEY REFERENCES shapes (id),
+    parent TEXT NOT NULL,
+    slot TEXT NOT NULL,
+    bucket TEXT NOT NULL
+) STRICT;
+CREATE INDEX split_children_by_parent ON split_children (parent);
+
 -- A row for each source whose breaker was ever open.
 CREATE TABLE breakers (
     source TEXT PRIMARY KEY,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from enricher.core.breaker import COARSE_FORMAT, Breaker
 from enricher.core.ledger import KindSeen
 from enricher.core.skeleton import Shape
-from enricher.edges.store_sqlite import rows
+from enricher.edges.store_sqlite import rows, splits
 from enricher.ports import ShapeRow
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def intern_shapes(db: sqlite3.Connection, wanted: Sequence[Shape], now: float) -
                 ),
             ).fetchone()
             has_new = True
+            splits.save_child(db, known["id"], shape)
         elif known["skipped"] and known["format"] != COARSE_FORMAT:
             # Met where no breaker is open: a kind of its own after all.
             db.execute("UPDATE shapes SET skipped = 0 WHERE id IN (?, ?)", (known["id"], known["root"]))
