@@ -1,39 +1,43 @@
 """The id of an event: the upsert key of every sink, the same from a live file, its copy, and its compressed twin.
 
-Invariant: a pure function of who the file is, where the event starts in the decompressed stream, and its bytes; it
-knows neither the path that the file has now nor when it was read. Must never: count anything.
+36 hex digits: 16 of the file's identity, which hashes host, path, first line and generation; 12 of the event's first
+byte in the decompressed stream; 8 of the CRC-32 of its bytes (RFC 1952, 8). File and place are what make it unique; the
+checksum tells an event from another that stood in its place, where a lost state directory hides that a file began anew.
+So ids of one file sort as its events do, and an id costs a tenth of what a digest of the event does.
+
+Invariant: a pure function of who the file is, where the event starts, and its bytes; it knows neither the path that the
+file has now nor when it was read. Must never: count anything.
 """
 
 from __future__ import annotations
 
 from binascii import hexlify
-from hashlib import blake2b
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
+from zlib import crc32
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-_ID_BYTES = 16
+    import numpy.typing as npt
+
+_FILE: Final = 8
+_PLACE: Final = 6
+_SUM: Final = 4
+"""Bytes of the three parts."""
 
 
 def event_id(identity: str, offset: int, event: bytes) -> str:
-    """32 hex digits out of `FileState.identity`, the event's first byte, and its bytes without the last newline.
-
-    The identity, 16 characters at most, goes into BLAKE2's personalisation (RFC 7693, 2.5), which costs nothing.
-    """
-    person = identity.encode("ascii")
-    return blake2b(b"%d\0%b" % (offset, event), digest_size=_ID_BYTES, person=person).hexdigest()
+    """The id, from `FileState.identity`, the event's first byte, and its bytes without the last newline."""
+    return f"{identity}{offset:0{2 * _PLACE}x}{crc32(event):0{2 * _SUM}x}"
 
 
-def event_ids(identity: str, offsets: Iterable[bytes], events: Sequence[bytes]) -> list[bytes]:
-    """What `event_id` gives, for many events of a file at half the cost: a hash begun is copied, offsets are text."""
-    begun = blake2b(digest_size=_ID_BYTES, person=identity.encode("ascii"))
-    digests = []
-    for text in map(b"%b\0%b".__mod__, zip(offsets, events, strict=True)):
-        one = begun.copy()
-        one.update(text)
-        digests.append(one.digest())
-    digits = np.frombuffer(hexlify(b"".join(digests)), dtype=f"S{2 * _ID_BYTES}")
-    return cast("list[bytes]", digits.tolist())
+def event_ids(identity: str, offsets: npt.NDArray[np.intp], events: Sequence[bytes]) -> list[bytes]:
+    """What `event_id` gives, for many events of a file at a third of the cost; `offsets` has one for each."""
+    sums = np.fromiter(map(crc32, events), dtype=">u4", count=len(events))
+    ids = np.empty((len(events), _FILE + _PLACE + _SUM), dtype=np.uint8)
+    ids[:, :_FILE] = np.frombuffer(bytes.fromhex(identity), dtype=np.uint8)
+    ids[:, _FILE:-_SUM] = offsets.astype(">u8").view(np.uint8).reshape(-1, 8)[:, -_PLACE:]
+    ids[:, -_SUM:] = sums.view(np.uint8).reshape(-1, _SUM)
+    return cast("list[bytes]", np.frombuffer(hexlify(ids.data), dtype=f"S{2 * ids.shape[1]}").tolist())

@@ -368,7 +368,16 @@ def test_ids_of_many_events_are_the_ids_of_each():
     events = [b"", b"a", b"b\nc", bytes(range(256))]
     offsets = [0, 1, 2**40, 7]
     expected = [event_id("f" * 16, *pair).encode() for pair in zip(offsets, events, strict=True)]
-    assert expected == event_ids("f" * 16, [str(offset).encode() for offset in offsets], events)
+    assert expected == event_ids("f" * 16, np.array(offsets), events)
+
+
+def test_an_id_tells_files_places_and_texts_apart_and_sorts_as_the_events_of_a_file_do():
+    identity = "0123456789abcdef"
+    ids = [event_id(identity, offset, b"the same") for offset in (0, 9, 10, 255, 256, 2**40)]
+    assert ids == sorted(set(ids))
+    assert {36} == set(map(len, ids))
+    assert event_id("f" * 16, 0, b"the same") not in ids
+    assert event_id(identity, 0, b"another") not in ids
 
 
 @settings(max_examples=100, derandomize=True)
