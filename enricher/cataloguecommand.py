@@ -40,12 +40,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from enricher.config import Config
-    from enricher.core.catalogue import Detail, Entry, Revision
+    from enricher.core.catalogue import Detail, Entry, Part, Revision
     from enricher.core.ledger import StoredAnswer
 
 _PAGE = 1000
 _EXAMPLES = 3
 _LEAST_PREFIX = 4
+_SPLIT_FROM = ("signature", "slot", "values")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,18 +76,22 @@ async def entries(config: Config, key: Key, listing: Listing) -> list[Entry]:
         return await store.entries(listing, key.task, key.model)
 
 
-async def detail(config: Config, key: Key, wanted: str) -> tuple[Detail, list[str]]:
-    """All about a signature, and up to three of its lines that are still spooled, under pseudonyms. UsageError."""
+async def detail(config: Config, key: Key, wanted: str) -> tuple[Detail, dict[str, list[str]]]:
+    """All about a signature, and lines that are still spooled, under pseudonyms. UsageError.
+
+    The lines are up to three of each signature: of this one, and of those that were split off it.
+    """
     async with _opened(config, is_read_only=True) as store:
         found = await store.detail(await _resolved(store, wanted), key.task, key.model)
         if found is None:
             raise UsageError(f"signature {wanted}: nothing is known of it any more")
         panes = [(pane.start, pane.number) for pane in (*await store.open_panes(), *await store.closed_panes())]
-        name = found.entry.signature
-        sampled = await store.samples({name: found.shapes}, panes, _EXAMPLES) if found.shapes and panes else {}
-    lines = [line.decode("utf-8", "backslashreplace") for line in sampled.get(name, [])]
-    pseudonyms = Pseudonyms([found.entry.template, *lines])
-    return found, [clean(line) for line in pseudonyms.redact(lines)]
+        shapes = {found.entry.signature: found.shapes} | {one.signature: (one.shape,) for one in found.parts}
+        sampled = await store.samples(shapes, panes, _EXAMPLES) if found.shapes and panes else {}
+    lines = {name: [line.decode("utf-8", "backslashreplace") for line in own] for name, own in sampled.items()}
+    flat = [line for own in lines.values() for line in own]
+    redacted = iter(Pseudonyms([found.entry.template, *flat]).redact(flat))
+    return found, {name: [clean(next(redacted)) for _ in own] for name, own in lines.items()}
 
 
 async def export(config: Config, key: Key, out: Path | None) -> int:
@@ -235,13 +240,27 @@ def entry_json(entry: Entry) -> dict[str, Any]:
     }
 
 
-def detail_json(found: Detail, examples: Sequence[str]) -> dict[str, Any]:
-    """All about a signature as JSON."""
+def detail_json(found: Detail, examples: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """All about a signature as JSON; `examples` by signature."""
     return entry_json(found.entry) | {
         "sources": list(found.sources),
         "members": [asdict(member) for member in found.members],
         "revisions": [asdict(one) | {"at": _time(one.at)} for one in found.revisions],
         "answers": [_answer_json(one) for one in found.answers],
+        "examples": list(examples.get(found.entry.signature, ())),
+        "split_from": None if found.parent is None else dict(zip(_SPLIT_FROM, found.parent, strict=True)),
+        "splits": [asdict(one) | {"at": _time(one.at)} for one in found.splits],
+        "parts": [_part_json(one, examples.get(one.signature, ())) for one in found.parts],
+    }
+
+
+def _part_json(part: Part, examples: Sequence[str]) -> dict[str, Any]:
+    return {
+        "signature": part.signature,
+        "slot": part.slot,
+        "values": part.bucket,
+        "events": part.events,
+        "answer": None if part.answer is None else _answer_json(part.answer),
         "examples": list(examples),
     }
 
@@ -277,8 +296,8 @@ def print_entries(console: Console, found: Sequence[Entry]) -> None:
     show.grid(console, "signatures", ("id", "severity", "events", "last seen", "what it means, or its template"), rows)
 
 
-def print_detail(console: Console, found: Detail, examples: Sequence[str]) -> None:
-    """All about a signature."""
+def print_detail(console: Console, found: Detail, examples: Mapping[str, Sequence[str]]) -> None:
+    """All about a signature; `examples` by signature."""
     entry = found.entry
     facts = [
         ("signature", entry.signature),
@@ -292,6 +311,9 @@ def print_detail(console: Console, found: Detail, examples: Sequence[str]) -> No
     ]
     if entry.is_skipped:
         facts.append(("skipped", "its source's breaker opened: nothing is paid for it until it is refreshed by id"))
+    if found.parent is not None:
+        parent, slot, bucket = found.parent
+        facts.append(("split from", f"{parent}, where {slot} is {bucket}"))
     show.facts(console, facts + _answer_facts(entry.answer))
     if len(found.members) > 1:
         rows = [(one.signature, f"{one.events:,}", show.safe(one.template, limit=90)) for one in found.members]
@@ -300,13 +322,32 @@ def print_detail(console: Console, found: Detail, examples: Sequence[str]) -> No
         show.grid(
             console, "revisions", ("no.", "when", "what", "template"), [_revision_row(one) for one in found.revisions]
         )
+    if found.parts:
+        _print_parts(console, found, examples)
     if len(found.answers) > 1:
         given = [(_time(one.answered_at) or "", one.status, one.task, one.model, one.origin) for one in found.answers]
         show.grid(console, "answers, newest first", ("when", "status", "task", "model", "origin"), given)
-    if examples:
+    if lines := examples.get(entry.signature):
         console.print("lines of it, under pseudonyms:")
-        for line in examples:
+        for line in lines:
             console.print(f"  {show.safe(line, limit=300)}", soft_wrap=True)
+
+
+def _print_parts(console: Console, found: Detail, examples: Mapping[str, Sequence[str]]) -> None:
+    """What was split off a signature, by which values, and the lines that led there."""
+    rows = []
+    for part in found.parts:
+        answer = _said(part.answer)
+        text = answer.summary if answer else "the answer above serves until it has its own"
+        said = answer.severity if answer else _unanswered(part.answer)
+        rows.append(
+            (part.signature, f"{part.slot}: {part.bucket}", f"{part.events:,}", said, show.safe(text, limit=70))
+        )
+    title = "split off it, since a value changes the answer"
+    show.grid(console, title, ("signature", "where", "events", "severity", "what it means"), rows)
+    for part in found.parts:
+        for line in examples.get(part.signature, ()):
+            console.print(f"  {part.signature}: {show.safe(line, limit=300)}", soft_wrap=True)
 
 
 def _revision_row(one: Revision) -> tuple[str, str, str, str]:
@@ -325,6 +366,7 @@ def _answer_facts(stored: StoredAnswer | None) -> list[tuple[str, str]]:
         ("cause", f"{cause} ({answer.root_cause_origin})" if cause else "none given"),
         ("action", answer.action or "none given"),
         ("slots", ", ".join(answer.slots) or "none"),
+        ("splits on", answer.splits_on or "nothing"),
         ("tags", ", ".join(answer.tags) or "none"),
         ("answered", f"{_time(stored.answered_at)} by {stored.served_model or stored.model}"),
         ("task", stored.task),

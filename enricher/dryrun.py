@@ -21,6 +21,7 @@ from enricher.compose import Mode, ingest_for, plan_settings, source_for
 from enricher.core import batch as batch_lines
 from enricher.core import pricing, window
 from enricher.core.answer import Question, Usage
+from enricher.core.merge import Merge
 from enricher.core.split import NO_SPLITS
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.errors import UsageError
@@ -265,10 +266,17 @@ async def _take_splits(config: Config, store: SqliteStore) -> None:
     real = await SqliteStore.open(config.state_dir, read_only=True)
     try:
         table = await real.split_table(NO_SPLITS.revision)
+        members = [(kind, await real.shapes(kind.shapes)) for kind in (table.kinds if table else ())]
     finally:
         await real.close()
-    if table is not None:
-        await store.save_splits([kind.split for kind in table.kinds], time.time())
+    if table is None:
+        return
+    now = time.time()
+    await store.save_splits([kind.split for kind in table.kinds], now)
+    for kind, own in members:
+        rows = await store.intern_shapes([row.shape for row in own], now)
+        if len(rows) > 1:
+            await store.commit_merges([Merge(members=tuple(rows), template=kind.split.template)], now)
 
 
 async def _read_all(config: Config, store: SqliteStore) -> None:

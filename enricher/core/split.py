@@ -48,6 +48,10 @@ _TENS_UP_TO: Final = 100
 _MOST_DIGITS: Final = 6
 
 
+Revision = tuple[int, int, int]
+"""Of the table of splits and of that of merges, and how many split signatures were ever read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
     """A signature that is split. `hole` is the slot's number in the template as it was asked, from 1."""
@@ -71,13 +75,13 @@ class SplitKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitTable:
-    """The splits in force at a revision of the tables of splits and of merges."""
+    """The splits in force at a revision."""
 
-    revision: tuple[int, int]
+    revision: Revision
     kinds: tuple[SplitKind, ...]
 
 
-NO_SPLITS: Final = SplitTable(revision=(0, 0), kinds=())
+NO_SPLITS: Final = SplitTable(revision=(0, 0, 0), kinds=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

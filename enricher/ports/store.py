@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
+    from enricher.core.account import Account
     from enricher.core.block import Block, FileState, Pane, SpooledSegment
     from enricher.core.books import Delivery, StoreSummary, WindowReport
     from enricher.core.breaker import Breaker
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     )
     from enricher.core.merge import Merge
     from enricher.core.skeleton import Shape
-    from enricher.core.split import Split, SplitTable
+    from enricher.core.split import Revision, Split, SplitTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,7 @@ class Store(Protocol):
         with one of them later stays apart, too.
         """
 
-    async def split_table(self, known: tuple[int, int]) -> SplitTable | None:
+    async def split_table(self, known: Revision) -> SplitTable | None:
         """The splits in force, with the shapes that they hold for now; None where nothing has changed since `known`.
 
         A signature is split when an answer comes that names one of its slots in `splits_on` (`core.split` says when),
@@ -184,6 +185,12 @@ class Store(Protocol):
     async def skip_batch(self, batch: LedgerBatch, why: str, now: float) -> None:
         """Over budget: the batch is done with outcome `skipped`, its requests `skipped`."""
 
+    async def skip_digests(self, batch: LedgerBatch, why: str, now: float) -> int:
+        """Over budget: a planned batch goes without its requests about windows, which are `skipped`.
+
+        One that has no others is done with outcome `skipped`. Returns how many were left out.
+        """
+
     async def collect(self, batch: LedgerBatch, results: Sequence[RequestResult], now: float) -> None:
         """Answers first, then requests, money and the batch's end: once, however often it is repeated."""
 
@@ -247,6 +254,15 @@ class Store(Protocol):
 
     async def window_kinds(self, start: int, *, windows: int, task: str, model: str) -> WindowKinds:
         """The kinds of a window with their answers under (task, model), and the counts of `windows` windows before."""
+
+    async def account(self, start: int) -> Account | None:
+        """What a model said of a window; None where it was not asked, has not answered, or said nothing usable."""
+
+    async def untold_accounts(self, sink: str) -> list[int]:
+        """Starts of windows, none of whose panes is open, that a sink has taken parts of but not the account."""
+
+    async def account_told(self, sink: str, start: int) -> None:
+        """A sink has taken the digest of a window with its account."""
 
     # -- for the operator
 

@@ -55,7 +55,7 @@ class Numbers:
 
 
 def a_table(split, *shapes, children=None):
-    return SplitTable(revision=(1, 0), kinds=(SplitKind(split=split, shapes=shapes, children=children or {}),))
+    return SplitTable(revision=(1, 0, 1), kinds=(SplitKind(split=split, shapes=shapes, children=children or {}),))
 
 
 def segment_of(*lines, shapes):

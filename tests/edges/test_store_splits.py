@@ -146,6 +146,20 @@ async def test_an_imported_answer_splits_too(store):
     assert PARENT.id == kind.split.signature
 
 
+async def test_a_split_that_came_with_a_file_holds_from_the_first_time_that_the_kind_is_read(store):
+    given = ExportedAnswer(
+        signature=PARENT.id, level="ERROR", program="app", template=PARENT.template, events=1, first_seen_at=NOW,
+        last_seen_at=NOW, task=TASK, model=MODEL, served_model=MODEL, batch_id="", answered_at=NOW, origin="asked",
+        answer=said(),
+    )  # fmt: skip
+    await store.import_answers([given], keep=False, now=NOW)
+    before = await store.split_table(NO_SPLITS.revision)
+    assert [()] == [kind.shapes for kind in before.kinds]
+    (row,) = await store.intern_shapes([PARENT], NOW)
+    (kind,) = (await store.split_table(before.revision)).kinds
+    assert (row,) == kind.shapes
+
+
 async def test_a_parent_shows_its_children_and_a_child_its_parent(store):
     await a_split_parent(store)
     shape, row = await a_child(store)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from enricher.core.block import SpooledSegment
 from enricher.core.catalogue import Reuse
 from enricher.edges.store_sqlite import (
+    accounts,
     catalogue,
     codec,
     dead_letters,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
+    from enricher.core.account import Account
     from enricher.core.block import Block, FileState, Pane, Segment
     from enricher.core.books import Delivery, StoreSummary, WindowReport
     from enricher.core.breaker import Breaker
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
     )
     from enricher.core.merge import Merge
     from enricher.core.skeleton import Shape
-    from enricher.core.split import Split, SplitTable
+    from enricher.core.split import Revision, Split, SplitTable
     from enricher.ports import BlockReceipt, ShapeRow
 
 __all__ = ["SqliteStore"]
@@ -134,7 +136,7 @@ class SqliteStore:
         """A breaker has opened or closed."""
         await self._db.write(shapes.save_breaker, source, breaker)
 
-    async def split_table(self, known: tuple[int, int]) -> SplitTable | None:
+    async def split_table(self, known: Revision) -> SplitTable | None:
         """The splits in force; None where nothing has changed since the revision `known`."""
         return await self._db.read(splits.split_table, known)
 
@@ -228,6 +230,10 @@ class SqliteStore:
         """The batch is done with outcome `skipped`, its requests `skipped`."""
         await self._db.write(ledger.skip_batch, batch, why, now)
 
+    async def skip_digests(self, batch: LedgerBatch, why: str, now: float) -> int:
+        """Leave the requests about windows out of a planned batch; returns how many there were."""
+        return await self._db.write(accounts.skip_digests, batch, why, now)
+
     async def collect(self, batch: LedgerBatch, results: Sequence[RequestResult], now: float) -> None:
         """Answers, requests, money and the batch's end, once."""
         await self._db.write(ledger.collect, batch, results, now)
@@ -316,6 +322,18 @@ class SqliteStore:
     async def window_kinds(self, start: int, *, windows: int, task: str, model: str) -> WindowKinds:
         """The kinds of a window with their answers under (task, model), and the counts of `windows` windows before."""
         return await self._db.read(history.window_kinds, start, windows=windows, task=task, model=model)
+
+    async def account(self, start: int) -> Account | None:
+        """What a model said of a window."""
+        return await self._db.read(accounts.account, start)
+
+    async def untold_accounts(self, sink: str) -> list[int]:
+        """Windows that the sink has events of, and not the account."""
+        return await self._db.read(accounts.untold_accounts, sink)
+
+    async def account_told(self, sink: str, start: int) -> None:
+        """The sink has the account."""
+        await self._db.write(accounts.account_told, sink, start)
 
     # -- for the operator
 

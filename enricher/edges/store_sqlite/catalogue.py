@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from enricher.core.catalogue import Detail, Entry, Imported, Member, Revision
+from enricher.core.skeleton import HOLE, HOLE_TEXT, Shape
 from enricher.edges.store_sqlite import rows
 from enricher.edges.store_sqlite.merges import make_root
 from enricher.edges.store_sqlite.splits import end_splits, parent_of, parts_of, revisions_of, split_by
@@ -104,9 +105,15 @@ def import_answers(db: sqlite3.Connection, given: Sequence[ExportedAnswer], *, k
         columns |= {"status": "ok", "body": one.answer.to_json(), "origin": "imported", "confirmed_at": now}
         db.execute(rows.INSERT_ANSWER, columns)
         make_root(db, one.signature, now)
-        split_by(db, one.signature, columns["body"], now)
+        split_by(db, one.signature, columns["body"], now, known_as=_shape_of(one))
         taken += 1
     return Imported(taken=taken, replaced=replaced, kept=len(given) - taken)
+
+
+def _shape_of(given: ExportedAnswer) -> Shape:
+    """What an export tells of a signature's shape."""
+    skeleton = given.template.replace(HOLE_TEXT, HOLE)
+    return Shape(format="", level=given.level, program=given.program, skeleton=skeleton)
 
 
 def forget(db: sqlite3.Connection, selection: Selection) -> int:

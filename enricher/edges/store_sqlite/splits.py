@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from enricher.core.catalogue import Part, SplitRevision
 from enricher.core.skeleton import Shape
-from enricher.core.split import Split, SplitKind, SplitTable, condition_of, split_of
+from enricher.core.split import NO_SPLITS, Split, SplitKind, SplitTable, condition_of, split_of
 from enricher.core.verdict import Answer
 from enricher.edges.store_sqlite import rows
 
@@ -22,18 +22,24 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
+    from enricher.core.split import Revision
+
 _PARTS_SHOWN: Final = 100
 
 
-def split_by(db: sqlite3.Connection, signature: str, body: str, now: float) -> None:
-    """A signature was answered: where the answer names a slot that changes it, the signature is split by that."""
+def split_by(db: sqlite3.Connection, signature: str, body: str, now: float, *, known_as: Shape | None = None) -> None:
+    """A signature was answered: where the answer names a slot that changes it, the signature is split by that.
+
+    `known_as` is what is known of one that may not have been read here yet.
+    """
     if '"splits_on"' not in body or _in_force(db, signature) is not None:
         return
-    row = db.execute("SELECT * FROM shapes WHERE key = ? AND root = id", (signature,)).fetchone()
-    if row is None:
-        return
-    shape = Shape(format=row["format"], level=row["level"], program=row["program"], skeleton=row["skeleton"])
-    split = split_of(Answer.from_json(body), shape, row["template"], signature)
+    row = db.execute("SELECT * FROM shapes WHERE key = ?", (signature,)).fetchone()
+    shape, template = known_as, known_as.template if known_as else ""
+    if row is not None:
+        # What was merged away has no template that the answer could be for.
+        shape, template = (_shape(row), row["template"]) if row["root"] == row["id"] else (None, "")
+    split = None if shape is None else split_of(Answer.from_json(body), shape, template, signature)
     if split is not None:
         save_splits(db, [split], now)
 
@@ -62,12 +68,17 @@ def save_child(db: sqlite3.Connection, row_id: int, shape: Shape) -> None:
         )
 
 
-def split_table(db: sqlite3.Connection, known: tuple[int, int]) -> SplitTable | None:
+def split_table(db: sqlite3.Connection, known: Revision) -> SplitTable | None:
     """The splits in force; None where nothing that they follow from has changed since the revision `known`."""
-    row = db.execute(
-        "SELECT coalesce((SELECT max(revision) FROM splits), 0), coalesce((SELECT max(revision) FROM aliases), 0)"
-    ).fetchone()
-    revision = (row[0], row[1] if row[0] else 0)
+    last = db.execute("SELECT coalesce(max(revision), 0) FROM splits").fetchone()[0]
+    revision = NO_SPLITS.revision
+    if last:
+        merged = db.execute("SELECT coalesce(max(revision), 0) FROM aliases").fetchone()[0]
+        revision = (
+            last,
+            merged,
+            db.execute("SELECT count(*) FROM splits JOIN shapes ON key = signature").fetchone()[0],
+        )
     if revision == known:
         return None
     children: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
@@ -78,7 +89,7 @@ def split_table(db: sqlite3.Connection, known: tuple[int, int]) -> SplitTable | 
     taken: set[int] = set()
     for one in db.execute(_IN_FORCE):
         splits[one["signature"]] = Split(**{name: one[name] for name in _COLUMNS})
-        if one["shape"] not in taken:
+        if one["shape"] is not None and one["shape"] not in taken:
             taken.add(one["shape"])
             shapes[one["signature"]].append(one["shape"])
     return SplitTable(
@@ -124,6 +135,10 @@ def parent_of(db: sqlite3.Connection, signature: str) -> tuple[str, str, str] | 
     return None if row is None else (row["parent"], row["slot"], row["bucket"])
 
 
+def _shape(row: sqlite3.Row) -> Shape:
+    return Shape(format=row["format"], level=row["level"], program=row["program"], skeleton=row["skeleton"])
+
+
 def _in_force(db: sqlite3.Connection, signature: str) -> int | None:
     row = db.execute(
         "SELECT revision, slot FROM splits WHERE signature = ? ORDER BY revision DESC LIMIT 1", (signature,)
@@ -146,7 +161,7 @@ VALUES (?, '', '', '', 0, '', unixepoch())
 # Of two split signatures that were merged the one that the class is known by goes first.
 _IN_FORCE: Final = """
 SELECT x.*, s.id AS shape FROM splits x
-    JOIN shapes p ON p.key = x.signature JOIN shapes s ON s.root = p.root
+    LEFT JOIN shapes p ON p.key = x.signature LEFT JOIN shapes s ON s.root = p.root
 WHERE x.slot != '' AND x.revision = (SELECT max(y.revision) FROM splits y WHERE y.signature = x.signature)
 ORDER BY p.id = p.root DESC, x.revision, s.id
 """
