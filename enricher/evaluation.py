@@ -114,8 +114,10 @@ async def evaluate(
 def _dataset(task: str, dataset: Path | None) -> tuple[str, str]:
     """The text of the set, and what to call it: a file, or the one shipped with the task."""
     if dataset is None:
+        # The task for a local model says less of the same lines: one set judges both.
+        name = f"{task.removesuffix('-local')}.gold.jsonl"
         try:
-            return configuration.shipped(f"tasks/{task}.gold.jsonl"), f"{task}.gold.jsonl"
+            return configuration.shipped(f"tasks/{name}"), name
         except OSError:
             raise UsageError(
                 f"no labelled lines are shipped for the task {task!r}", hint=f"enricher evaluate {task} DATASET.jsonl"

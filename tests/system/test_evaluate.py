@@ -55,3 +55,13 @@ def test_a_set_that_is_none_is_refused_with_the_line_and_the_way_out(bench):
     assert "nowhere.jsonl: cannot be read" in missing.err
     assert "no labelled lines are shipped for the task 'no-such-task'" in unshipped.err
     assert not [one for one in (faulty, missing, unshipped) if "Traceback" in one.err]
+
+
+def test_the_shipped_lines_judge_the_task_for_local_models_too(bench):
+    bench.configure(batch={"poll_interval_seconds": 1})
+
+    told = json.loads(bench.enricher("evaluate", "logs-local", "--json").out)
+
+    assert ("logs.gold.jsonl", "logs-local") == (told["dataset"], told["task"])
+    assert told["cases"] >= 150
+    assert 1.0 == told["answered"]
