@@ -36,10 +36,13 @@ __all__ = [
     "Asked",
     "Question",
     "Reading",
+    "Text",
     "Usage",
     "Verdict",
+    "last_turn",
     "parse_json",
     "read_response",
+    "read_text",
     "request_body",
 ]
 
@@ -72,6 +75,17 @@ class _Said:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """The text of a response if the status is ok, else why there is none; `model` is as in `Reading`."""
+
+    status: Status
+    text: str
+    reason: str
+    usage: Usage
+    model: str
+
+
 def read_response(task: Task, endpoint: str, body: object, questions: Sequence[Asked], *, sent: bytes = b"") -> Reading:
     """Read the body of a response with HTTP status 200. A body that is a string or bytes is taken as JSON.
 
@@ -79,13 +93,21 @@ def read_response(task: Task, endpoint: str, body: object, questions: Sequence[A
 
     "refused", "incomplete" and a text that is no JSON object hold for all its questions; the money is spent either way.
     """
+    said = read_text(endpoint, body)
+    return Reading(verdicts=_verdicts(task, said, questions, sent), usage=said.usage, model=said.model)
+
+
+def read_text(endpoint: str, body: object) -> Text:
+    """Find the text in the body of a response with HTTP status 200, without a code fence around it."""
     parsed = parse_json(body) if isinstance(body, str | bytes) else body
     if not isinstance(parsed, Mapping):
-        return Reading(verdicts=_all(questions, "invalid", "the body is not a JSON object"), usage=Usage(), model="")
+        return Text(status="invalid", text="", reason="the body is not a JSON object", usage=Usage(), model="")
     said = _said_responses(parsed) if endpoint == RESPONSES else _said_chat(parsed)
     model = parsed.get("model")
-    return Reading(
-        verdicts=_verdicts(task, said, questions, sent),
+    return Text(
+        status=said.status,
+        text=_without_fence(said.text),
+        reason=said.reason,
         usage=_usage(parsed.get("usage")),
         model=clean(model)[:100] if isinstance(model, str) else "",
     )
@@ -100,16 +122,16 @@ def parse_json(text: str | bytes) -> object:
     return parsed
 
 
-def _verdicts(task: Task, said: _Said, questions: Sequence[Asked], sent: bytes) -> tuple[Verdict, ...]:
+def _verdicts(task: Task, said: Text, questions: Sequence[Asked], sent: bytes) -> tuple[Verdict, ...]:
     if said.status != "ok":
         return _all(questions, said.status, said.reason)
-    root = parse_json(_without_fence(said.text))
+    root = parse_json(said.text)
     if not isinstance(root, Mapping):
         return _all(questions, "invalid", "the text is not a JSON object")
     if task.kind == "single":
         return tuple(judge_small(question, root, _values_shown(sent, question)) for question in questions)
     verdicts: list[Verdict] = []
-    shown = parse_json(_last_turn(sent))
+    shown = parse_json(last_turn(sent))
     for number, question in enumerate(questions, start=1):
         key = question_key(number)
         if key in root:
@@ -124,7 +146,7 @@ def _all(questions: Sequence[Asked], status: Status, reason: str) -> tuple[Verdi
     return tuple(Verdict(signature=question.signature, status=status, reason=bounded) for question in questions)
 
 
-def _last_turn(sent: bytes) -> str:
+def last_turn(sent: bytes) -> str:
     """Return the text of a request's last message, "" if there is none."""
     body = parse_json(sent)
     turns = _items(body.get("messages") or body.get("input")) if isinstance(body, Mapping) else []
@@ -144,7 +166,7 @@ def _values_shown(sent: bytes, asked: Asked) -> tuple[str, ...]:
 
     A merged kind's template has more holes than its line's own; then, without it, nothing is known of their order.
     """
-    line = _last_turn(sent)
+    line = last_turn(sent)
     template = single_text(asked.template.partition("\0")[0]) or shape_of(line.encode("utf-8", "replace")).template
     values = hole_values(template, line)
     return values if len(values) == asked.holes else ()

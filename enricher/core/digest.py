@@ -1,24 +1,26 @@
-"""The digest of a window: which kinds are new, gone, rising or falling, by counting, and what a model makes of it.
+"""The digest of a window: which kinds are new, gone, rising or falling, by counting, and the files that say so.
 
 What changed is worked out from the counts of this window and of the up to `HISTORY_WINDOWS` before it; a model is only
-asked what it means, and may name none but the kinds that it was shown. A window may have two digests: one without the
-model's words, and the same with them. Never here: text of a log beyond masked templates.
+asked what it means (`core.account`). A window may have two digests: one without the model's words, and the same with
+them. Never here: text of a log beyond templates.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
-import pydantic
 
-from enricher.core.redact import clean, mask_template
+from enricher.core.redact import clean
 from enricher.core.verdict import SEVERITIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from enricher.core.account import Account
 
 HISTORY_WINDOWS: Final = 24
 """How many windows before this one say what is usual."""
@@ -32,9 +34,7 @@ LEAST_EVENTS: Final = 10
 _SIGMAS: Final = 4.0
 # A kind that comes like a Poisson process with this mean stays away by chance once in a thousand windows.
 _MISSED_MEAN: Final = -math.log(0.001)
-_SHOWN_KINDS: Final = 40
-_TEMPLATE_CHARACTERS: Final = 300
-_TEXT_CHARACTERS: Final = 600
+_GRAVEST_KINDS: Final = 40
 
 Change = Literal["new", "vanished", "rising", "falling"]
 CHANGES: Final[tuple[Change, ...]] = ("new", "vanished", "rising", "falling")
@@ -96,18 +96,6 @@ class Digest:
         return any(changed.change != "falling" for changed in self.changes)
 
 
-class Account(pydantic.BaseModel):
-    """What a model says about a window; `cites` are signature ids that it was given."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-    headline: Annotated[str, pydantic.Field(min_length=1)]
-    what_happened: Annotated[str, pydantic.Field(min_length=1)]
-    likely_cause: str | None
-    action: str | None
-    cites: tuple[str, ...]
-
-
 def compare(window: str, kinds: WindowKinds) -> Digest:
     """Compare a window's counts with those of up to `HISTORY_WINDOWS` windows before it.
 
@@ -135,7 +123,7 @@ def compare(window: str, kinds: WindowKinds) -> Digest:
         kinds=len(counts),
         history_windows=len(past),
         changes=tuple(sorted(changes, key=_weight, reverse=True)),
-        gravest=tuple(sorted(grave, key=lambda kind: (_rank(kind), kind.events), reverse=True)[:_SHOWN_KINDS]),
+        gravest=tuple(sorted(grave, key=lambda kind: (_rank(kind), kind.events), reverse=True)[:_GRAVEST_KINDS]),
     )
 
 
@@ -163,85 +151,6 @@ def _rank(kind: KindCount) -> int:
 def _weight(changed: Changed) -> tuple[int, float, str]:
     ratio = abs(math.log((changed.kind.events + 1) / (changed.usual + 1)))
     return _rank(changed.kind), ratio * math.log(changed.kind.events + changed.usual + 2), changed.kind.signature
-
-
-# ---------------------------------------------------------------- what a model is asked, and its answer
-
-
-def question(digest: Digest) -> str:
-    """What a model is shown of a window: kinds, counts and known answers as JSON, bounded, masked."""
-    changed = [
-        {**_shown(one.kind), "change": one.change, "usual_events": round(one.usual, 1)}
-        for one in digest.changes[:_SHOWN_KINDS]
-    ]
-    told = {one["id"] for one in changed}
-    document = {
-        "window": digest.window,
-        "events": digest.events,
-        "kinds": digest.kinds,
-        "compared_with_windows": digest.history_windows,
-        "changed": changed,
-        "gravest": [_shown(kind) for kind in digest.gravest if kind.signature not in told][: _SHOWN_KINDS // 2],
-    }
-    return msgspec.json.encode(document).decode()
-
-
-def _shown(kind: KindCount) -> dict[str, Any]:
-    shown = {
-        "id": kind.signature,
-        "events": kind.events,
-        "template": mask_template(kind.template)[:_TEMPLATE_CHARACTERS],
-        "program": mask_template(kind.program)[:_TEMPLATE_CHARACTERS],
-        "level": clean(kind.level),
-        "severity": kind.severity,
-        "category": kind.category,
-        "summary": kind.summary,
-    }
-    return {key: value for key, value in shown.items() if value not in (None, "")}
-
-
-def account_schema(digest: Digest) -> dict[str, Any]:
-    """The strict JSON Schema of the answer: only ids that were shown can be cited."""
-    text, nullable = {"type": "string"}, {"type": ["string", "null"]}
-    ids = sorted(_citable(digest))
-    properties = {
-        "headline": text,
-        "what_happened": text,
-        "likely_cause": nullable,
-        "action": nullable,
-        "cites": {"type": "array", "items": {"type": "string", "enum": ids} if ids else text},
-    }
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
-def read_account(text: str, digest: Digest) -> Account:
-    """Check a model's answer. Raises ValueError where it is none; ids that were not shown are dropped from `cites`.
-
-    Texts are cleaned and cut: they are shown on terminals and written into Markdown.
-    """
-    try:
-        account = Account.model_validate_json(text)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'the answer'}: {first['msg']}") from None
-    known = _citable(digest)
-    return Account(
-        headline=_bounded(account.headline) or "-",
-        what_happened=_bounded(account.what_happened) or "-",
-        likely_cause=_bounded(account.likely_cause),
-        action=_bounded(account.action),
-        cites=tuple(dict.fromkeys(one for one in account.cites if one in known)),
-    )
-
-
-def _citable(digest: Digest) -> set[str]:
-    shown = [one.kind for one in digest.changes[:_SHOWN_KINDS]] + list(digest.gravest)
-    return {kind.signature for kind in shown}
-
-
-def _bounded(text: str | None) -> str | None:
-    cut = clean(text or "").strip()[:_TEXT_CHARACTERS]
-    return cut or None
 
 
 # ---------------------------------------------------------------- what is written
@@ -275,11 +184,16 @@ def to_row(changed: Changed) -> dict[str, Any]:
     }
 
 
-_MARKDOWN: Final = str.maketrans({char: "\\" + char for char in "\\`*_{}[]<>()#+!|~"} | {"\n": " ", "\r": " "})
+# An address with @ becomes a link in GitHub's Markdown however it is escaped.
+_MARKDOWN: Final = str.maketrans(
+    {char: "\\" + char for char in "\\`*_{}[]<>()#+!|~&"} | {"\n": " ", "\r": " ", "@": "\\(at\\)"}
+)
+_LINK: Final = re.compile(r"(?i)(:(?=//)|www(?=\.))")
+_LIST: Final = re.compile(r"^([0-9]*)([-=.])")
 
 
 def to_markdown(digest: Digest, account: Account | None = None) -> str:
-    """`digest.md`: the same for a person. Text from logs and models is escaped: it can form no markup."""
+    """`digest.md`: the same for a person. Text from logs and models is escaped: it can form no markup and no link."""
     lines = [f"# {digest.window}: {digest.events:,} events of {digest.kinds:,} kinds", ""]
     if account is not None:
         lines += [f"**{_plain(account.headline)}**", "", _plain(account.what_happened), ""]
@@ -302,4 +216,5 @@ def _markdown_row(changed: Changed) -> str:
 
 
 def _plain(text: str) -> str:
-    return clean(text).translate(_MARKDOWN)
+    escaped = _LINK.sub(r"\1\\", clean(text).translate(_MARKDOWN))
+    return _LIST.sub(r"\1\\\2", escaped)

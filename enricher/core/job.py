@@ -52,6 +52,9 @@ MAX_COUNTED_TRIES: Final = 3
 MAX_ATTEMPTS: Final = 20
 """Sendings of a request in all, uncounted ones too: a bound for a provider that loses every line."""
 
+MAX_DIGEST_ATTEMPTS: Final = 3
+"""The same for a request about a window: what is said of it after days is of no use."""
+
 _LIMIT_IN_TEXT: Final = re.compile(r"Limit:\s*([0-9][0-9,_.]*)")
 
 
@@ -145,13 +148,15 @@ class Fate:
     """For FAILED: the status that its signatures get (invalid, refused, error)."""
 
 
-def fate_of_unanswered(*, packed: bool, again: bool, counts: bool, tries: int, attempt: int) -> Fate:
+def fate_of_unanswered(
+    *, packed: bool, again: bool, counts: bool, tries: int, attempt: int, max_attempts: int = MAX_ATTEMPTS
+) -> Fate:
     """A request with no usable response line.
 
     `again`: the error is one that may pass (5xx, expired, cancelled, lost line); `counts`: it uses up a try.
     """
     if again:
-        used_up = (counts and tries + 1 >= MAX_COUNTED_TRIES) or attempt >= MAX_ATTEMPTS
+        used_up = (counts and tries + 1 >= MAX_COUNTED_TRIES) or attempt >= max_attempts
         if not used_up:
             return Fate(state=RequestState.AGAIN, counts=counts, status=None)
     elif packed:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
+
+DIGEST_PREFIX: Final = "digest:"
+"""Begins the signature of a request that asks about a window, whose id follows, and not about a kind of event."""
 
 
 class BatchState(StrEnum):
@@ -78,6 +81,11 @@ class LedgerRequest:
     tries: int
     """Sendings that counted as a failed try (an expired or lost line does not)."""
 
+    @property
+    def is_digest(self) -> bool:
+        """Whether it asks about a window: nothing waits for it, and it is left out first."""
+        return self.signatures[0].startswith(DIGEST_PREFIX)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerBatch:
@@ -103,6 +111,8 @@ class LedgerBatch:
     tokens: int
     """Input tokens reserved from the provider's queue while it is open."""
     reserved_usd: float
+    digests: int = 0
+    """How many of its requests ask about windows and not about kinds."""
     input_file_id: str | None = None
     batch_id: str | None = None
     status: str | None = None

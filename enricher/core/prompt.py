@@ -19,7 +19,7 @@ from enricher.core.task import CHAT, RESPONSES, Task
 from enricher.core.verdict import CATEGORIES, ORIGINS, OUTCOMES, SEVERITIES, Question
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 # A longer constant text says no more about its kind; holes after it are named p1, p2, … when the answer is read.
 _MAX_TEMPLATE_CHARACTERS: Final = 4000
@@ -47,25 +47,45 @@ def request_body(
     """
     if not questions or (task.kind == "single" and len(questions) != 1):
         raise ValueError(f"task {task.name!r} cannot ask {len(questions)} questions in one request")
+    return to_body(
+        task,
+        turns=[*_example_turns(task), {"role": "user", "content": user_text(task, questions)}],
+        schema=response_schema(task, len(questions)),
+        max_tokens=max_output_tokens(task, questions),
+        model=model,
+        endpoint=endpoint,
+        reasoning_effort=reasoning_effort,
+    )
+
+
+def to_body(
+    task: Task,
+    *,
+    turns: Sequence[Mapping[str, str]],
+    schema: Mapping[str, Any],
+    max_tokens: int,
+    model: str,
+    endpoint: str,
+    reasoning_effort: str | None,
+) -> dict[str, Any]:
+    """Put a task's instructions, the turns behind them and the schema of the answer in an endpoint's form."""
     own = dict(task.parameters)
     effort = own.pop("reasoning_effort", "")
     if reasoning_effort is not None:
         effort = reasoning_effort
-    schema = {"type": "json_schema", "name": "answer", "strict": True, "schema": response_schema(task, len(questions))}
-    limit = max_output_tokens(task, questions)
-    turns = [*_example_turns(task), {"role": "user", "content": user_text(task, questions)}]
+    form: dict[str, Any] = {"name": "answer", "strict": True, "schema": schema}
     if endpoint == RESPONSES:
-        head = {"model": model, "store": False, "max_output_tokens": limit, **own}
+        head = {"model": model, "store": False, "max_output_tokens": max_tokens, **own}
         if effort:
             head["reasoning"] = {"effort": effort}
-        return {**head, "instructions": task.system, "text": {"format": schema}, "input": turns}
+        form = {"format": {"type": "json_schema", **form}}
+        return {**head, "instructions": task.system, "text": form, "input": [*turns]}
     if endpoint != CHAT:
         raise ValueError(f"endpoint {endpoint!r} is none of {RESPONSES}, {CHAT}")
-    del schema["type"]
-    head = {"model": model, "max_completion_tokens": limit, **own}
+    head = {"model": model, "max_completion_tokens": max_tokens, **own}
     if effort:
         head["reasoning_effort"] = effort
-    form = {"type": "json_schema", "json_schema": schema}
+    form = {"type": "json_schema", "json_schema": form}
     return {**head, "response_format": form, "messages": [{"role": "system", "content": task.system}, *turns]}
 
 

@@ -13,6 +13,7 @@ are put into a request their values get pseudonyms, unless the configuration say
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 from enricher.core import batch as batch_lines
-from enricher.core import examples, pricing, window
+from enricher.core import digest, examples, pricing, window
+from enricher.core.account import account_request
 from enricher.core.answer import Question
 from enricher.core.catalogue import Reuse
 from enricher.core.ledger import BatchState, LedgerBatch, LedgerRequest, RequestState
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from enricher.core.batch import Request
     from enricher.core.block import Pane
+    from enricher.core.digest import WindowKinds
     from enricher.core.ledger import Kind
     from enricher.core.pricing import Prices
     from enricher.core.task import Task
@@ -64,6 +67,8 @@ class PlanSettings:
     gravest_first: bool = False
     reuse: Reuse = field(default_factory=Reuse)
     """When an answer that is there is asked for again."""
+    digest: Task | None = None
+    """How a window as a whole is asked about; None: it is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +120,8 @@ class Plan:
         kinds = self._limited(kinds)
         if not closed and not kinds and not again:
             return False
-        drafted = await draft(self._store, self._settings, kinds, panes, again)
+        digests = await draft_digests(self._store, self._settings, [start for start, number in closed if number == 0])
+        drafted = await draft(self._store, self._settings, kinds, panes, again, digests)
         batches = await self._batches(drafted, now)
         await self._store.commit_plan(
             closed=closed,
@@ -155,7 +161,10 @@ class Plan:
         return [(pane.start, pane.number) for pane in panes if pane not in stale]
 
     def _is_current(self, row: Pane | LedgerBatch | LedgerRequest) -> bool:
-        return (row.task, row.model) == (self._settings.task.hash, self._settings.model)
+        task: Task | None = self._settings.task
+        if isinstance(row, LedgerRequest) and row.is_digest:
+            task = self._settings.digest
+        return task is not None and (row.task, row.model) == (task.hash, self._settings.model)
 
     def _limited(self, kinds: list[Kind]) -> list[Kind]:
         if self._settings.gravest_first:
@@ -220,6 +229,7 @@ class Plan:
                 size_bytes=sum(len(request.body) for request in requests),
                 tokens=sum(request.tokens for request in requests),
                 reserved_usd=sum(request.reserved_usd for request in requests),
+                digests=sum(request.is_digest for request in requests),
                 planned_at=now,
             )
             made.append((batch, [request.id for request in requests]))
@@ -238,6 +248,7 @@ class Plan:
                 batches=len(drafted.files),
                 estimated_usd=drafted.estimated_usd,
                 reasons=Counter(kind.reason for kind in drafted.kinds),
+                digests=sum(request.is_digest and request.attempt == 1 for request in drafted.requests),
             )
 
 
@@ -247,8 +258,9 @@ async def draft(
     kinds: Sequence[Kind],
     panes: Sequence[tuple[int, int]],
     again: Sequence[LedgerRequest] = (),
+    digests: Sequence[LedgerRequest] = (),
 ) -> Draft:
-    """Pack kinds into requests, price them, and cut them, with those to be sent again, into batch files."""
+    """Pack kinds into requests, price them, and cut them, with the others given, into batch files."""
     samples: Mapping[str, list[bytes]] = {}
     if settings.privacy != "templates" and kinds:
         samples = await store.samples({kind.signature: kind.shapes for kind in kinds}, panes, examples.CANDIDATES)
@@ -267,12 +279,41 @@ async def draft(
         )
         by_signature = {kind.signature: kind for kind in together}
         fresh[renewed] += [_ledger_request(settings, request, by_signature) for request in packed]
-    first = [*(_resent(request) for request in again), *fresh[False]]
+    first = [*(_resent(request) for request in again), *fresh[False], *digests]
     files = [
         *_cut(settings, first, settings.max_requests),
         *_cut(settings, fresh[True], min(settings.max_requests, _RENEWALS_PER_BATCH)),
     ]
     return Draft(kinds=tuple(kinds), requests=(*first, *fresh[True]), files=tuple(files))
+
+
+async def draft_digests(store: Store, settings: PlanSettings, starts: Sequence[int]) -> list[LedgerRequest]:
+    """Requests about the windows, of these, in which something has changed that a model could explain."""
+    requests: list[LedgerRequest] = []
+    task = settings.digest
+    for start in sorted(starts) if task is not None else ():
+        kinds = await store.window_kinds(
+            start, windows=digest.HISTORY_WINDOWS, task=settings.task.hash, model=settings.model
+        )
+        made = await asyncio.to_thread(_draft_digest, settings, start, kinds)
+        requests += [made] if made is not None else []
+    return requests
+
+
+def _draft_digest(settings: PlanSettings, start: int, kinds: WindowKinds) -> LedgerRequest | None:
+    """Runs in a worker thread: masking forty templates takes a while."""
+    found = digest.compare(window.window_id(start, settings.length_seconds), kinds)
+    if settings.digest is None or not found.is_worth_asking:
+        return None
+    return account_request(
+        settings.digest,
+        found,
+        start=start,
+        model=settings.model,
+        endpoint=settings.endpoint,
+        reasoning_effort=settings.reasoning_effort,
+        prices=settings.prices,
+    )
 
 
 def askable(kinds: Sequence[Kind], settings: PlanSettings) -> list[Kind]:

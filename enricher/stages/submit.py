@@ -118,6 +118,11 @@ class Submit:
             daily_usd=self._settings.daily_usd,
             monthly_usd=self._settings.monthly_usd,
         )
+        if verdict is not BudgetVerdict.WITHIN and batch.digests:
+            # Events wait for answers about kinds: what is said of windows is left out first.
+            skipped = await self._store.skip_digests(batch, "over budget", now)
+            self._telemetry.digests_skipped(batch=batch, number=skipped)
+            return True
         if verdict is not BudgetVerdict.WITHIN:
             if self._settings.hold_when_over:
                 await self._wait(batch, "budget", self._settings.poll_interval_seconds, "over budget")

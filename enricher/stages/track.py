@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from enricher.core import answer as answers
 from enricher.core import batch as batch_lines
 from enricher.core import job, pricing
+from enricher.core.account import read_account
 from enricher.core.job import Step
-from enricher.core.ledger import BatchState, RequestResult, StoredAnswer
+from enricher.core.ledger import DIGEST_PREFIX, BatchState, RequestResult, StoredAnswer
 from enricher.errors import AuthProviderError, NotFoundProviderError, PermanentProviderError, ProviderError
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ class Track:
         await self._store.collect(done, collected.results, self._clock.now())
         self.blocked = None
         self._tell(done, collected)
+        self._tell_digests(requests, collected.results)
         await self._clean_up(batch, seen, names)
         return True
 
@@ -157,6 +159,13 @@ class Track:
         for what, number in collected.odd:
             if number:
                 self._telemetry.batch_odd(batch=batch, what=what, number=number)
+
+    def _tell_digests(self, requests: Sequence[LedgerRequest], results: Sequence[RequestResult]) -> None:
+        ended = {result.id: result for result in results}
+        for request in requests:
+            if request.is_digest and (result := ended.get(request.id)) is not None:
+                window = request.signatures[0].removeprefix(DIGEST_PREFIX)
+                self._telemetry.digest_ended(window=window, outcome=result.state.value, error=result.error)
 
     def _decide(
         self, batch: LedgerBatch, seen: ProviderBatch, requests: Sequence[LedgerRequest], names: Sequence[str]
@@ -190,6 +199,8 @@ class Track:
     def _answered(
         self, batch: LedgerBatch, request: LedgerRequest, custom_id: str, body: object
     ) -> tuple[RequestResult, int]:
+        if request.is_digest:
+            return self._accounted(batch, request, custom_id, body), 0
         task = self._tasks.get(request.task)
         if task is None:
             # The task was changed while the batch was out and its old text is gone: ask again under the new one.
@@ -224,11 +235,36 @@ class Track:
         )
         return result, sum(len(verdict.mended) for verdict in reading.verdicts)
 
+    def _accounted(self, batch: LedgerBatch, request: LedgerRequest, custom_id: str, body: object) -> RequestResult:
+        """What became of a request about a window."""
+        reading = read_account(request.endpoint, body, sent=request.body)
+        fate = job.fate_of_answered([reading.status], tries=request.tries)
+        status, text = fate.status, ""
+        if reading.account is not None:
+            status, text = "ok", reading.account.to_json()
+        return RequestResult(
+            id=request.id,
+            custom_id=custom_id,
+            state=fate.state,
+            counts=fate.counts,
+            error=reading.reason,
+            usage=(reading.usage.input_tokens, reading.usage.cached_tokens, reading.usage.output_tokens),
+            cost_usd=pricing.cost(reading.usage, self._prices, batch=True) if self._prices else 0.0,
+            answers=()
+            if status is None
+            else (self._stored(batch, request, request.signatures[0], status, reading.model, text),),
+        )
+
     def _unanswered(
         self, batch: LedgerBatch, request: LedgerRequest, custom_id: str, *, again: bool, counts: bool, text: str
     ) -> RequestResult:
         fate = job.fate_of_unanswered(
-            packed=len(request.signatures) > 1, again=again, counts=counts, tries=request.tries, attempt=request.attempt
+            packed=len(request.signatures) > 1,
+            again=again,
+            counts=counts,
+            tries=request.tries,
+            attempt=request.attempt,
+            max_attempts=job.MAX_DIGEST_ATTEMPTS if request.is_digest else job.MAX_ATTEMPTS,
         )
         status = fate.status
         stored = (

@@ -211,6 +211,7 @@ class Write:
                 if stop is not None and stop.is_set():
                     break
                 moved |= await self._serve_pane(sink, key, pane_state, stop)
+            moved |= await self._retell(sink)
             await self._retain(sink, state)
         except SinkError as error:
             self._refused(sink, state, error)
@@ -333,7 +334,20 @@ class Write:
         task, model = self._settings.task, self._settings.model
         kinds = await self._store.window_kinds(start, windows=digest.HISTORY_WINDOWS, task=task, model=model)
         found = digest.compare(window, kinds)
-        await sink.digest(window, digest.to_json(found), digest.to_markdown(found))
+        account = await self._store.account(start)
+        await sink.digest(window, digest.to_json(found, account), digest.to_markdown(found, account))
+        if account is not None:
+            await self._store.account_told(sink.id, start)
+
+    async def _retell(self, sink: Sink) -> bool:
+        """Write the digests again of windows that a model has spoken of since."""
+        starts = await self._store.untold_accounts(sink.id) if self._settings.digest else []
+        settled = [
+            start for start in starts if all(self._is_settled(sink, key) for key in self._panes if key[0] == start)
+        ]
+        for start in settled:
+            await self._sum_up(sink, start, window_id(start, self._settings.length_seconds))
+        return bool(settled)
 
     def _is_settled(self, sink: Sink, key: Key) -> bool:
         pane = self._panes.get(key)

@@ -18,6 +18,7 @@ BATCH_OUTCOMES: Final = ("completed", "failed", "expired", "cancelled", "skipped
 REQUEST_OUTCOMES: Final = ("answered", "again", "split", "failed", "skipped")
 API_OPERATIONS: Final = ("upload", "create", "retrieve", "list", "cancel", "download", "delete")
 API_RESULTS: Final = ("ok", "transient", "unclear", "auth", "not_found", "permanent")
+DIGEST_EVENTS: Final = ("answered", "again", "failed", "skipped")
 CLOSE_HOWS: Final = ("complete", "forced")
 
 
@@ -28,6 +29,7 @@ class PlanTold(Told):
         super().__init__(maker)
         self._closed = maker.counter("windows_closed_total", "Panes closed", "how", CLOSE_HOWS)
         self._asked = maker.counter("kinds_asked_total", "Kinds of event asked about, by why", "reason", REASONS)
+        self._windows_asked = maker.counter("digests_asked_total", "Windows asked about as a whole")
 
     def window_closed(self, *, window: str, pane: int, how: str, events: int, left_out: Sequence[str]) -> None:
         """A pane is closed; nothing enters it any more."""
@@ -36,9 +38,17 @@ class PlanTold(Told):
         note("window_closed", window=window, pane=pane, how=how, events=events, left_out=list(left_out))
 
     def plan_committed(
-        self, *, signatures: int, requests: int, batches: int, estimated_usd: float, reasons: Mapping[str, int]
+        self,
+        *,
+        signatures: int,
+        requests: int,
+        batches: int,
+        estimated_usd: float,
+        reasons: Mapping[str, int],
+        digests: int = 0,
     ) -> None:
-        """Requests and batches are in the ledger; `reasons` says why how many kinds are asked."""
+        """Requests and batches are in the ledger; `reasons` says why how many kinds are asked, `digests` of windows."""
+        self._windows_asked.inc(digests)
         for reason, number in reasons.items():
             self._asked.labels(reason).inc(number)
         self._log.info(
@@ -48,6 +58,7 @@ class PlanTold(Told):
             batches=batches,
             estimated_usd=round(estimated_usd, 6),
             reasons=dict(reasons),
+            digests=digests,
         )
 
 
@@ -62,6 +73,9 @@ class BatchesTold(MoneyTold):
         self._tokens = maker.counter("api_tokens_total", "Tokens billed", "direction", ("input", "cached", "output"))
         self._api_calls = maker.counter_by_two(
             "api_calls_total", "Calls to the provider", {"operation": API_OPERATIONS, "result": API_RESULTS}
+        )
+        self._digests = maker.counter(
+            "digests_total", "Requests about windows, by what happened", "event", DIGEST_EVENTS
         )
         self._over_budget = maker.counter("budget_refusals_total", "Batches held or skipped for the budget")
 
@@ -103,6 +117,16 @@ class BatchesTold(MoneyTold):
             cost_usd=round(batch.cost_usd, 6),
             error=batch.error or "",
         )
+
+    def digest_ended(self, *, window: str, outcome: str, error: str) -> None:
+        """A model was asked about a window: answered, failed, or to be asked again."""
+        self._digests.labels(outcome).inc()
+        self._log.info("digest_ended", window=window, outcome=outcome, error=error)
+
+    def digests_skipped(self, *, batch: LedgerBatch, number: int) -> None:
+        """A batch goes without its requests about windows, for the budget."""
+        self._digests.labels("skipped").inc(number)
+        self._log.warning("digests_skipped", name=batch.name, number=number, reason="budget")
 
     def batch_odd(self, *, batch: LedgerBatch, what: str, number: int) -> None:
         """An output file held what it should not: unknown or repeated custom_ids, malformed or missing lines."""

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enricher.core.account import Account
 from enricher.core.digest import (
     HISTORY_WINDOWS,
-    Account,
     Digest,
     KindCount,
     WindowKinds,
-    account_schema,
     compare,
-    question,
-    read_account,
     to_json,
     to_markdown,
 )
@@ -104,47 +102,18 @@ def test_the_gravest_change_comes_first_and_what_is_grave_is_named_though_it_did
     assert digest.is_worth_asking
 
 
-def test_a_model_is_shown_counts_and_masked_templates_and_can_cite_nothing_else():
-    digest = a_digest()
-    shown = json.loads(question(digest))
-
-    assert "hunter2" not in question(digest)
-    assert ["1" * 16, "4" * 16, "2" * 16] == [one["id"] for one in shown["changed"]]
-    assert ["3" * 16] == [one["id"] for one in shown["gravest"]]
-    schema = account_schema(digest)
-    assert sorted("1234") == [one[0] for one in schema["properties"]["cites"]["items"]["enum"]]
-    assert set(schema["required"]) == set(schema["properties"]) == set(Account.model_fields)
-
-
-def an_account(**changes) -> str:
-    whole = {"headline": "h", "what_happened": "w", "likely_cause": None, "action": None, "cites": []}
-    return json.dumps(whole | changes)
-
-
-def test_an_account_is_checked_cleaned_and_cut():
-    account = read_account(
-        an_account(headline="\x1b[2Jdisk\u202e full", what_happened="x" * 10_000, cites=["3" * 16, "9" * 16, "3" * 16]),
-        a_digest(),
-    )
-
-    assert ("disk full", 600, ("3" * 16,)) == (account.headline, len(account.what_happened), account.cites)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "[]", "nonsense", an_account(headline=1), an_account(extra=1), '{"headline":"x"}']
-)
-def test_what_is_no_account_is_refused(text):
-    with pytest.raises(ValueError):
-        read_account(text, a_digest())
+def an_account(**changes) -> Account:
+    whole = {"headline": "h", "what_happened": "w", "likely_cause": None, "action": None, "cites": ()}
+    return Account(**whole | changes)
 
 
 def test_the_files_say_the_same_with_and_without_a_model():
     digest = a_digest()
-    account = read_account(an_account(headline="All *bad*", cites=["1" * 16]), digest)
+    account = an_account(headline="All *bad*", cites=("1" * 16,), model="m")
 
     plain, told = json.loads(to_json(digest, None)), json.loads(to_json(digest, account))
     assert plain["account"] is None
-    assert "All *bad*" == told["account"]["headline"]
+    assert ("All *bad*", "m") == (told["account"]["headline"], told["account"]["model"])
     assert plain | {"account": None} == told | {"account": None}
     assert ["1" * 16] == [one["signature"] for one in plain["rising"]]
     text = to_markdown(digest, account)
@@ -163,3 +132,36 @@ def test_no_text_of_a_log_or_a_model_forms_markup_or_breaks_a_table(text):
     assert 1 == len(rows)
     assert 5 == rows[0].count("|") - rows[0].count("\\|")
     assert clean(rows[0]) == rows[0]
+
+
+_HOSTILE = st.text(alphabet="ab1 *_`[](){}<>!|\\&;:/.@-=+#~\n\r\x1b\u202e\u200bw", max_size=40) | st.sampled_from(
+    [
+        "[x](javascript:alert(1))",
+        "<img src=x onerror=alert(1)>",
+        "see https://evil.example/a and www.evil.example",
+        "![x](http://evil.example/p.png)",
+        "<https://evil.example>",
+        "mail root@evil.example",
+        "&lt;b&gt; &#60;b&#62;",
+        "- a list",
+        "1. a list",
+        "--- | --- |",
+        "# a heading",
+        "``` code ```",
+    ]
+)
+
+
+@settings(max_examples=150, derandomize=True)
+@given(_HOSTILE, _HOSTILE, _HOSTILE)
+def test_no_word_of_an_account_is_active_in_markdown(headline, what_happened, cause):
+    account = an_account(headline=headline or "-", what_happened=what_happened or "-", likely_cause=cause, action=cause)
+    lines = to_markdown(a_digest(), account).splitlines()
+    plain = to_markdown(a_digest()).splitlines()
+    told = lines[1 : len(lines) - len(plain) + 1]
+
+    for line in told:
+        bare = re.sub(r"\\[!-/:-@\[-`{-~]", "", line.removeprefix("**").removesuffix("**"))
+        assert not re.search(r"[`*_{}\[\]<>()#+!|~&@\\]|://|www\.", bare, re.IGNORECASE), line
+        assert not re.match(r"[-=]|[0-9]+\.", line)
+        assert clean(line) == line

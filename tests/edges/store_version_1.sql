@@ -245,6 +245,7 @@ CREATE TABLE batches (
     size_bytes INTEGER NOT NULL,
     tokens INTEGER NOT NULL,
     reserved_usd REAL NOT NULL,
+    digests INTEGER NOT NULL,
     input_file_id TEXT,
     batch_id TEXT,
     status TEXT,
@@ -293,6 +294,24 @@ CREATE TABLE answers (
 ) STRICT;
 CREATE UNIQUE INDEX answers_by_key ON answers (signature, task, model) WHERE is_current;
 CREATE INDEX answers_by_status ON answers (status) WHERE is_current;
+
+-- What a model said of a window, by its start; a failure's status where it said nothing that can be used.
+CREATE TABLE accounts (
+    start INTEGER PRIMARY KEY,
+    status TEXT NOT NULL,
+    body TEXT NOT NULL,
+    task TEXT NOT NULL,
+    model TEXT NOT NULL,
+    served_model TEXT NOT NULL,
+    batch_id TEXT NOT NULL,
+    answered_at REAL NOT NULL
+) STRICT;
+
+CREATE TABLE account_deliveries (
+    start INTEGER NOT NULL REFERENCES accounts (start),
+    sink TEXT NOT NULL,
+    PRIMARY KEY (start, sink)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE token_limits (
     model TEXT PRIMARY KEY,

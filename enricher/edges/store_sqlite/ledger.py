@@ -10,8 +10,9 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from enricher.core.ledger import BatchState, Money, RequestState
+from enricher.core.ledger import DIGEST_PREFIX, BatchState, Money, RequestState
 from enricher.edges.store_sqlite import rows
+from enricher.edges.store_sqlite.accounts import save_account
 from enricher.edges.store_sqlite.merges import make_root
 from enricher.edges.store_sqlite.splits import split_by
 from enricher.errors import StoreError
@@ -102,6 +103,9 @@ def _totals(batch: LedgerBatch, results: Sequence[RequestResult]) -> dict[str, f
 
 
 def _save_answer(db: sqlite3.Connection, answer: StoredAnswer, now: float) -> None:
+    if answer.signature.startswith(DIGEST_PREFIX):
+        save_account(db, answer)
+        return
     # Asked again, in vain or not: an answer that still serves is not asked for once more before its time.
     db.execute(
         "UPDATE answers SET refresh = 0, confirmed_at = ? WHERE signature = ? AND is_current", (now, answer.signature)
