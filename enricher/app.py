@@ -48,8 +48,6 @@ DRAIN_SECONDS = 5.0
 TICK_SECONDS = 0.5
 """How often a stage that found nothing looks again."""
 
-_WITH_PROVIDER = (BatchState.UPLOADING, BatchState.CREATING, BatchState.OPEN, BatchState.CANCELLING)
-
 REPORT_SECONDS = 5.0
 _LAG_PROBE_SECONDS = 0.05
 _CLOCK_STEP_SECONDS = 2.0
@@ -187,7 +185,7 @@ class Enricher:
             compress={one.id: one.compress for one in config.sinks},
             task=task.hash,
             model=self._provider.model,
-            digest=config.window.digest,
+            digest=bool(config.window.digest) or self._mode.digest,
         )
 
     async def close(self) -> None:
@@ -228,12 +226,20 @@ class Enricher:
             if not summary.windows.get("open") and not summary.windows.get("closed"):
                 # Everything is written; answers that are only renewed may be under way still.
                 unsent = moved and summary.batches.get(BatchState.PLANNED, 0)
-                if not unsent and not any(summary.batches.get(state) for state in _WITH_PROVIDER):
+                if not unsent and not await self._is_waited_for(summary, moved=moved):
                     return summary
             if not moved:
                 await self._raise_if_stuck(summary)
                 await _wait(stop, min(TICK_SECONDS, self._provider.poll_interval_seconds))
         raise TryAgainError("interrupted", hint="run the same command again: it goes on where it stopped")
+
+    async def _is_waited_for(self, summary: StoreSummary, *, moved: bool) -> bool:
+        """Whether answers are to come or to be written; accounts of windows are waited for only where asked for."""
+        if any(self._mode.digest or batch.digests < batch.requests for batch in summary.open_batches):
+            return True
+        if not self._mode.digest:
+            return False
+        return moved or any([await self.store.untold_accounts(sink.id) for sink in self.sinks])
 
     def _asking(self, events: int, summary: StoreSummary, answered: Sequence[KindSeen]) -> Progress:
         done, total = (sum(counts) for counts in zip((0, 0), *self.track.progress.values(), strict=True))

@@ -168,6 +168,12 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
             (one["change"], f"{one['events']:,}", f"{one['usual']:,.1f}", one["severity"] or "", one["template"])
             for one in digest["changes"]
         ]
+        if (account := digest["account"]) is not None:
+            said = (("", "headline"), ("", "what_happened"), ("likely cause: ", "likely_cause"), ("next: ", "action"))
+            console.print(f"{digest['window']}, as {show.safe(account['model'], limit=100)} sees it:", soft_wrap=True)
+            for name, key in said:
+                if account[key]:
+                    console.print(f"  {name}{show.safe(account[key])}", soft_wrap=True)
         title = f"{digest['window']}: {changed}"
         show.grid(console, title, ("change", "events", "usual", "severity", "kind"), rows)
     if report["open_batches"]:

@@ -6,11 +6,13 @@ import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from enricher.config import SourceSettings
+from enricher.config import SourceSettings, shipped
 from enricher.core.catalogue import Reuse
 from enricher.core.keying import KeyingRule
+from enricher.core.task import parse_task
 from enricher.edges.clock_system import SystemClock
 from enricher.edges.source_files import FilesSource
+from enricher.provider import DIGEST_TASK
 from enricher.stages.ingest import Ingest, IngestSource
 from enricher.stages.plan import PlanSettings
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from enricher.config import Config
+    from enricher.core.task import Task
     from enricher.edges.store_sqlite import SqliteStore
     from enricher.provider import Provider
     from enricher.telemetry import Telemetry
@@ -32,6 +35,8 @@ class Mode:
     wait: bool = True
     limit_kinds: int | None = None
     gravest_first: bool = False
+    digest: bool = False
+    """For `once`: whether a model is asked about windows, too."""
     requests_per_batch: int | None = None
     """Smaller batches than configured, so that answers are seen as they come (the demo)."""
 
@@ -96,7 +101,19 @@ def plan_settings(config: Config, provider: Provider, mode: Mode) -> PlanSetting
         limit_kinds=mode.limit_kinds,
         gravest_first=mode.gravest_first,
         reuse=reuse_of(config),
+        digest=digest_task(config, provider, mode),
     )
+
+
+def digest_task(config: Config, provider: Provider, mode: Mode) -> Task | None:
+    """How windows are asked about: by the daemon unless the configuration says no, by `once` where it was told to.
+
+    Not with the embedded model: its context and its task are for one kind at a time.
+    """
+    wanted = mode.digest if mode.once else config.window.digest is True
+    if not wanted or provider.kind == "local":
+        return None
+    return parse_task(shipped(f"tasks/{DIGEST_TASK}.toml"), name=DIGEST_TASK)
 
 
 def reuse_of(config: Config) -> Reuse:

@@ -140,7 +140,14 @@ class WindowSettings(Table):
     length: Literal["1h", "1d"] = "1h"
     allowed_lateness_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300.0
     max_wait_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
-    digest: bool = True
+    digest: bool | Literal["counts"] = True
+
+    @field_validator("digest", mode="before")
+    @classmethod
+    def _is_a_digest(cls, value: object) -> object:
+        if not isinstance(value, bool) and value != "counts":
+            raise ValueError('is true, false or "counts"')
+        return value
 
     @property
     def length_seconds(self) -> int:

@@ -25,7 +25,7 @@ from enricher.core.merge import Merge
 from enricher.core.split import NO_SPLITS
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.errors import UsageError
-from enricher.stages.plan import askable, draft
+from enricher.stages.plan import askable, draft, draft_digests
 from enricher.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -72,6 +72,15 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Digests:
+    """What asking about windows as a whole takes, beside their kinds of event: `run` does, and `once --digest`."""
+
+    requests: int
+    tokens: int
+    usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What `enricher plan` shows."""
 
@@ -87,6 +96,7 @@ class Report:
     reasons: Mapping[str, int]
     """Why how many kinds are asked: `core.catalogue.REASONS`."""
     kept: Kept
+    digests: Digests
 
     @property
     def tokens_per_signature(self) -> dict[str, int]:
@@ -121,6 +131,11 @@ class Report:
                 "requests": self.kept.requests,
                 "cost_usd": self.kept.usd,
             },
+            "digests": {
+                "requests": self.digests.requests,
+                "tokens": self.digests.tokens,
+                "cost_usd": self.digests.usd,
+            },
         }
 
 
@@ -131,13 +146,15 @@ async def plan(
     environment: Mapping[str, str],
     out: Path | None,
     tell: Callable[[bytes], object] | None = None,
+    digest: bool = False,
 ) -> Report:
     """Draft the plan for everything that the sources hold now. Raises ConfigError, StoreError.
 
+    `digest` puts what is asked about windows as a whole into what is written and told; it is priced either way.
     `tell` gets each line that would be uploaded, in order: ASCII, with escapes for what no terminal should see.
     """
     provider = providers.describe(config, environment=environment, config_path=config_path, now=time.time())
-    settings = plan_settings(config, provider, Mode(once=True))
+    settings = plan_settings(config, provider, Mode(once=True, digest=True))
     with tempfile.TemporaryDirectory(prefix="enricher-plan-") as directory:
         store = await SqliteStore.open(Path(directory))
         try:
@@ -149,7 +166,8 @@ async def plan(
             why = askable(await _reasons(config, settings, kinds, now), settings)
             stale = [kind for kind in why if kind.reason == "task_changed" and settings.reuse.on_change == "keep"]
             fresh = [kind for kind in why if kind not in stale]
-            drafted = await draft(store, settings, fresh, panes)
+            digests = await draft_digests(store, settings, await _unclosed(config, panes))
+            drafted = await draft(store, settings, fresh, panes, digests=digests if digest else ())
             kept = await draft(store, settings, stale, panes)
             names = _names(drafted, settings)
             if out is not None:
@@ -165,17 +183,32 @@ async def plan(
         windows=tuple(window.window_id(start, settings.length_seconds) for start in sorted({one[0] for one in panes})),
         signatures=len(kinds),
         new_signatures=len(fresh),
-        requests=len(drafted.requests),
+        requests=sum(not request.is_digest for request in drafted.requests),
         files=tuple(names),
         model=provider.model,
         as_of=prices.as_of if prices else "",
-        estimate=estimate(kinds, drafted.requests, task=provider.task, prices=prices),
+        estimate=estimate(kinds, _about_kinds(drafted), task=provider.task, prices=prices),
         reasons=Counter(kind.reason for kind in fresh),
         kept=Kept(
             kinds=len(stale),
             requests=len(kept.requests),
             usd=estimate(stale, kept.requests, task=provider.task, prices=prices).deduplicated_usd,
         ),
+        digests=_digests(digests, settings),
+    )
+
+
+def _about_kinds(drafted: Draft) -> list[LedgerRequest]:
+    return [request for request in drafted.requests if not request.is_digest]
+
+
+def _digests(requests: Sequence[LedgerRequest], settings: PlanSettings) -> Digests:
+    answer_tokens = settings.digest.answer_tokens if settings.digest else 0
+    used = Usage(input_tokens=sum(request.tokens for request in requests), output_tokens=answer_tokens * len(requests))
+    return Digests(
+        requests=len(requests),
+        tokens=used.input_tokens + used.output_tokens,
+        usd=pricing.cost(used, settings.prices, batch=True) if settings.prices else None,
     )
 
 
@@ -245,6 +278,10 @@ def print_report(console: Console, report: Report, out: Path | None) -> None:
             ("every event, on demand", show.usd(cost.per_event_usd)),
             ("every event, in batch", show.usd(cost.batch_usd)),
             ("every new kind once, in batch", show.usd(cost.deduplicated_usd)),
+            (
+                "what happened in windows",
+                f"{report.digests.requests:,} more requests (run, once --digest), {show.usd(report.digests.usd)}",
+            ),
             ("prices as of", report.as_of or "unknown: set [prices]"),
         ],
     )
@@ -277,6 +314,18 @@ async def _take_splits(config: Config, store: SqliteStore) -> None:
         rows = await store.intern_shapes([row.shape for row in own], now)
         if len(rows) > 1:
             await store.commit_merges([Merge(members=tuple(rows), template=kind.split.template)], now)
+
+
+async def _unclosed(config: Config, panes: Sequence[tuple[int, int]]) -> list[int]:
+    """Windows that the real store has not closed: the others were asked about as a whole, if at all, when they did."""
+    starts = {start for start, _ in panes}
+    if (config.state_dir / SqliteStore.FILE_NAME).exists():
+        real = await SqliteStore.open(config.state_dir, read_only=True)
+        try:
+            starts -= await real.closed_windows()
+        finally:
+            await real.close()
+    return sorted(starts)
 
 
 async def _read_all(config: Config, store: SqliteStore) -> None:

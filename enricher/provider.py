@@ -36,6 +36,7 @@ _QUESTION_TOKENS = 40
 """Input tokens of one question, measured over packed requests of templates."""
 
 LOCAL_TASK = "logs-local"
+DIGEST_TASK = "digest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +110,10 @@ def describe(config: Config, *, environment: Mapping[str, str], config_path: Pat
 def load_task(config: Config, config_path: Path | None) -> Task:
     """Read the task that the configuration names: a shipped one, or a file beside the configuration file."""
     name = config.task.file
+    if name == DIGEST_TASK:
+        raise ConfigError(
+            ["task.file: the task 'digest' is about windows, not about kinds of event"], hint='is it "logs"?'
+        )
     if "/" not in name and not name.endswith(".toml"):
         try:
             return parse_task(configuration.shipped(f"tasks/{name}.toml"), name=name)

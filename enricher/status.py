@@ -21,7 +21,10 @@ async def status_of(store: Store, now: float, *, length_seconds: int) -> dict[st
     if latest is not None:
         start, task, model = latest
         kinds = await store.window_kinds(start, windows=HISTORY_WINDOWS, task=task, model=model)
-        digest = _digest(compare(window_id(start, length_seconds), kinds))
+        account = await store.account(start)
+        digest = _digest(compare(window_id(start, length_seconds), kinds)) | {
+            "account": None if account is None else account.model_dump(mode="json")
+        }
     return {**_counts(await store.summary(now), length_seconds), "digest": digest}
 
 

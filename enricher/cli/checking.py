@@ -25,6 +25,9 @@ def plan(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write the files that would be uploaded.")
     ] = None,
+    digest: Annotated[
+        bool, typer.Option("--digest", help="Put what `run` asks about whole windows among what is shown or written.")
+    ] = False,
     as_sent: Annotated[
         bool, typer.Option("--show", help="Print what would be uploaded, byte for byte, and nothing else.")
     ] = False,
@@ -36,7 +39,9 @@ def plan(
     set_up_logging(quiet=True)
     settings = with_paths(configuration.load_or_here(config), paths)
     tell = sys.stdout.buffer.write if as_sent else None
-    report = asyncio.run(dryrun.plan(settings, config_path=config, environment=os.environ, out=out, tell=tell))
+    report = asyncio.run(
+        dryrun.plan(settings, config_path=config, environment=os.environ, out=out, tell=tell, digest=digest)
+    )
     if as_sent:
         sys.stdout.buffer.flush()
     elif as_json:

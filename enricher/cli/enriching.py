@@ -14,7 +14,7 @@ from enricher import config as configuration
 from enricher import show
 from enricher.cli.options import ConfigOption, PathsArgument, check_paths, with_paths
 from enricher.cli.running import set_up_logging, to_bar, until_stopped
-from enricher.errors import ConfigError
+from enricher.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +79,9 @@ def once(
     paths: PathsArgument = None,
     config: ConfigOption = None,
     *,
+    digest: Annotated[
+        bool, typer.Option("--digest", help="Also ask what happened in each window, for its digest.")
+    ] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit, and exit 75 until the batches are done.")] = False,
 ) -> None:
     """Read what the files hold now, ask, wait, write everything; interrupted, it resumes."""
@@ -87,7 +90,7 @@ def once(
     out, err = show.consoles()
     set_up_logging(quiet=err.is_terminal)
     settings = with_paths(configuration.load_or_here(config), paths)
-    summary = _once(settings, config, Mode(once=True, wait=not no_wait))
+    summary = _once(settings, config, Mode(once=True, wait=not no_wait, digest=digest))
     out.print(
         f"{summary.written_events:,} events written to " + ", ".join(str(one.directory) for one in settings.sinks)
     )
@@ -99,6 +102,11 @@ def _once(settings: Config, config_path: Path | None, mode: Mode) -> StoreSummar
     from enricher.telemetry import Telemetry
 
     provider = providers.choose(settings, environment=os.environ, config_path=config_path, now=app.wall_time())
+    if mode.digest and provider.kind == "local":
+        raise UsageError(
+            "--digest: the embedded model is asked about one kind of event at a time, not about windows",
+            hint="digest.json and digest.md are written without it, by counting",
+        )
     _, err = show.consoles()
 
     async def work(stop: asyncio.Event) -> StoreSummary:

@@ -319,6 +319,10 @@ class SqliteStore:
         """Start, task and model of the latest window whose first pane is closed or done."""
         return await self._db.read(history.latest_window)
 
+    async def closed_windows(self) -> set[int]:
+        """Starts of the windows whose first pane is closed or done: nothing more is asked about them as a whole."""
+        return await self._db.read(history.closed_windows)
+
     async def window_kinds(self, start: int, *, windows: int, task: str, model: str) -> WindowKinds:
         """The kinds of a window with their answers under (task, model), and the counts of `windows` windows before."""
         return await self._db.read(history.window_kinds, start, windows=windows, task=task, model=model)

@@ -34,6 +34,11 @@ def window_kinds(db: sqlite3.Connection, start: int, *, windows: int, task: str,
     )
 
 
+def closed_windows(db: sqlite3.Connection) -> set[int]:
+    """Starts of the windows whose first pane is closed or done."""
+    return {row["start"] for row in db.execute("SELECT start FROM panes WHERE state != 'open' AND number = 0")}
+
+
 def latest_window(db: sqlite3.Connection) -> tuple[int, str, str] | None:
     """Start, task and model of the latest window whose first pane is closed or done."""
     row = db.execute(
