@@ -18,10 +18,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from enricher.core.field_types import ALPHABETS, AS_WRITTEN
 from enricher.core.skeleton import HOLE_TEXT, REPLACED, TOKEN, collapsed_header
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from enricher.core.field_types import FieldType
 
 _BLANK = rb" \t\r\f\v"
 _DIGIT = rb"0-9"
@@ -81,14 +84,22 @@ def compile_extractor(template: str, wanted: frozenset[int] | None = None) -> re
 
 @lru_cache(maxsize=4096)
 def compile_quick(
-    template: str, *, header: bytes, blanks: bytes, wanted: frozenset[int] | None = None, single: bool = False
+    template: str,
+    *,
+    header: bytes,
+    blanks: bytes,
+    wanted: frozenset[int] | None = None,
+    single: bool = False,
+    types: tuple[tuple[int, FieldType], ...] = (),
 ) -> re.Pattern[bytes]:
     """Compile a template to a pattern for `match` on a whole raw line, with its header and without a newline.
 
     `header` is what `header_pattern` gave for a line of the kind, with the same `blanks`: `ONLY_SPACES` where the line
     holds no other white space. Where it matches, the groups are those that `compile_extractor` finds. `single`: for
-    lines with one blank between two words, which is faster still.
+    lines with one blank between two words, which is faster still. `types` names holes and types that are no strings:
+    then nothing matches but lines whose values there are as `AS_WRITTEN` has them.
     """
+    kinds = dict(types)
     if not template.replace(HOLE_TEXT, "").strip():
         return _NEVER  # nothing would tell a word of the header from a value
     space = _Step(blanks, b"[" + blanks + b"]++")
@@ -97,7 +108,10 @@ def compile_quick(
     for number, literal in enumerate(literals[1:], start=1):
         # A word of the header must not be taken for a part of the first value.
         is_word = number == 1 and not literals[0]
-        value = _quick_value(literal, space, is_last=number == len(literals) - 1, is_word=is_word)
+        is_last = number == len(literals) - 1
+        value = _quick_value(literal, space, is_last=is_last, is_word=is_word)
+        if number in kinds:
+            value = _typed_value(kinds[number], literal, is_last=is_last)
         parts += (_captured(number, value, wanted), *_quick_literal(literal, space, single=single))
     return re.compile(b"%b[%b]*+\\Z" % (b"".join(parts), blanks))
 
@@ -175,6 +189,12 @@ def _quick_value(literal: list[_Step], space: _Step, *, is_last: bool, is_word: 
     if first is space:
         return b"%b(?>(?:(?!%b)%b%b)*)" % (other, ahead, space.pattern, other) if others else other
     return b"%b(?>(?:%b(?!%b)%b)*)" % (other, first.pattern, ahead, other) if others else other
+
+
+def _typed_value(kind: FieldType, literal: list[_Step], *, is_last: bool) -> bytes:
+    """Give a pattern for a value of a type; one that never matches where what follows could be a part of the value."""
+    is_clear = is_last if not literal else not re.search(b"[" + literal[0].first + b"]", ALPHABETS[kind])
+    return AS_WRITTEN[kind] if is_clear else _NEVER.pattern
 
 
 def _steps(literal: str, *, space: _Step | None = None) -> list[_Step]:

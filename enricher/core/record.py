@@ -25,6 +25,7 @@ from enricher.core.block import CONTINUES
 from enricher.core.event_id import event_ids
 from enricher.core.extract import ANY_BLANK, ONLY_SPACES
 from enricher.core.record_form import Form, Scalar, is_below, literal, make_form, quoted
+from enricher.core.record_types import TypedKinds
 from enricher.core.record_values import ALWAYS, MAX_VALUE_BYTES, NO_VALUES, Finder, Pick, Values, escape, escape_values
 from enricher.core.structured.reading import PREFIX, Reader, reader_for
 from enricher.core.timestamp import TimeContext, UserTime, line_times
@@ -125,6 +126,7 @@ class Renderer:
             first=first,
             probes=probes,
             like=self._finders.get(id(form)),
+            types=form.types,
         )
         return finder
 
@@ -162,22 +164,37 @@ class _Kinds:
         """The same for an event without values."""
         self.readers: dict[int, Reader] = {}
         """Of the kinds that are structured; behind the message, their formats take the fields."""
+        self.forms: dict[int, Form] = {}
+        self.heads: dict[int, bytes] = {}
+        """What stands before that which a form says, its quote included."""
+        self.unsure: set[int] = set()
+        """Kinds in which a match may find a value that is not as its type is written."""
+
+    @cached_property
+    def typed(self) -> TypedKinds:
+        """What the values of all these kinds are converted with."""
+        return TypedKinds(self.forms, self.heads)
 
     def add_reader(self, shape: int, reader: Reader, finder: Finder, *, head: bytes, form: Form) -> None:
         self.readers[shape] = reader
         self.finders[shape] = finder
         self.patterns[shape] = ALWAYS
         self.picks[shape] = tuple
-        message, quote = form.format[:1], literal(form.plain[:1])
-        self.formats[shape] = head + message + b"%b" + form.format[1:]
-        self.plain[shape] = head + quote + b"%b" + literal(form.plain[1:])
+        self._add_form(shape, form, head=head + form.format[:1] + b"%b")
 
     def add(self, shape: int, finder: Finder, *, head: bytes, form: Form) -> None:
         self.finders[shape] = finder
         self.patterns[shape] = finder.pattern
         self.picks[shape] = finder.pick
-        self.formats[shape] = head + form.format
-        self.plain[shape] = head + literal(form.plain)
+        if not finder.is_sure:
+            self.unsure.add(shape)
+        self._add_form(shape, form, head=head + form.format[:1])
+
+    def _add_form(self, shape: int, form: Form, *, head: bytes) -> None:
+        self.forms[shape] = form
+        self.heads[shape] = head
+        self.formats[shape] = head + form.format[1:]
+        self.plain[shape] = head + literal(form.plain[1:])
 
 
 class Page:
@@ -238,12 +255,17 @@ class Page:
         matches = list(map(re.Pattern.match, map(kinds.patterns.__getitem__, shapes), lines))
         formats = list(map(kinds.formats.__getitem__, shapes))
         picks = list(map(kinds.picks.__getitem__, shapes))
+        unsure = {at for at, shape in enumerate(shapes) if shape in kinds.unsure} if kinds.unsure else set()
         if not all(matches):
-            for at in [at for at, match in enumerate(matches) if match is None]:
+            missed = [at for at, match in enumerate(matches) if match is None]
+            unsure.update(missed)
+            for at in missed:
                 matches[at] = kinds.finders[shapes[at]].search(lines[at])
                 if matches[at] is None:
                     formats[at], picks[at], matches[at] = kinds.plain[shapes[at]], tuple, NO_VALUES
         values = list(map(call, picks, map(re.Match.groups, cast("list[re.Match[bytes]]", matches))))
+        if unsure:
+            kinds.typed.fit(sorted(unsure), shapes, formats, values)
         return formats, values if is_plain else escape_values(values)
 
     def _read(
@@ -258,6 +280,7 @@ class Page:
         """Put in the messages and formats of structured events what they hold, and give the values of all."""
         kinds = self._kinds
         values = list(filled)
+        fields: dict[int, bytes] = {}
         for at, shape in enumerate(shapes):
             reader = kinds.readers.get(shape)
             if reader is None:
@@ -266,15 +289,18 @@ class Page:
             if reading is None:  # text among lines that wrap such text
                 match = kinds.finders[shape].search(lines[at])
                 found = None if match is None else kinds.finders[shape].pick(match.groups())
-                fields = b""
+                fields[at] = b""
                 found = None if found is None else escape_values([found])[0]
             else:
-                fields, found = reading.fields, reading.values
+                fields[at], found = reading.fields, reading.values
                 if reading.message is not None and events[at] is lines[at]:
                     messages[at] = reading.message
             if found is None:
                 formats[at] = kinds.plain[shape]
-            values[at] = (fields, *(found or ()))
+            values[at] = found or ()
+        kinds.typed.fit(fields, shapes, formats, values)
+        for at, text in fields.items():
+            values[at] = (text, *values[at])
         return values
 
     @cached_property

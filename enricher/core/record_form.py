@@ -2,7 +2,8 @@
 
 A form is the text of a record behind its `message`: constant text, with places for values in it.
 `plain` is the same record for an event whose text the template does not fit. Keys never collide: what the source says
-wins over what the model says, and a name that is taken or not on the list of ECS goes under `enrichment.fields.`.
+wins over what the model says, and a name that is taken or not on the list of ECS goes under `enrichment.fields.`, as
+does a value that is not of its field's type.
 Never here: an event.
 """
 
@@ -16,10 +17,11 @@ import msgspec
 
 from enricher.core import ecs
 from enricher.core.extract import holes
+from enricher.core.field_types import FieldType
 from enricher.core.verdict import SEVERITIES, Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from enricher.core.ledger import Outcome, StoredAnswer
 
@@ -46,7 +48,21 @@ class Form:
     """The same with a `%b` for each value."""
     groups: tuple[int, ...]
     """Which hole's value each `%b` is; from 1. None where no value is written anywhere, and `plain` serves all."""
+    types: tuple[FieldType, ...]
+    """Beside `groups`: what each value is written as; one that is filled into a text is a string there."""
     template: str
+    pieces: tuple[bytes, ...]
+    """What `format` is made of."""
+    spares: Mapping[int, tuple[int, bytes]]
+    """By the place of a value that has a type: which piece it stands in, and that piece for one that is not of it."""
+
+    def format_without(self, misfits: Iterable[int]) -> bytes:
+        """Give `format` for an event in which the values at these places are not of their types."""
+        pieces = list(self.pieces)
+        for place in misfits:
+            at, spare = self.spares[place]
+            pieces[at] = spare
+        return b"".join(pieces)
 
 
 def quoted(text: str) -> bytes:
@@ -141,11 +157,13 @@ def _write_slots(writer: _Writer, slots: Sequence[str], number: int, *, taken: f
     used = set(taken)
     for group, name in enumerate(slots[:number], start=1):
         listed = name in ecs.FIELDS and not ecs.is_reserved(name) and name not in used
-        key = name if listed else f"enrichment.fields.{name}"
-        while key in used:
-            key = f"{key}.{group}"
-        used.add(key)
-        writer.slot(key, group)
+        spare = f"enrichment.fields.{name}"
+        while spare in used:
+            spare = f"{spare}.{group}"
+        used |= {name, spare} if listed else {spare}
+        writer.slot(
+            name if listed else spare, group, kind=ecs.FIELDS[name] if listed else FieldType.STRING, spare=spare
+        )
 
 
 class _Writer:
@@ -155,17 +173,25 @@ class _Writer:
         self._group_of = {name: group for group, name in reversed(list(enumerate(slots, start=1)))}
         self._plain = bytearray(b'"')
         self._format = bytearray(b'"')
+        """The piece that is being written."""
+        self._pieces: list[bytes] = []
+        self._spares: dict[int, tuple[int, bytes]] = {}
         self._groups: list[int] = []
+        self._types: list[FieldType] = []
 
     def value(self, key: str, value: Scalar | Sequence[str]) -> None:
         """A field that is the same in all events."""
         self._both(b"," + quoted(key) + b":" + msgspec.json.encode(value))
 
-    def slot(self, key: str, group: int) -> None:
-        """A field with an event's own value: only where there is one."""
-        self._format += b"," + literal(quoted(key)) + b':"'
-        self._place(group)
-        self._format += b'"'
+    def slot(self, key: str, group: int, *, kind: FieldType, spare: str) -> None:
+        """A field with an event's own value, where there is one; with the key `spare` if that is not of the type."""
+        if kind is not FieldType.STRING:
+            self._cut()
+            self._spares[len(self._groups)] = len(self._pieces), _slot(spare, FieldType.STRING)
+        self._format += _slot(key, kind)
+        self._place(group, kind)
+        if kind is not FieldType.STRING:
+            self._cut()
 
     def text(self, key: str, text: str) -> None:
         """A sentence with `{slot}` names; where there is no value, the bare name keeps it readable."""
@@ -175,7 +201,8 @@ class _Writer:
                 self._both(quoted(piece)[1:-1])
             elif piece in self._group_of:
                 self._plain += quoted(piece)[1:-1]
-                self._place(self._group_of[piece])
+                self._format += b"%b"
+                self._place(self._group_of[piece], FieldType.STRING)
             else:
                 self._both(quoted("{" + piece + "}")[1:-1])
         self._both(b'"')
@@ -183,18 +210,33 @@ class _Writer:
     def form(self, template: str) -> Form:
         """The form of a template's events."""
         self._both(b"}\n")
+        self._cut()
         has_values = 0 < max(self._groups, default=0) <= holes(template)
+        plain = bytes(self._plain)
+        pieces = tuple(self._pieces) if has_values else (literal(plain),)
         return Form(
-            plain=bytes(self._plain),
-            format=bytes(self._format) if has_values else literal(bytes(self._plain)),
+            plain=plain,
+            format=b"".join(pieces),
             groups=tuple(self._groups) if has_values else (),
+            types=tuple(self._types) if has_values else (),
             template=template,
+            pieces=pieces,
+            spares=self._spares if has_values else {},
         )
 
-    def _place(self, group: int) -> None:
+    def _place(self, group: int, kind: FieldType) -> None:
         self._groups.append(group)
-        self._format += b"%b"
+        self._types.append(kind)
+
+    def _cut(self) -> None:
+        self._pieces.append(bytes(self._format))
+        self._format.clear()
 
     def _both(self, piece: bytes) -> None:
         self._plain += piece
         self._format += literal(piece)
+
+
+def _slot(key: str, kind: FieldType) -> bytes:
+    """The format of a field with a value."""
+    return b"," + literal(quoted(key)) + (b':"%b"' if kind.is_quoted else b":%b")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from enricher.core.extract import compile_extractor, compile_quick, header_pattern
+from enricher.core.field_types import FieldType
 from enricher.core.skeleton import message_start
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class Finder:
     `template` is the kind's, `groups` say which hole each value is, `blanks` what the lines hold of white space
     (`compile_quick`), `first` is the kind's first line; `probes` give a few from all over the page. Their headers are
     those that are tried; before them all that of `like`, a finder of the same kind for another page, since reading a
-    header is dear. Which one a line is matched with changes no value.
+    header is dear. Which one a line is matched with changes no value. `types`, beside the groups, are those of the
+    fields that the values are for.
     """
 
     def __init__(
@@ -55,19 +57,24 @@ class Finder:
         first: bytes,
         probes: Callable[[], list[bytes]],
         like: Finder | None,
+        types: tuple[FieldType, ...] = (),
     ) -> None:
         self._template = template
         self._wanted = frozenset(groups)
         self.blanks = blanks
         self._probes = probes
         self._others: list[re.Pattern[bytes]] | None = None
+        typed = zip(groups, types, strict=True) if types else ()
+        self._types = tuple(dict.fromkeys((group, kind) for group, kind in typed if kind is not FieldType.STRING))
         self.pattern = ALWAYS
         """Fits most lines, each whole."""
+        self.is_sure = not self._types
+        """Whether every value that `pattern` finds is written as its type is in JSON."""
         if groups:
-            known = like is not None and like.blanks == blanks and like.pattern.match(first)
-            self.pattern = like.pattern if like is not None and known else self._quick(first, single=True)
-            if self.pattern.match(first) is None:
-                self.pattern = self._quick(first)
+            if like is not None and like.blanks == blanks and like.pattern.match(first):
+                self.pattern, self.is_sure = like.pattern, like.is_sure
+            else:
+                self._choose(first)
         captured = sorted(self._wanted)
         is_ordered = groups == tuple(captured)
         self.pick: Pick = tuple if is_ordered else itemgetter(*(captured.index(group) for group in groups))
@@ -82,9 +89,22 @@ class Finder:
                 return match
         return compile_extractor(self._template, self._wanted).match(line[message_start(line) :])
 
-    def _quick(self, line: bytes, *, single: bool = False) -> re.Pattern[bytes]:
+    def _choose(self, first: bytes) -> None:
+        """Take the fastest pattern that fits this line; one that is sure of the types, if any is."""
+        for types in dict.fromkeys((self._types, ())):
+            for single in (True, False):
+                self.pattern = self._quick(first, single=single, types=types)
+                self.is_sure = types == self._types
+                if self.pattern.match(first):
+                    return
+
+    def _quick(
+        self, line: bytes, *, single: bool = False, types: tuple[tuple[int, FieldType], ...] = ()
+    ) -> re.Pattern[bytes]:
         header = header_pattern(line, self.blanks, single=single)
-        return compile_quick(self._template, header=header, blanks=self.blanks, wanted=self._wanted, single=single)
+        return compile_quick(
+            self._template, header=header, blanks=self.blanks, wanted=self._wanted, single=single, types=types
+        )
 
 
 def escape_values(values: Sequence[Values]) -> Sequence[Values]:

@@ -187,7 +187,102 @@ def test_events_of_one_kind_that_fit_and_do_not_fit_stand_side_by_side():
     outcome = an_outcome(template="port <*> open", slots=["source.port"])
     data = b"port 22 open\n10:00:01 port 23 open\nport open\n2026-11-22 10:00:02 port 24 open\n"
     found = records(a_renderer(outcome), a_segment(data, [1, 1, 1, 1]))
-    assert [one.get("source.port") for one in found] == ["22", "23", None, "24"]
+    assert [one.get("source.port") for one in found] == [22, 23, None, 24]
+
+
+def test_values_have_the_type_of_their_field_and_text_stays_text():
+    found = login(slots=["user.name", "source.ip", "source.port"], summary="{source.ip}:{source.port}")
+    assert (found["user.name"], found["source.ip"], found["source.port"]) == ("ann", "10.0.0.7", 22)
+    assert found["enrichment.summary"] == "10.0.0.7:22"
+
+
+def test_a_value_that_is_not_of_its_type_stays_text_under_enrichment_for_that_event_alone():
+    outcome = an_outcome(
+        template="from <*> port <*> of <*>",
+        slots=["source.ip", "source.port", "source.user.name"],
+        summary="{source.ip}, {source.port}",
+    )
+    values = [("10.0.0.7", "22"), ("web1", "-"), ("::1", "007"), ("300.1.1.1", "9"), ("10.0.0.8", "http")]
+    data = "".join(f"from {ip} port {port} of me\n" for ip, port in values).encode()
+    found = records(a_renderer(outcome), a_segment(data, [1] * 5))
+    names = ["source.ip", "source.port"]
+    assert [[one.get(name) for name in names] for one in found] == [
+        ["10.0.0.7", 22],
+        [None, None],
+        ["::1", 7],
+        [None, 9],
+        ["10.0.0.8", None],
+    ]
+    assert [[one.get(f"enrichment.fields.{name}") for name in names] for one in found] == [
+        [None, None],
+        ["web1", "-"],
+        [None, None],
+        ["300.1.1.1", None],
+        [None, "http"],
+    ]
+    assert [one["enrichment.summary"] for one in found] == [f"{ip}, {port}" for ip, port in values]
+    assert {one["source.user.name"] for one in found} == {"me"}
+
+
+def test_kinds_with_types_and_without_and_events_without_values_share_a_page():
+    outcomes = [
+        an_outcome(1, template="port <*> open", slots=["source.port"]),
+        an_outcome(2, template="user <*>", slots=["user.name"]),
+        an_outcome(3, template="nothing"),
+    ]
+    lines = [b"port 1 open", b"user 7", b"nothing", b"port open", b"port x open", b"user 8", b"port 2 open"]
+    found = records(a_renderer(*outcomes), a_segment(b"\n".join(lines) + b"\n", [1, 2, 3, 1, 1, 2, 1]))
+    assert [one.get("source.port") for one in found] == [1, None, None, None, None, None, 2]
+    assert [one.get("user.name") for one in found] == [None, "7", None, None, None, "8", None]
+    assert [one.get("enrichment.fields.source.port") for one in found] == [None] * 4 + ["x", None, None]
+
+
+def test_the_name_that_a_misfit_gets_is_never_that_of_another_field():
+    slots = ["source.port", "enrichment.fields.source.port", "host.name"]
+    outcome = an_outcome(template="a <*> b <*> c <*>", slots=slots)
+    (found,) = records(a_renderer(outcome), a_segment(b"a x b 1 c 2\n", [1]))
+    assert {key: value for key, value in found.items() if value in ("x", "1", "2")} == {
+        "enrichment.fields.source.port": "x",
+        "enrichment.fields.enrichment.fields.source.port": "1",
+        "enrichment.fields.host.name": "2",
+    }
+
+
+def test_a_value_that_is_no_value_of_its_type_is_escaped_and_cut_as_any_text():
+    outcome = an_outcome(template="port <*> open", slots=["source.port"])
+    long = b"9" * 5000
+    data = b'port a"b\\c\x1b open\nport ' + long + b" open\n"
+    first, second = records(a_renderer(outcome), a_segment(data, [1, 1]))
+    assert first["enrichment.fields.source.port"] == 'a"b\\c\x1b'
+    assert second["enrichment.fields.source.port"] == "9" * MAX_VALUE_BYTES + "…"
+
+
+@given(
+    values=st.lists(
+        st.tuples(st.integers(1, 2), st.sampled_from(["1", "007", "x", "-1", "1.5", "99999999999999999999", "0x1F"])),
+        min_size=1,
+        max_size=12,
+    )
+)
+@settings(max_examples=60, derandomize=True)
+def test_types_do_not_depend_on_what_else_is_in_the_page(values):
+    outcomes = [
+        an_outcome(1, template="port <*> open", slots=["source.port"]),
+        an_outcome(2, template="score <*> of <*>", slots=["vulnerability.score.base", "process.pid"]),
+    ]
+    lines = [
+        b"port %b open" % text.encode() if kind == 1 else b"score %b of 7" % text.encode() for kind, text in values
+    ]
+    kinds = [kind for kind, _ in values]
+    together = records(a_renderer(*outcomes), a_segment(b"\n".join(lines) + b"\n", kinds))
+    alone = [
+        records(a_renderer(*outcomes), a_segment(line + b"\n", [kind]))[0]
+        for line, kind in zip(lines, kinds, strict=True)
+    ]
+    own = {"event.id", "log.offset"}
+    assert [{k: v for k, v in one.items() if k not in own} for one in alone] == [
+        {k: v for k, v in one.items() if k not in own} for one in together
+    ]
 
 
 def test_a_header_of_another_form_is_found_in_the_same_kind():

@@ -61,6 +61,17 @@ def test_the_values_of_an_object_are_those_of_the_message_then_of_fields_by_name
     assert ["10.0.0.7", "3", "ann", ""] == values(record)
 
 
+def test_values_that_an_answer_names_have_the_type_of_their_field():
+    lines = [b'{"msg":"call from 10.0.0.7","size":%b}' % size for size in (b"22", b'"0x1F"', b'"init"', b"1.5", b"23")]
+    (shape,) = {shape_of(line) for line in lines}
+    outcome = an_outcome(template=shape.template, slots=["source.ip", "file.size"])
+    found = records(a_renderer(outcome), a_segment(b"\n".join(lines) + b"\n", [1] * len(lines)))
+    assert {"10.0.0.7"} == {one["source.ip"] for one in found}
+    assert [22, 31, None, None, 23] == [one.get("file.size") for one in found]
+    assert [None, None, "init", "1.5", None] == [one.get("enrichment.fields.file.size") for one in found]
+    assert [22, "0x1F", "init", 1.5, 23] == [one["log.fields.size"] for one in found]
+
+
 def test_nested_objects_get_dotted_names_and_lists_stay_lists():
     (record,) = records_of(
         b'{"event":"x y","a":{"b":{"c":1.5}},"l":[1,"two",null],"o":[{"p":1},{"p":2}],"e":{},"n":[]}'
