@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from enricher.cli.running import spare_collector
-from tests.benchmarks import ingesting, whole, workload, writing
+from tests.benchmarks import drain, ingesting, whole, workload, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 _MEGABYTE: Final = 1_000_000
 _RUNS: Final = 3
@@ -153,26 +153,57 @@ def write(bench: Bench) -> Iterator[Row]:
 
 
 def path(bench: Bench) -> Iterator[Row]:
-    """The whole way, against a copy."""
+    """The whole way, and reading alone, against copies."""
     lines = bench.generated()
     used, idle = whole.once(lines, bench.scratch)
     mine = used.cpu_seconds
     beside = (
         f"{bench.lines / mine:,.0f} lines per CPU second, {idle.cpu_seconds:.1f} s of {mine:.1f} s to start and end"
     )
-    copies = [whole.syslog_ng(lines, bench.scratch / f"copy{number}") for number in range(2)]
-    found = [copy.cpu_seconds for copy in copies if copy is not None]
-    if not found:
-        yield Row(
-            what="line in to event out",
-            figure="skipped",
-            beside=f"no syslog-ng to compare with (syslog-ng-core); {beside}",
-        )
+    read = min(ingesting.ingest([lines]).cpu_seconds for _ in range(_RUNS))
+    copies = whole.copies(lines, bench.scratch, runs=_RUNS)
+    for name in {"syslog-ng", "rsyslog"} - copies.keys():
+        yield Row(what=f"copy by {name}", figure="skipped", beside="not installed")
+    if not copies:
+        yield Row(what="line in to event out", figure="not compared", beside=beside)
         return
+    best = min(copies, key=lambda name: copies[name].cpu_seconds)
+    copied = copies[best].cpu_seconds
+    rates = ", ".join(f"{name} {bench.lines / copy.cpu_seconds:,.0f}" for name, copy in copies.items())
     yield Row(
-        what="line in to event out",
-        figure=f"{mine / min(found):.2f} x syslog-ng's copy",
-        beside=f"{beside}; its copy {bench.lines / min(found):,.0f} lines per CPU second",
+        what="ingest, against a collector's copy",
+        figure=f"{read / copied:.2f} x the copy by {best}",
+        target="at most 0.5 x",
+        met=read <= 0.5 * copied,
+        beside=f"{bench.lines / read:,.0f} lines per CPU second; copies: {rates}",
+    )
+    yield Row(what="line in to event out", figure=f"{mine / copied:.2f} x the copy by {best}", beside=beside)
+
+
+def drain3(bench: Bench) -> Iterator[Row]:
+    """The signature stage over raw lines, against Drain3."""
+    samples = workload.loghub()
+    if samples is None or not drain.is_installed():
+        missing = "no Loghub samples: name them in ENRICHER_LOGHUB" if samples is None else "drain3 is not installed"
+        yield Row(what="signatures, against Drain3", figure="skipped", beside=missing)
+        return
+    repeats = max(5, round(20 * bench.scale))
+    found = list(drain.compare(samples, bench.scratch, repeats=repeats, runs=1))
+    yield _drain_row("signatures, against Drain3 (default)", found, "default_ratio", 8)
+    yield _drain_row("signatures, against Drain3 with masks", found, "masked_ratio", 20)
+    found = list(drain.compare(samples, bench.scratch, repeats=max(5, repeats // 2), runs=1, new_words=drain.NEW_WORDS))
+    yield _drain_row("  with 10 % of lines bringing a new word", found, "default_ratio", 4)
+
+
+def _drain_row(what: str, found: Sequence[drain.Compared], name: str, target: float) -> Row:
+    ratio = drain.ratio(found, name)
+    each = ", ".join(f"{one.system} {getattr(one, name):.1f}" for one in found)
+    return Row(
+        what=what,
+        figure=f"{ratio:.1f} x as fast",
+        target=f"at least {target} x",
+        met=ratio >= target,
+        beside=f"median of {each}",
     )
 
 
@@ -182,6 +213,7 @@ _BENCHMARKS: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
     "memory": memory,
     "write": write,
     "path": path,
+    "drain3": drain3,
 }
 
 

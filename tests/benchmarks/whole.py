@@ -1,4 +1,4 @@
-"""Line in to event out by `enricher once`, and syslog-ng's plain copy of the same file: each a process of its own."""
+"""Line in to event out by `enricher once`, and collectors' plain copies of the same file: each a process of its own."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ _ENRICHER: Final = (sys.executable, "-m", "enricher")
 _EARLIER: Final = "2026-11-19T06:00:00.000"
 _KNOWN_LINES: Final = 20_000
 _DEADLINE_SECONDS: Final = 300.0
+_BUFFER_BYTES: Final = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +71,20 @@ directory = "{scratch / "out"}"
     return used, idle
 
 
-def syslog_ng(path: Path, scratch: Path) -> Used | None:
-    """What syslog-ng uses to copy a file, no line parsed; None where it is not installed."""
-    program = shutil.which("syslog-ng", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if program is None:
-        return None
+def copies(path: Path, scratch: Path, *, runs: int) -> dict[str, Used]:
+    """What each collector that is installed uses to copy the file, no line parsed: the least of some runs."""
+    found = {}
+    for name, (program, copy) in {"syslog-ng": ("syslog-ng", _syslog_ng), "rsyslog": ("rsyslogd", _rsyslog)}.items():
+        at = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin")
+        if at is not None:
+            used = [copy(at, path, scratch / f"{name}-{number}") for number in range(runs)]
+            found[name] = min(used, key=lambda one: one.cpu_seconds)
+    return found
+
+
+def _syslog_ng(program: str, path: Path, scratch: Path) -> Used:
     scratch.mkdir()
-    copy = scratch / "copy.log"
-    configuration = scratch / "syslog-ng.conf"
+    copy, configuration = scratch / "copy.log", scratch / "syslog-ng.conf"
     configuration.write_text(
         f"""@version: 3.35
 options {{ stats-freq(0); flush-lines(1000); }};
@@ -88,18 +95,45 @@ log {{ source(s); destination(d); flags(flow-control); }};
         "utf-8",
     )
     places = (f"--{name}={scratch / name}" for name in ("persist-file", "pidfile", "control"))
-    command = (program, "--foreground", "--no-caps", f"--cfgfile={configuration}", *places)
-    begun = time.monotonic()
-    with (scratch / "err").open("wb") as err:
+    return _copied((program, "--foreground", "--no-caps", f"--cfgfile={configuration}", *places), path, copy)
+
+
+def _rsyslog(program: str, path: Path, scratch: Path) -> Used:
+    scratch.mkdir()
+    copy, configuration = scratch / "copy.log", scratch / "rsyslog.conf"
+    configuration.write_text(
+        f"""global(workDirectory="{scratch}")
+main_queue(queue.size="100000" queue.dequeueBatchSize="1000")
+module(load="imfile")
+template(name="raw" type="string" string="%msg%\\n")
+input(type="imfile" file="{path}" tag="copy" ruleset="copy")
+ruleset(name="copy") {{
+    action(type="omfile" file="{copy}" template="raw" ioBufferSize="64k" flushOnTXEnd="off")
+}}
+""",
+        "utf-8",
+    )
+    return _copied((program, "-n", "-f", str(configuration), "-i", str(scratch / "pid")), path, copy)
+
+
+def _copied(command: Sequence[str], path: Path, copy: Path) -> Used:
+    """Run a collector until the copy is whole; what it keeps in its buffer it writes when it ends."""
+    begun, wanted = time.monotonic(), path.stat().st_size
+    errors = copy.with_name("err")
+    with errors.open("wb") as err:
         process = subprocess.Popen(command, stdout=err, stderr=err)
-    wanted = path.stat().st_size
-    while not (copy.exists() and copy.stat().st_size >= wanted):
+    while not (copy.exists() and copy.stat().st_size >= wanted - _BUFFER_BYTES):
         if process.poll() is not None or time.monotonic() > begun + _DEADLINE_SECONDS:
             process.kill()
-            raise RuntimeError(f"syslog-ng did not copy the file: {(scratch / 'err').read_text()[-2000:]}")
+            process.wait()
+            raise RuntimeError(f"{command[0]} did not copy the file: {errors.read_text()[-2000:]}")
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    return _wait(process, begun)
+    used, size = _wait(process, begun), copy.stat().st_size
+    if size != wanted:
+        raise RuntimeError(f"{command[0]} copied {size:,} bytes of {wanted:,}: {errors.read_text()[-2000:]}")
+    copy.unlink()
+    return used
 
 
 def _run(command: Sequence[str], environment: dict[str, str]) -> Used:

@@ -51,7 +51,7 @@ _HEX_WORD: Final = re.compile(
     rb"(?<![0-9A-Za-z])(?=[0-9a-fA-F]*[0-9])(?=[0-9a-fA-F]*[a-fA-F])[0-9a-fA-F]{4,}(?![0-9A-Za-z])"
 )
 _NUMBER: Final = re.compile(rb"[0-9]{2,}")
-_RUN_LINES: Final = 100
+RUN_LINES: Final = 100
 
 
 def generated(lines: int, *, start: str = START) -> Iterator[bytes]:
@@ -88,8 +88,8 @@ def write_loghub(path: Path, sample: Path, repeats: int) -> Path:
     dice = np.random.default_rng(1)
     lines = [_Line(line) for line in sample.read_bytes().splitlines(keepends=True)]
     with path.open("wb") as file:
-        for first in range(0, len(lines), _RUN_LINES):
-            stretch = lines[first : first + _RUN_LINES]
+        for first in range(0, len(lines), RUN_LINES):
+            stretch = lines[first : first + RUN_LINES]
             for repeat in range(repeats):
                 times = [stretch[(repeat * len(stretch) + at) // repeats].time for at in range(len(stretch))]
                 file.write(_renewed(stretch, times, dice))
