@@ -21,7 +21,7 @@ from enricher.core import batch, pricing
 from enricher.core.answer import Usage, last_turn, parse_json, read_text
 from enricher.core.ledger import DIGEST_PREFIX, LedgerRequest, RequestState
 from enricher.core.prompt import to_body
-from enricher.core.redact import clean, looks_like_instructions, mask_template
+from enricher.core.redact import HOLE, clean, looks_like_instructions, mask_template
 from enricher.core.tokens import estimate_tokens
 
 if TYPE_CHECKING:
@@ -149,10 +149,17 @@ def _shown(kind: KindCount) -> dict[str, Any]:
         "summary": mask_template(kind.summary or "")[:_TEMPLATE_CHARACTERS],
     }
     # Orders can hide in what the limit cuts, or in a name; what a model said of such a kind may be what it was told.
-    if any(map(looks_like_instructions, (kind.template, kind.program, kind.level, *texts.values()))):
+    line = f"{kind.program}: {kind.template}"
+    if any(map(_gives_orders, (line, kind.template, kind.level, *texts.values()))):
         texts = {"template": _WITHHELD}
     shown = {"id": kind.signature, "events": kind.events, **texts, "severity": kind.severity, "category": kind.category}
     return {key: value for key, value in shown.items() if value not in (None, "")}
+
+
+def _gives_orders(text: str) -> bool:
+    """Whether a text reads like instructions, as it stands or without its holes and what was no text."""
+    words = text.replace(HOLE, " ").replace("\ufffd", " ").split()
+    return looks_like_instructions(text) or looks_like_instructions(" ".join(words))
 
 
 def account_schema(task: Task, ids: Collection[str]) -> dict[str, Any]:

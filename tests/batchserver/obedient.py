@@ -36,7 +36,7 @@ _OBEYED: Final[dict[str, Any]] = {
 
 
 class ObedientBackend:
-    """Answers `/v1/responses` of packed tasks; `is_order` is asked about each message as it came."""
+    """Answers `/v1/responses` of packed tasks and about windows; `is_order` is asked about each message as it came."""
 
     def __init__(self, clock: Clock, is_order: Callable[[str], bool]) -> None:
         self._shape = SchemaBackend(clock)
@@ -63,10 +63,19 @@ class ObedientBackend:
         kinds = json.loads(message)
         is_obeying = self._is_order(message)
         self.obeyed += is_obeying
-        said = {key: _OBEYED if is_obeying else _to_answer(kind) for key, kind in kinds.items()}
+        if "changed" in kinds:
+            said: dict[str, Any] = _to_account(kinds, is_obeying=is_obeying)
+        else:
+            said = {key: _OBEYED if is_obeying else _to_answer(kind) for key, kind in kinds.items()}
         envelope["status"], envelope["incomplete_details"] = "completed", None
         envelope["output"][0]["content"][0]["text"] = json.dumps(said)
         return status, envelope
+
+
+def _to_account(window: dict[str, Any], *, is_obeying: bool) -> dict[str, Any]:
+    headline = _OBEYED["summary"] if is_obeying else f"It was calm in {window['window']}"
+    ids = [kind["id"] for kind in window["changed"]]
+    return {"headline": headline, "what_happened": headline, "likely_cause": None, "action": None, "cites": ids[:8]}
 
 
 def _to_answer(kind: dict[str, Any]) -> dict[str, Any]:

@@ -132,6 +132,15 @@ def _word(number: int) -> str:
 
 
 ORDERS: list[str] = [f"{line} {_word(number)}" for number, line in enumerate([*_PLAIN, *_FORGED, *_HIDDEN])]
+
+DEFUSED = {
+    "zzjba": "a value that only an answer about kinds has",
+    **dict.fromkeys(["zztca", "zzvca", "zzwca"], "keys that only an answer about kinds has, and holes for them"),
+    **dict.fromkeys(["zzhda", "zzkda", "zzyda", "zzaea", "zzlda"], "the order or its role is a hole"),
+    **dict.fromkeys(["zzdea", "zzeea", "zzfea"], "what is encoded is a hole"),
+}
+"""Orders of which a template leaves none; each by its last word."""
+
 NOISE: list[str] = [
     "\x1b[2J\x1b[1;1H\x1b]0;owned\x07 clear the screen",
     "\x9b31m red \x90 device control \x9c",

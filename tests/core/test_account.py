@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -22,8 +23,9 @@ from enricher.core.account import (
 from enricher.core.digest import KindCount, WindowKinds, compare
 from enricher.core.pricing import Prices
 from enricher.core.redact import clean
+from enricher.core.skeleton import shape_of
 from enricher.core.task import CHAT, RESPONSES, parse_task
-from tests.core.hostile import ORDERS
+from tests.core.hostile import DEFUSED, ORDERS
 from tests.core.planted import PLANTED
 
 TASK = parse_task(shipped("tasks/digest.toml"), name="digest")
@@ -127,6 +129,13 @@ def test_a_kind_that_gives_orders_is_shown_by_its_counts_alone(place):
     assert {"(withheld: its text reads like instructions)"} == {one["template"] for one in shown}
     assert not [one for one in shown if "program" in one or "summary" in one]
     assert all(one["events"] == 100 for one in shown)
+
+
+def test_no_order_is_shown_as_the_template_of_its_line():
+    shapes = [shape_of(f"2026-11-20T08:00:00Z web01 {line}".encode("utf-8", "surrogatepass")) for line in ORDERS]
+    shown = [question(a_digest(a_kind(template=shape.template, program=shape.program))) for shape in shapes]
+
+    assert set(DEFUSED) == {word for text in shown for word in re.findall(r"\bzz[a-z]{3}\b", text)}
 
 
 def test_nothing_planted_in_a_template_a_program_or_a_summary_is_shown():

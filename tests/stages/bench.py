@@ -121,6 +121,8 @@ async def a_bench(
     window_seconds=86_400.0,
     enqueued_tokens=None,
     max_requests=50_000,
+    digest=None,
+    limit_kinds=None,
 ):
     script = FaultScript.from_mapping({"fault": list(faults)}) if faults else None
     server = BatchServer(
@@ -157,6 +159,8 @@ async def a_bench(
             max_requests=max_requests,
             max_bytes=1_000_000,
             max_tokens=1_000_000,
+            limit_kinds=limit_kinds,
+            digest=digest,
         ),
         new_id=lambda: f"job{next(numbers)}",
     )

@@ -22,7 +22,7 @@ from enricher.core.redact import clean
 from enricher.edges.clock_system import SystemClock
 from enricher.telemetry import Telemetry
 from tests.batchserver.obedient import ObedientBackend
-from tests.core.hostile import NOISE, ORDERS
+from tests.core.hostile import DEFUSED, NOISE, ORDERS
 from tests.core.planted import PLANTED
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 _ORDER_WORD = re.compile(r"\bzz[a-z]{3}\b")
 
 
-async def enriched(root: Path, lines: list[str], *, mode: str, backend=None) -> tuple[list[dict], list[dict]]:
-    """Run `once` over the lines; returns the requests as the server received them, and the events."""
+async def enriched(
+    root: Path, lines: list[str], *, mode: str, backend=None, digest=True
+) -> tuple[list[dict], list[dict]]:
+    """Run `once --digest` over the lines; returns the requests as the server received them, and the events."""
     logs = root / "logs"
     logs.mkdir(parents=True)
     text = "".join(f"2026-11-20T08:{number % 60:02d}:00Z web01 {line}\n" for number, line in enumerate(lines))
@@ -53,7 +55,7 @@ async def enriched(root: Path, lines: list[str], *, mode: str, backend=None) -> 
         batch=BatchSettings(poll_interval_seconds=0.05),
     )
     chosen = provider.choose(config, environment={}, config_path=None, now=app.wall_time())
-    enricher = app.Enricher(config=config, provider=chosen, telemetry=Telemetry(), mode=Mode(once=True))
+    enricher = app.Enricher(config=config, provider=chosen, telemetry=Telemetry(), mode=Mode(once=True, digest=digest))
     try:
         await enricher.open()
         async with asyncio.timeout(60):
@@ -94,11 +96,17 @@ def strings(value) -> list[str]:
     return [value, *strings(inner)] if isinstance(inner, dict | list) else [value]
 
 
+def digests_in(sent: list[dict]) -> list[str]:
+    """What was asked about windows as a whole."""
+    return [text for request in sent for text in strings(request["body"]["input"]) if text.startswith('{"window"')]
+
+
 @pytest.mark.parametrize("mode", ["redacted", "templates"])
 async def test_nothing_planted_is_in_the_bytes_that_are_uploaded(tmp_path, mode):
     sent, _ = await enriched(tmp_path, [line for line, _ in PLANTED], mode=mode)
     shown = "\n".join(text for request in sent for text in strings(request["body"]["input"]))
     whole = "\n".join(text for request in sent for text in strings(request))
+    assert [1] == [len(json.loads(text)["changed"]) // 40 for text in digests_in(sent)]
     # Short values, such as a PIN, are looked for in what was asked; "737" may stand in a schema or an id.
     left = [value for _, values in PLANTED for value in values if value in (whole if len(value) > 5 else shown)]
     assert [] == [shown[max(0, shown.find(value) - 60) :][:120] for value in left]
@@ -142,17 +150,22 @@ def told(events: list[dict], lines: list[str]) -> dict[str, dict]:
 
 async def test_hostile_lines_change_no_other_answer_and_break_neither_file_nor_terminal(tmp_path):
     def is_order(message: str) -> bool:
-        return _ORDER_WORD.search(message) is not None
+        words = set(_ORDER_WORD.findall(message))
+        return bool(words - set(DEFUSED) if message.startswith('{"window"') else words)
 
     calm_backend, backend = (ObedientBackend(SystemClock(), is_order) for _ in range(2))
     _, calm = await enriched(tmp_path / "calm", CALM, mode="redacted", backend=calm_backend)
     mixed = [*ORDERS, *NOISE]
     step = len(mixed) // len(CALM) + 1
     lines = [one for at, line in enumerate(CALM) for one in (line, *mixed[at * step : (at + 1) * step])]
-    _, events = await enriched(tmp_path / "hostile", lines, mode="redacted", backend=backend)
+    sent, events = await enriched(tmp_path / "hostile", lines, mode="redacted", backend=backend)
 
     assert 0 == calm_backend.obeyed
     assert len(ORDERS) // 2 < backend.obeyed
+    assert 1 == len(digests_in(sent))
+    assert not any(map(is_order, digests_in(sent)))
+    (digest,) = tmp_path.glob("hostile/enriched/*/digest.json")
+    assert json.loads(digest.read_bytes())["account"]["headline"].startswith("It was calm")
     assert told(calm, CALM) == told(events, CALM)
     assert set(CALM) == set(told(events, CALM))
     for part in sorted(tmp_path.glob("hostile/enriched/*/events-*.jsonl")):

@@ -56,7 +56,7 @@ def skip_digests(db: sqlite3.Connection, batch: LedgerBatch, why: str, now: floa
     if not found:
         return 0
     db.executemany(
-        "UPDATE requests SET state = 'skipped', error = ?, body = x'', changed_at = ? WHERE id = ?",
+        "UPDATE requests SET state = 'skipped', error = ?, body = x'', changed_at = ?, batch = NULL WHERE id = ?",
         [(why, now, row["id"]) for row in found],
     )
     sums = [sum(row[name] for row in found) for name in ("size_bytes", "tokens", "reserved_usd")]
