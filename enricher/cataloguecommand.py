@@ -26,6 +26,7 @@ from enricher.core.catalogue import (
     parse_age,
     parse_export,
 )
+from enricher.core.meaning import where
 from enricher.core.pseudonym import Pseudonyms
 from enricher.core.redact import clean, mask_template
 from enricher.core.verdict import Answer
@@ -304,6 +305,7 @@ def print_detail(console: Console, found: Detail, examples: Mapping[str, Sequenc
         ("template", entry.template or "(never read here)"),
         ("level", entry.level or "none"),
         ("program", entry.program or "none"),
+        ("numbers say", where(entry.format) or "nothing"),
         ("sources", ", ".join(found.sources) or "none"),
         ("events", f"{entry.events:,} of {entry.shapes:,} shapes"),
         ("first seen", _time(entry.first_seen_at) or "never"),

@@ -56,7 +56,7 @@ class Kind:
     reason: str = "new"
     """Why it is to be asked: one of `core.catalogue.REASONS`."""
     where: str = ""
-    """What holds of a hole's value in all its events, where it is a part of a signature that was split."""
+    """What holds of a number or word in all its events, where that tells it apart from others of its template."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from enricher.core.skeleton import GUARDED_WORDS, HOLE, HOLE_TEXT, TOKEN, Shape
+from enricher.core.skeleton import GUARDED_WORDS, HOLE, HOLE_TEXT, TOKEN, TOLD, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -217,7 +217,7 @@ class Merger:
 def _tokens(shape: Shape) -> tuple[Tokens, tuple[bool, ...]]:
     spaced = _SPACED_TOKEN.findall(shape.skeleton)
     words = sum(_is_word(token) for _, token in spaced)
-    program = "" if words >= TELLING_WORDS and shape.format == _TEXT_FORMAT else shape.program
+    program = "" if words >= TELLING_WORDS and shape.format.partition(TOLD)[0] == _TEXT_FORMAT else shape.program
     context = f"{shape.format}\x00{shape.level}\x00{program}"
     return (context, *(token for _, token in spaced)), (False, *(bool(space) for space, _ in spaced))
 

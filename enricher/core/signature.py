@@ -1,10 +1,11 @@
-"""Lines to shape ids, a block at a time: three memos in front of one pure function.
+"""Lines to shape ids, a block at a time: memos in front of one pure function.
 
 | level | looks at | cost per line |
 |---|---|---|
 | L1 | the line with its digits collapsed | a dict look-up, no Python bytecode |
 | L2 | the same with hexadecimal words collapsed | missed lines only |
 | L3 | header split, message masked: the shape | lines never seen in this form |
+| L0 | numbers that carry meaning, as they are | lines of shapes in which L3 has met one |
 
 Invariant: an id is a function of the line and of the store that numbers shapes; the memos never change an answer, so
 that they are bounded by forgetting everything. Must never: run Python code for a line whose shape is known.
@@ -18,9 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from enricher.core.collapse import collapse, collapse_hex
+from enricher.core.meaning import Rules, Words, rules_for, told_apart, words_of
 from enricher.core.skeleton import KEY_BYTES, Shape, collapsed_shape
 from enricher.core.structured.fold import fold_objects
 from enricher.core.structured.key import cut
+from enricher.core.timestamp_columns import line_starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +37,9 @@ _HEX_BLOCKS = 64
 _NEW_SHARE = 5
 _FOLDED_SHARE = 2
 
+
+# Ids from here on are no rows of the store: they stand for shapes of which each line is looked at.
+_TELLING = 0x80000000
 
 # Text that is taken apart at once: what is made of it on the way stays in the processor's cache.
 _PIECE_BYTES = 64 * 1024
@@ -69,6 +75,8 @@ class ShapeIndex:
         self._lines = _Memo()
         self._folded = _Memo()
         self._shapes: dict[Shape, int] = {}
+        self._telling: dict[tuple[Shape, Rules], int] = {}
+        self._told: list[dict[Words, int]] = []
 
     def load(self, shapes: Iterable[tuple[int, Shape]]) -> None:
         """Learn the ids of shapes that are stored already."""
@@ -83,13 +91,16 @@ class ShapeIndex:
     ) -> npt.NDArray[np.uint32]:
         r"""Give the shape id of each line of `data`, in order; `BLANK_ID` for a line of white space.
 
-        Lines end with ``\n``; the last one may lack it. `intern` is called at most once, with the distinct shapes not
-        seen before, and gives their row ids (1 to 0xFFFFFFFE). Where `starts` is given (one flag per line), a line
+        Lines end with ``\n``; the last one may lack it. `intern` is called with the distinct shapes not seen before, at
+        most once for lines that are looked at no further and once for those whose numbers carry meaning, and gives
+        their row ids (1 to 0x7FFFFFFF). Where `starts` is given (one flag per line), a line
         that starts no event gets `BLANK_ID` or an id it already had, and no shape is made for it.
         """
         parts: list[npt.NDArray[np.uint32]] = []
         missed_lines: list[bytes] = []
         row = 0
+        if len(self._telling) + sum(map(len, self._told)) > self._memo_lines:
+            self.forget()
         for piece in _pieces(data):
             lines = self._keys(piece)
             part = np.fromiter(map(self._lines.__getitem__, lines), np.uint32, len(lines))
@@ -111,7 +122,41 @@ class ShapeIndex:
                 if any(line[:1] == b"{" for line in found):
                     self._object_blocks = _HEX_BLOCKS
             ids[ids == UNKNOWN_ID] = np.fromiter(map(found.__getitem__, missed_lines), np.uint32, len(missed_lines))
+        if self._telling:
+            self._tell_apart(data, ids, intern, starts)
         return ids
+
+    def _tell_apart(
+        self,
+        data: bytes,
+        ids: npt.NDArray[np.uint32],
+        intern: Callable[[list[Shape]], list[int]],
+        starts: npt.NDArray[np.bool_] | None,
+    ) -> None:
+        """Put row ids in the place of those that stand for shapes whose lines' numbers carry meaning."""
+        rows = np.flatnonzero(ids >= _TELLING)
+        if starts is not None:
+            ids[rows[~starts[rows]]] = BLANK_ID
+            rows = rows[starts[rows]]
+        if not rows.size:
+            return
+        data = data if data.endswith(b"\n") else data + b"\n"
+        begins, which = line_starts(data), ids[rows] - _TELLING
+        telling = list(self._telling)
+        fresh: list[tuple[int, int, Words]] = []
+        found: list[tuple[int, npt.NDArray[np.intp], list[Words]]] = []
+        for at in np.unique(which).tolist():
+            own = rows[which == at]
+            words = words_of(telling[at][1], data, begins[own].tolist(), (begins[own + 1] - 1).tolist())
+            found.append((at, own, words))
+            fresh += ((int(own[words.index(new)]), at, new) for new in set(words) - self._told[at].keys())
+        # In the order of the lines, since the order of new ids decides which shape is the oldest.
+        made = {(at, new): told_apart(*telling[at], new) for _, at, new in sorted(fresh)}
+        self._number(list(dict.fromkeys(made.values())), intern)
+        for (at, new), shape in made.items():
+            self._told[at][new] = self._shapes[shape]
+        for at, own, words in found:
+            ids[own] = np.fromiter(map(self._told[at].__getitem__, words), np.uint32, len(words))
 
     def _keys(self, piece: bytes) -> list[bytes]:
         """What L1 knows the lines of a piece by."""
@@ -142,13 +187,26 @@ class ShapeIndex:
     def _resolve_fresh(self, lines: list[bytes], intern: Callable[[list[Shape]], list[int]]) -> dict[bytes, int]:
         """Ids of distinct lines that L2 does not hold either."""
         shapes = {line: collapsed_shape(line) for line in lines if line.strip()}
-        new = [shape for shape in dict.fromkeys(shapes.values()) if shape not in self._shapes]
+        telling = {line: rules for line, shape in shapes.items() if (rules := rules_for(shape, line))}
+        self._number(list(dict.fromkeys(shape for line, shape in shapes.items() if line not in telling)), intern)
+        found = dict.fromkeys(lines, BLANK_ID)
+        for line, shape in shapes.items():
+            if line in telling:
+                at = self._telling.setdefault((shape, telling[line]), len(self._telling))
+                if at == len(self._told):
+                    self._told.append({})
+                found[line] = _TELLING + at
+            else:
+                found[line] = self._shapes[shape]
+        return found
+
+    def _number(self, shapes: list[Shape], intern: Callable[[list[Shape]], list[int]]) -> None:
+        """Learn the ids of distinct shapes."""
+        new = [shape for shape in shapes if shape not in self._shapes]
         if len(self._shapes) + len(new) > self._memo_lines:
-            known = {shape: self._shapes[shape] for shape in shapes.values() if shape in self._shapes}
-            self._shapes = known
+            self._shapes = {shape: self._shapes[shape] for shape in shapes if shape in self._shapes}
         if new:
             self._shapes.update(zip(new, intern(new), strict=True))
-        return {line: self._shapes[shapes[line]] if line in shapes else BLANK_ID for line in lines}
 
     def _remember(self, memo: _Memo, found: dict[bytes, int]) -> None:
         # A key of many kilobytes is not worth its room: such a line is found by the next level.

@@ -22,6 +22,7 @@ from enricher.core.structured.key import MOST_BYTES, TEXT_BYTES, find_parts, key
 HOLE = "\x01"
 HOLE_TEXT = "<*>"
 TRACE_FORMAT = "trace-"  # begins the format of an event of several lines
+TOLD = "#"  # behind it in a format stands what a number says (`core.meaning`)
 SPLIT_FORMAT = "split"  # of events with some value in the slot that their signature is split by (`core.split`)
 KEY_BYTES = TEXT_BYTES  # of collapsed text that a shape looks at; what is behind is one hole
 KEY_TOKENS = 128

@@ -101,7 +101,7 @@ class Question:
     examples: tuple[str, ...] = ()
     is_raw: bool = False
     where: str = ""
-    """What holds of one of the holes in every event of the kind, such as "<2> is 500 to 599"."""
+    """What holds of a value in every event of the kind, such as "<2> is 500 to 599" or "http status 5xx"."""
 
     @property
     def holes(self) -> int:

@@ -317,10 +317,15 @@ def _draft_digest(settings: PlanSettings, start: int, kinds: WindowKinds) -> Led
 
 
 def askable(kinds: Sequence[Kind], settings: PlanSettings) -> list[Kind]:
-    """The kinds that may be asked, as they may be: where templates alone leave, none is told of the value it has."""
+    """The kinds that may be asked, as they may be: where templates alone leave, no value is told of.
+
+    What a shape's own numbers say is a word of it, not a value.
+    """
     if settings.privacy != "templates":
         return list(kinds)
-    return [replace(kind, where="") for kind in kinds if kind.reason != "split"]
+    return [
+        replace(kind, where="") if kind.where.startswith("<") else kind for kind in kinds if kind.reason != "split"
+    ]
 
 
 def _packed_with(kind: Kind) -> tuple[bool, bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
@@ -14,7 +14,7 @@ import pytest
 from enricher.core.extract import ANY_BLANK, ONLY_SPACES, compile_extractor, compile_quick, header_pattern
 from enricher.core.merge import Merger
 from enricher.core.signature import ShapeIndex
-from enricher.core.skeleton import Shape, message_start
+from enricher.core.skeleton import TOLD, Shape, message_start
 
 SYSTEMS = ("Apache", "HDFS", "Linux", "OpenSSH", "Spark", "Zookeeper")
 LOGHUB = Path(os.environ.get("ENRICHER_LOGHUB", Path(__file__).parents[3] / "shared" / "loghub"))
@@ -27,26 +27,32 @@ pytestmark = pytest.mark.skipif(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """The lines of one system with the signature of each."""
+    """The lines of one system with the signature of each; what numbers tell apart is one, and counted beside."""
 
     lines: list[bytes]
     shape_ids: list[int]
     signatures: list[int]
     shapes: dict[int, Shape]
     templates: dict[int, str]
+    by_value: int
+    """How many signatures more there are where numbers that carry meaning tell them apart."""
 
 
 def named(lines: list[bytes]) -> Named:
     rows: dict[Shape, int] = {}
     templates: dict[int, str] = {}
+    first: dict[Shape, int] = {}
+    wholes: dict[int, int] = {}
     merger = Merger()
 
     def intern(shapes: list[Shape]) -> list[int]:
         for shape in shapes:
             row_id = rows.setdefault(shape, len(rows) + 1)
             templates[row_id] = shape.template
-            for merge in merger.add(row_id, shape):
-                templates[merger.resolve(row_id)] = merge.template
+            whole = replace(shape, format=shape.format.partition(TOLD)[0])
+            wholes[row_id] = first.setdefault(whole, row_id)
+            for merge in merger.add(wholes[row_id], whole):
+                templates[merger.resolve(wholes[row_id])] = merge.template
         return [rows[shape] for shape in shapes]
 
     index = ShapeIndex()
@@ -56,9 +62,11 @@ def named(lines: list[bytes]) -> Named:
     return Named(
         lines=lines,
         shape_ids=ids,
-        signatures=[merger.resolve(row_id) for row_id in ids],
+        signatures=[merger.resolve(wholes[row_id]) for row_id in ids],
         shapes={row_id: shape for shape, row_id in rows.items()},
         templates=templates,
+        by_value=len({(merger.resolve(wholes[row]), shape.format) for shape, row in rows.items()})
+        - len({merger.resolve(wholes[row]) for row in rows.values()}),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from enricher.core import meaning
 from enricher.core.block import CONTINUES, SKIPPED
 from enricher.core.ledger import Kind, LedgerBatch, LedgerRequest, RequestState
 from enricher.core.skeleton import SPLIT_FORMAT, Shape
@@ -73,9 +74,9 @@ def kinds(
 
 
 def _where(row: sqlite3.Row) -> str:
-    """What holds of a hole in all events of a kind that was split off another."""
+    """What holds of a number in all events of a kind: by its shape, or since it was split off another."""
     if row["format"] != SPLIT_FORMAT:
-        return ""
+        return meaning.where(row["format"])
     shape = Shape(format=row["format"], level=row["level"], program=row["program"], skeleton=row["skeleton"])
     condition = condition_of(shape)
     return "" if condition is None else condition.where
