@@ -1034,3 +1034,84 @@ async def test_nothing_is_answered_after_close(store):
     await store.close()
     with pytest.raises(StoreError, match="closed"):
         await store.shapes()
+
+
+# ---------------------------------------------------------------- accounts of windows
+
+ACCOUNT = '{"headline":"h","what_happened":"w","likely_cause":null,"action":null,"cites":[]}'
+ASKED = "digest:2026-11-18T10Z"
+
+
+def an_account(status: str = "ok", **changes) -> StoredAnswer:
+    return an_answer(ASKED, status, **{"body": ACCOUNT if status == "ok" else "", "task": "digest-1"} | changes)
+
+
+async def test_an_account_is_kept_apart_from_answers_and_from_what_a_manifest_tells(store):
+    request = a_request(ASKED, task="digest-1")
+    batch = await plan(store, a_request("s1"), request)
+    results = [a_result(a_request("s1"), an_answer("s1")), a_result(request, an_account())]
+    for _ in range(2):
+        await store.collect(batch, results, NOW + 100)
+    account = await store.account(W0)
+    assert ("h", "model-1-2026") == (account.headline, account.model)
+    assert await store.account(W1) is None
+    summary, report = await store.summary(0), await store.window_report(W0)
+    assert ({"ok": 1}, 0.5) == (summary.answers, summary.cost_usd)
+    assert (1, 0.25, ("b1",)) == (report.requests, report.cost_usd, report.batches)
+
+
+async def test_a_good_account_is_never_replaced_and_a_failed_one_is_none(store):
+    for name, status in (("b1", "invalid"), ("b2", "ok"), ("b3", "error")):
+        request = a_request(ASKED, id="r-" + name, task="digest-1")
+        batch = await plan(store, request, name=name)
+        await store.collect(batch, [a_result(request, an_account(status))], NOW + 100)
+        assert (name != "b1") == (await store.account(W0) is not None)
+
+
+async def test_a_batch_of_nothing_but_windows_is_no_batch_of_the_window(store):
+    await plan(store, a_request(ASKED, task="digest-1"))
+    assert () == (await store.window_report(W0)).batches
+
+
+async def test_an_account_is_told_once_to_each_sink_that_has_events_of_its_closed_window(store):
+    (alpha,) = await store.intern_shapes([a_shape("alpha")], NOW)
+    file = await spool(store, [alpha])
+    request = a_request(ASKED, task="digest-1")
+    batch = await plan(store, request, closed=[(W0, 0)])
+    await store.collect(batch, [a_result(request, an_account())], NOW + 100)
+    assert [] == await store.untold_accounts("files")
+    await write_all(store, (W0, 0))
+    assert ([W0], []) == (await store.untold_accounts("files"), await store.untold_accounts("other"))
+    await spool(store, [alpha], file=file)
+    assert [] == await store.untold_accounts("files")
+    await plan(store, closed=[(W0, 1)])
+    assert [W0] == await store.untold_accounts("files")
+    for _ in range(2):
+        await store.account_told("files", W0)
+    assert [] == await store.untold_accounts("files")
+
+
+@pytest.mark.parametrize("with_kinds", [True, False])
+async def test_windows_are_left_out_of_a_planned_batch_and_the_rest_of_it_stays(store, with_kinds):
+    digest, kind = a_request(ASKED, task="digest-1", tokens=30, reserved_usd=0.2), a_request("s1")
+    requests = [digest, kind] if with_kinds else [digest]
+    batch = a_batch(requests=len(requests), tokens=130, size_bytes=40, reserved_usd=0.75, digests=1)
+    ids = [request.id for request in requests]
+    (stored,) = await store.commit_plan(
+        closed={}, requests=requests, batches=[(batch, ids)], task=TASK, model=MODEL, now=NOW
+    )
+    assert [1, 0] == [await store.skip_digests(stored, "over budget", NOW) for _ in range(2)]
+    (left,) = await store.batches([BatchState.PLANNED, BatchState.DONE])
+    assert (0, len(requests) - 1, 100, 26) == (left.digests, left.requests, left.tokens, left.size_bytes)
+    assert 0.55 == pytest.approx(left.reserved_usd)
+    assert (BatchState.PLANNED if with_kinds else BatchState.DONE) == left.state
+    assert [one.id for one in requests[1:]] == [one.id for one in await store.batch_requests(stored.id)]
+    assert 1 == (await store.summary(0)).requests["skipped"]
+
+
+async def test_windows_stay_in_a_batch_that_may_have_been_sent(store):
+    request = a_request(ASKED, task="digest-1")
+    batch = await plan(store, request)
+    await store.save_batch(replace(batch, state=BatchState.UPLOADING))
+    assert 0 == await store.skip_digests(batch, "over budget", NOW)
+    assert 1 == len(await store.batch_requests(batch.id))
