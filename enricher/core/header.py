@@ -49,19 +49,24 @@ _PART = re.compile(
     rb"(?P<flag>(?:-|" + _CAPITALS + rb")(?=\s0\s0[-./]0)|<0>(?=[A-Z0])|0:[A-Z](?=\s0\s" + _MONTH + rb"\s0))"
     rb"|(?P<glued>[VDIWEFC]0(?=\s0:0:0))"
     rb"|(?P<table>0(?:\s++(?!0\s)[\w.\-/]{1,64}){2,4}\s++0\s++0(?=\s++\S))"
+    rb"|(?P<padded>(?<=\s\s)[A-Za-z]*+0[A-Za-z0]*+(?=\s\s))"
     rb"|(?P<bar>(?:(?<=\|)|(?<=\|\s))[^|\s]{1,64}(?=\s?\|))"
     rb"|(?P<time>" + _TIME + rb"(?:\s(?:UTC|GMT|[A-Z]{2,4}T|[+-]0)\b)?)"
     rb"|(?P<level>\[(?:Note|"
     + _LEVEL
     + rb")\s{0,8}\](?=[\s:|,\[-]|$):?|\[?\(?<?(?:"
     + _LEVEL
-    + rb")>?\)?\]?(?=[\s:|,\]\x1b]|$):?)"
+    + rb")>?\)?\]?(?=[\s:|,\]\x1b]|$):?|(?:"
+    + _LEVEL
+    + rb")\[0\](?=[\s:\[]))"
+    rb"|(?P<log>LOG:(?=\s)|Information(?=\t|,))"
     rb"|(?P<letter>[VDIWEFNC](?=\s))"
     rb"|(?P<rule>[-|:,;*]+(?=\s|\|)|\|)"
     rb"|(?P<program>" + _PROGRAM + rb")"
     rb"|(?P<dashed>" + _LOGGER + rb"(?:\s[*(\[]?0[)\]]?)?(?=\s-\s))"
     rb"|(?P<dotted>[A-Za-z_]\w*+(?>(?:[.$]\w++)+)(?=\s\[)|(?<=\])\[[A-Za-z_]\w*+(?>(?:[.$]\w++)+)\s*\])"
     rb"|(?P<wide>(?<=\s\s)" + _WORD + rb"(?=\s\s))"
+    rb"|(?P<tab>(?<=\t)(?:[A-Z][\w.\-]*+(?:\s[A-Z][\w.\-]*+){1,5}|[\w.\-:/$]{1,64})(?=\t(?!\{)))"
     rb"|(?P<capitals>" + _CAPITALS + rb"(?=(?:\s++" + _CAPITALS + rb"){0,2}\s++(?:" + _LEVEL + rb")\s))"
     rb"|(?P<column>(?:"
     + _CAPITALS
@@ -72,7 +77,7 @@ _PART = re.compile(
     rb"|(?P<host>(?=\S*+\s++" + _PROGRAM + rb"|[A-Za-z]*+[0.\-]\S*+\s++" + _WORD + rb"\s)[A-Za-z0][\w.\-]*(?=\s))"
     rb"|(?P<name>[A-Za-z0][\w.\-]*(?=\s))"
     rb"|(?P<bracket>\[(?>(?:[^\[\]\n]|\[[^\[\]\n]*+\]){0,160})\])"
-    rb"|(?P<number>[A-Za-z_.\-/@:#]*+0[\w.\-/@:#]*+(?:\]|(?=[\s|])))"
+    rb"|(?P<number>(?:(?:us|ms|pid|tid)=0|[A-Za-z_.\-/@:#]*+0[\w.\-/@:#]*+)(?:\]|(?=[\s|])))"
     rb")"
 )
 _NAME = re.compile(rb"[A-Za-z_\x80-\xff][\w.$/@()\-\x80-\xff]*")
@@ -85,6 +90,9 @@ _DIGIT_FREE = re.compile(rb"(?<!\S)[^\s0]+(?!\S)")
 _REPEATED = re.compile(rb"\s*(\S+)(?=\s)")
 _SPACE = re.compile(rb"(?:\s|" + _COLOUR + rb")*")
 _MAX_BARS = 3
+_MAX_TABS = 4
+_NUMERAL = re.compile(rb"(?:[A-F]{4}){1,4}|(?:[a-f]{4}){1,4}")  # hexadecimal of letters alone
+_WITHOUT_TIME = ("bracket", "level", "log", "rule", "time", "flag", "table", "glued")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +135,7 @@ class _Found:
     level: bytes = b""
     program: bytes = b""
     bars: int = 0
+    tabs: int = 0
     has_number: bool = False
     """A number that may be a time, if a level or a process follows."""
     has_time: bool = False
@@ -157,9 +166,9 @@ class _Found:
         is_led = kind == "bracket" and self.parts == 1 and _CLOCK_NEXT.match(match.string, match.end()) is not None
         if match.end() == self.end or not (is_led or self._fits(kind, text)):
             return False
-        if kind in ("level", "letter", "glued"):
+        if kind in ("level", "letter", "log", "glued"):
             self.level = text.strip(b"[]()<>:0 ")
-        elif kind in ("program", "dashed", "wide", "bar", "logger", "dotted"):
+        elif kind in ("program", "dashed", "wide", "tab", "bar", "logger", "dotted"):
             self._name(kind, text)
         elif kind == "capitals":
             self.program = b" ".join(filter(None, (self.program, text)))
@@ -180,9 +189,15 @@ class _Found:
 
     def _name(self, kind: str, text: bytes) -> None:
         self.bars += kind == "bar"
+        if kind == "logger" and b"@" in text:
+            return  # who is connected to what, not what runs
+        if kind == "wide" and (not self.level or _NUMERAL.fullmatch(text)):
+            return
         self.has_process |= kind == "program" and b"[0]" in text
         if kind == "program":
             self.program = _PROCESS.sub(b"", text).rstrip(b" :")
+        elif kind == "tab" and not self.program and b"0" not in text:
+            self.program = text
         elif not self.program and (name := _NAME.match(text.lstrip(b"["))):
             self.program = name[0].rstrip()
 
@@ -190,12 +205,12 @@ class _Found:
         has_time = self.has_time or self.has_number
         if kind == "column" and not self.parts:
             return b"0" in text
-        if not has_time and kind not in ("bracket", "level", "rule", "time", "flag", "table", "glued"):
+        if not has_time and kind not in _WITHOUT_TIME:
             return False
         match kind:
             case "flag" | "table" | "glued":
                 return self.parts == 0
-            case "level" | "letter":
+            case "level" | "letter" | "log":
                 return not self.level and (self.has_time or not has_time or text.isupper())
             case "time":
                 return (
@@ -207,8 +222,13 @@ class _Found:
                 return not self.program
             case "logger":
                 return self.has_time and not self.program and not self.level
-            case "wide" | "dotted":
+            case "wide" | "padded":
+                return not self.program
+            case "dotted":
                 return bool(self.level) and not self.program
+            case "tab":
+                self.tabs += 1
+                return self.tabs <= _MAX_TABS
             case "bar":
                 return self.bars < _MAX_BARS
             case "host":

@@ -38,6 +38,8 @@ _TEXT_FORMAT = "text"
 MAX_TOKENS = 60  # longer messages stay as they are: one place in them says little
 _FALLS = 6  # how many holes a new shape may fall into at once
 _FREE = "\x02"  # a blanked free word
+_ENDS = frozenset(".:!?")
+_BETWEEN = frozenset(",:;/|._=+-#@")  # what may stand between two holes that are one
 
 _SPACED_TOKEN = re.compile(rf"( ?)({TOKEN.pattern})")
 
@@ -189,7 +191,8 @@ class Merger:
         nodes: dict[Tokens, _Node] = {}
         for cut, members in groups.items():
             constant = sum(word != HOLE and _is_word(word) for word in cut[1:])
-            if len(members) >= HOLE_WORDS and constant >= max(TELLING_WORDS, len(columns)):
+            holes = cut.count(HOLE) if (short := _together(cut)) is None else short.count(HOLE)
+            if len(members) >= HOLE_WORDS and constant >= max(TELLING_WORDS, min(holes, len(columns))):
                 nodes[cut] = self._join(members, cut, merges)
         if nodes:
             burst.cuts.append((columns, nodes))
@@ -211,15 +214,54 @@ class Merger:
         self._exact[cut] = root
         if len(oldest) > 1:
             merges.append(Merge(members=tuple(oldest), template=_template(root)))
+        short = _together(cut)
+        if short is not None and _root(self._exact.setdefault(short, root)) is not root:
+            return self._join((root, self._exact[short]), short, merges)
         return root
 
 
 def _tokens(shape: Shape) -> tuple[Tokens, tuple[bool, ...]]:
-    spaced = _SPACED_TOKEN.findall(shape.skeleton)
+    spaced = _names_joined(_SPACED_TOKEN.findall(shape.skeleton))
     words = sum(_is_word(token) for _, token in spaced)
+    # A value may be a word another time, of which the context must not depend.
+    words += sum(token == HOLE for _, token in spaced) if words >= TELLING_WORDS - 1 else 0
     program = "" if words >= TELLING_WORDS and shape.format.partition(TOLD)[0] == _TEXT_FORMAT else shape.program
     context = f"{shape.format}\x00{shape.level}\x00{program}"
     return (context, *(token for _, token in spaced)), (False, *(bool(space) for space, _ in spaced))
+
+
+def _names_joined(spaced: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Make one token of the words of a name, which begin with capitals: names vary in how many words they have."""
+    joined: list[tuple[str, str]] = []
+    is_open = False
+    for at, (space, token) in enumerate(spaced):
+        is_part = token[0].isupper() and (len(token) > 1) and token.lower() not in GUARDED_WORDS
+        if is_open and is_part and space:
+            joined[-1] = (joined[-1][0], f"{joined[-1][1]} {token}")
+        else:
+            joined.append((space, token))
+        # What begins a sentence has a capital whatever it is.
+        is_open = is_part and at > 0 and (is_open or spaced[at - 1][1] not in _ENDS)
+    return joined
+
+
+def _together(tokens: Tokens) -> Tokens | None:
+    """The same with each run of neighbouring holes made one, as in the skeleton of a shape; None if there is none."""
+    kept = _kept(tokens)
+    return None if len(kept) == len(tokens) else tuple(tokens[at] for at in kept)
+
+
+def _kept(tokens: Tokens) -> list[int]:
+    """The places that stay where neighbouring holes become one."""
+    kept: list[int] = []
+    for at, token in enumerate(tokens):
+        if token == HOLE:
+            last = next((back for back in range(len(kept) - 1, -1, -1) if tokens[kept[back]] not in _BETWEEN), 0)
+            if last and tokens[kept[last]] == HOLE:
+                del kept[last + 1 :]
+                continue
+        kept.append(at)
+    return kept
 
 
 def _enough(tokens: Tokens, at: int) -> int:
@@ -256,8 +298,18 @@ def _distinct(nodes: Iterable[_Node]) -> list[_Node]:
 def _absorb(root: _Node, other: _Node) -> None:
     """Widen the root's template so that it covers the other's too."""
     root.oldest = min(root.oldest, other.oldest)
-    root.tokens = tuple(a if a == b else HOLE for a, b in zip(root.tokens, other.tokens, strict=True))
-    root.spaced = tuple(a or b for a, b in zip(root.spaced, other.spaced, strict=True))
+    tokens, spaced = other.tokens, other.spaced
+    if len(root.tokens) != len(tokens):
+        root.tokens, root.spaced = _shortened(root.tokens, root.spaced)
+        tokens, spaced = _shortened(tokens, spaced)
+    if len(root.tokens) == len(tokens):
+        root.tokens = tuple(a if a == b else HOLE for a, b in zip(root.tokens, tokens, strict=True))
+        root.spaced = tuple(a or b for a, b in zip(root.spaced, spaced, strict=True))
+
+
+def _shortened(tokens: Tokens, spaced: tuple[bool, ...]) -> tuple[Tokens, tuple[bool, ...]]:
+    kept = _kept(tokens)
+    return tuple(tokens[at] for at in kept), tuple(spaced[at] for at in kept)
 
 
 def _is_word(token: str) -> bool:

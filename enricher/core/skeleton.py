@@ -80,6 +80,10 @@ _VARIABLE = re.compile(
     r"|(?<![\w.\-])[a-z_][a-z_\-]*+(?:\.[a-z_\-]++){2,}(?![\w.\-])(?>(?:/[\w.$]+)*)"
     rf"|(?<![\w.\-])[a-z][a-z_\-]*+\.(?:{_TLD})(?![\w.\-])(?>(?:/[\w.$]+)*)"
 )
+# An identifier of letters alone, as base 64 makes one now and then: the humps of a name in camel case can be spoken.
+_LETTERS = re.compile(r"(?<![\w.\-])(?=[A-Za-z]{0,30}?[A-Z][a-z][A-Z])[A-Za-z]{8,40}(?![\w.\-])")
+_MUTE_HUMP = re.compile(r"[A-Z][b-df-hj-np-tv-xz]+(?![a-z])|^[b-df-hj-np-tv-xz]+(?=[A-Z])")
+_MUTE_HUMPS = 2
 _UNIT = re.compile(HOLE + r" ?(?:ms|us|ns|msecs?|secs?|seconds|s|[kKMGT]?i?[Bb]|[kKMGT]B/s|bytes)\b")
 _DATE = re.compile(rf"\b(?:{_DAY},?\s)?{_MONTH}\s(?={HOLE})")
 # Accounts that systems bring along: few, and not a person's. Whether they are told apart is for ``core/merge.py``.
@@ -192,7 +196,7 @@ def _skeleton(message: str) -> str:
     plain = message.isascii() and message.isprintable()
     text = (message if plain else _UNSAFE.sub(REPLACED, message)).replace(HOLE_TEXT, HOLE)
     text = _SPACES.sub(" ", text)
-    text = _VARIABLE.sub(HOLE, text)
+    text = _LETTERS.sub(_letters, _VARIABLE.sub(HOLE, text))
     if HOLE in text:
         text = _DATE.sub("", _UNIT.sub(HOLE, text))
     if "=" in text:
@@ -201,6 +205,10 @@ def _skeleton(message: str) -> str:
     if "()" in text:
         text = _EMPTY.sub(f"({HOLE})", text)
     return _capped(_NEIGHBOURS.sub(HOLE, text).strip())
+
+
+def _letters(match: re.Match[str]) -> str:
+    return HOLE if len(_MUTE_HUMP.findall(match[0])) >= _MUTE_HUMPS else match[0]
 
 
 def _without_values(text: str) -> str:
