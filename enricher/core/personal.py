@@ -24,10 +24,10 @@ _UNIT = r"service|socket|timer|mount|automount|slice|target|scope|device|swap|pa
 _EMAIL = Rule(
     "email",
     re.compile(
-        r"(?P<v>(?:<\*>|[\w.+%-]){1,64}(?:@|%40)(?:<\*>|[\w-]){1,63}(?:\.(?:<\*>|[\w-]){1,63}){0,8}"
+        r"(?P<v>(?:<\*>|[\w.+%-]){1,64}(?:@|%40|[(\[]at[)\]])(?:<\*>|[\w-]){1,63}(?:\.(?:<\*>|[\w-]){1,63}){0,8}"
         rf"\.(?!(?:{_UNIT})\b)(?:[^\W\d_]{{2,63}}|<\*>))"
     ),
-    hints=("@", "%40"),
+    hints=("@", "%40", "at)", "at]"),
 )
 _MAC = Rule(
     "mac",
@@ -36,12 +36,17 @@ _MAC = Rule(
         r"(?:[0-9A-Fa-f]{2}(?P=s)){4,18}[0-9A-Fa-f]{2})(?![0-9A-Za-z]"
         r"|[:-][0-9A-Fa-f])"
         r"|(?<![\w.])(?P<c>[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4})(?![\w.])"
+        r"|(?i:(?<=mac[=: ])|(?<=bssid[=: ])|(?<=hwaddr[=: ])|(?<=ether[=: ])|(?<=station[=: ]))"
+        r"[0-9A-Fa-f]{6}-?[0-9A-Fa-f]{6}(?!\w)"
     ),
 )
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])"
 _IPV4 = re.compile(
     rf"(?<![0-9A-Za-z.])(?<![Vv]ersion )(?<![Vv]ersion[:=])(?P<v>{_OCTET}(?:\.{_OCTET}){{3}})(?![0-9A-Za-z]|\.[0-9])"
     rf"|(?<![A-Za-z])(?:ip|ec2|host|node)(?:-{_OCTET}){{4}}(?![0-9-])"
+    # As providers name their customers' hosts, and as tcpdump writes a port behind an address.
+    rf"|(?<![\w.-])[a-z]{{1,12}}(?:-{_OCTET}){{4}}(?=(?:\.[a-z][a-z0-9-]{{0,62}}){{2}})"
+    rf"|(?<![0-9A-Za-z.]){_OCTET}(?:\.{_OCTET}){{3}}(?=\.[0-9]{{1,5}}(?: >|: ))"
 )
 _IPV6 = re.compile(
     r"(?<![0-9A-Za-z:.])[0-9A-Fa-f]{0,4}:(?:[0-9A-Fa-f]{0,4}:){1,7}(?:[0-9A-Fa-f]{1,4}"
@@ -55,6 +60,27 @@ _PRIVATE_HOST = Rule(
     ),
     accept=lambda name: not name.endswith("svc.cluster.local"),
     hints=(".internal", ".corp", ".lan", ".local", ".intranet"),
+)
+
+_NAMED_HOST = Rule(
+    "host",
+    re.compile(
+        r"(?i)\b(?:workstation|computer)(?:[ _-]?name)?(?:\\{0,3}[\"'])?\s{0,2}[=:]\s{0,8}"
+        r"(?:\\{0,3}[\"']|\\\\)?(?P<v>(?=[\w.-]*[0-9-])[A-Z][\w.-]{2,62})"
+        r"|(?<![\w.-])(?P<w>[a-z]{0,4}[0-9A-F]{8})(?=\.(?:dip|dyn|dsl|cable|pool|static|cust|client)[\w-]{0,20}\.)"
+    ),
+    hints=(
+        "workstation",
+        "computer",
+        ".dip",
+        ".dyn",
+        ".dsl",
+        ".cable",
+        ".pool",
+        ".static",
+        ".cust",
+        ".client",
+    ),
 )
 
 # ---------------------------------------------------------------- numbers
@@ -79,7 +105,10 @@ _NUMBERS: Final = (
     # A United States social security number: parts that were never given out are no number.
     Rule(
         "id",
-        re.compile(r"(?<![\w.-])(?P<v>(?!000|666|9)[0-9]{3}([- ])(?!00)[0-9]{2}\2(?!0000)[0-9]{4})(?![\w-]|\.[0-9])"),
+        re.compile(
+            r"(?<![\w.-])(?P<v>(?!000|666|9)[0-9]{3}([- ])(?!00)[0-9]{2}\2(?!0000)[0-9]{4}"
+            r"|9[0-9]{2}-[5-9][0-9]-[0-9]{4})(?![\w-]|\.[0-9])"
+        ),
     ),
     Rule("id", re.compile(r"(?<![\w.-])(?P<v>[0-9]{3}([- ])[0-9]{3}\2[0-9]{3})(?![\w-]|\.[0-9])"), checksums.has_luhn),
     Rule(
@@ -114,12 +143,27 @@ _NUMBERS: Final = (
             r"(?i)\b(?:ssn|social[ _-]?security(?:[ _-]?(?:no|number|num))?|sin|nino|national[ _-]?(?:id"
             r"|insurance)|passport"
             r"|tax[ _-]?(?:id|payer[ _-]?id|number)|tin|steuer[ _-]?id|personal[ _-]?(?:id|number|code)"
-            r"|bsn|pesel|nif|dni|cpf|cnpj|aadhaar|pan"
+            r"|bsn|pesel|nif|dni|cpf|cnpj|aadhaar|pan|itin|nhs|medicare|steuer[ _-]?(?:nr|nummer)|imei|imsi|iccid"
+            r"|(?:licen[cs]e|number)[ _-]?plate"
             r"|driver'?s?[ _-]?licen[cs]e|licen[cs]e[ _-]?(?:no|number)|(?:date[ _-]?of[ _-]?birth"
             r"|birth[ _-]?date|dob|born)"
             r"|(?:card|account|iban|routing|policy|patient|insurance|member)[ _-]?(?:no|number|num)|mrn|cvv2?|cvc2?)"
             r"(?:[ _-]?(?:no|number|num))?[\"']?(?:\s?[=:#.]\s?|\s(?:is|was"
-            r"|on)?\s?)[\"']?(?P<v>(?=[A-Z]{0,4}[ -]?[0-9])[0-9A-Z][0-9A-Z./-]{2,24})"
+            r"|on)?\s?)[\"']?(?P<v>[0-9]{2,4}(?: [0-9]{2,4}){2,4}|(?=[A-Z]{0,4}[ -]?[0-9])[0-9A-Z][0-9A-Z./-]{2,24})"
+        ),
+    ),
+    Rule("id", re.compile(r"\bS-1-5-21-(?P<v>[0-9]{4,10}(?:-[0-9]{3,10}){2,3})"), hints=("s-1-5-21-",)),
+    # The first line of a passport that machines read.
+    Rule("id", re.compile(r"(?<!\w)(?P<v>[PIAC][A-Z<][A-Z]{3}[A-Z]{1,30}<[A-Z0-9<]{5,40})"), hints=("<",)),
+    Rule("id", re.compile(r"(?i)\bvin\W{1,3}(?P<v>[A-HJ-NPR-Z0-9]{17})(?!\w)"), hints=("vin",)),
+    # Addresses of wallets.
+    Rule("id", re.compile(r"(?<!\w)(?P<v>(?:bc|tb|ltc)1[02-9ac-hj-np-z]{25,60})(?!\w)"), hints=("bc1", "tb1", "ltc1")),
+    Rule(
+        "id",
+        re.compile(
+            r"(?P<v>(?:<\*>|(?<!\w)[0-9]{1,5}[A-Za-z]?)\s(?:[A-Z][\w'.-]{1,20}\s){1,3}"
+            r"(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Boulevard|Blvd|Court|Terrace)\b)"
+            r"|(?<!\w)(?P<w>[A-Z][^\W\d_]{1,30}(?:straße|strasse|gasse|platz|allee)\s(?:<\*>|[0-9]{1,4}[a-z]?))(?!\w)"
         ),
     ),
     Rule("phone", re.compile(r"(?<![\w+.])(?P<v>\+[1-9](?:[ .()/-]{0,2}[0-9]){6,14})(?![0-9])")),
@@ -132,7 +176,7 @@ _NUMBERS: Final = (
     Rule(
         "phone",
         re.compile(
-            r"(?i)\b(?:phone|telephone|tel|mobile|msisdn|fax|cell|callerid|caller[ _-]?id|sms (?:sent )?to"
+            r"(?i)\b(?:phone|telephone|tel|mobile|msisdn|fax|cell|caller(?:[ _-]?id)?|callee|sips?:|sms (?:sent )?to"
             r"|calling|whatsapp|dialed|dialled)"
             r"(?:[ _-]?(?:no|number"
             r"|num))?[\"']?\s{0,2}[=:]?\s{0,2}[\"']?(?P<v>[+(]?[0-9](?:[ .()/-]{0,2}[0-9]){5,14})(?![0-9])"
@@ -145,7 +189,7 @@ def mark_personal(text: str, mark: Callable[[str, Kind], str]) -> str:
     """Replace every personal value in a text by what `mark` makes of it and its kind."""
     lowered = text.lower()
     text = _marked(_EMAIL, text, lowered, mark)
-    if any(map(str.isdigit, text)) or ":" in text:
+    if any(map(str.isdigit, text)) or ":" in text or "<" in text:
         text = _MAC.pattern.sub(lambda match: mark(match.group(), "mac"), text)
         text = _IPV4.sub(lambda match: _mark_address(match, mark), text)
         if text.count(":") > 1:
@@ -155,6 +199,7 @@ def mark_personal(text: str, mark: Callable[[str, Kind], str]) -> str:
     for rule in USERS:
         text = _marked(rule, text, lowered, mark)
     text = _marked(AT_HOST, text, lowered, mark)
+    text = _marked(_NAMED_HOST, text, lowered, mark)
     return _marked(_PRIVATE_HOST, text, lowered, mark)
 
 

@@ -34,13 +34,13 @@ PROSE: Final = frozenset(
     debug defaults defined delete deleted denied device devices did directory disabled disk do does domain done
     dr dst due during each email empty enabled end entry error errors event events exceeded execution existing
     exists exited expected expired extension failed failure false feature field file files find first for found
-    from full group groups had handler has have home host id ids if in incoming index info information
+    from full group groups had handler has have home host id ids if in incoming incorrect index info information
     initialized input install interface internal interrupt into invalid is it item its job jobs kernel key keys
     kind known last layer level limit line link load loaded location locked log logged logging login logins
     logon logout made manager many map maximum may member memory message messages method missing mode module
     more mr mrs ms multiple must name names nested new next no node nodes non not nothing now null number object
     of off ok old on one only open opened operation option options or other out output over own owner packet
-    packets page parameter parsing part password passwords path permission peer permissions pid policy pool port
+    packets page parameter parsing part password passwords path permission peer permissions pid planned policy pool port
     preferences priv privilege process processes processing prof profile program protocol provided provider
     proxy query queue quota read received record registered registration rejected release remote remove removed
     rename reply request requested requests required reset resource resources response restart result results

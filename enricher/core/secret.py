@@ -27,10 +27,13 @@ _NAME: Final = (
     r"|master|storage|webhook|deploy|consumer|subscription|client)[_ -]?key"
     r"|authorization|cookie|sessid|session[_-]?(?:id|key)?|csrf|xsrf|signature|otp|mfa[_-]?code"
     r"|recovery[_-]?codes?|mnemonic|seed[_ -]?phrase"
-    r"|security[_ -]?answer|auth[_-]?code|verification[_ -]?code|dsn|webhook[_-]?url|community|private[_-]?exponent"
+    r"|(?:security|secret)[_ -]?(?:question[_ -]?)?answer(?:ed)?"
+    r"|auth[_-]?code|verification[_ -]?code|dsn|webhook[_-]?url|community|private[_-]?exponent"
     r"|(?<![A-Za-z])(?:pass|pw|sig|pin|psk|sid|jwt|nonce|salt|hmac|auth|assertion|ticket|sas|bearer))"
 )
 _VALUE: Final = (
+    # In `credentials: data.password: x` the second word is a name.
+    rf"""(?!(?<=\s)[\w.-]{{0,40}}{_NAME}:\s)"""
     r"""(?:"(?>(?:[^"\\]|\\.)*)"?|'(?>(?:[^'\\]|\\.)*)'?"""
     r"""|\\{1,3}["'][^"'\\]*+(?:\\{1,3}["'])?|[^\s"',;&)\]}]++)"""
 )
@@ -45,7 +48,8 @@ _KEY_END: Final = re.compile(
 _USERINFO: Final = re.compile(r"(?<=://)[^\s/@\"'<>]{0,80}(?:<\*>)?[^\s/@\"']{0,200}(?=@)")
 _SCHEME_AUTH: Final = re.compile(
     r"(?i)(authorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?:bearer|basic|negotiate|ntlm|token|apikey|key|hmac)"
-    r"|\b(?:bearer|basic|digest|negotiate|apikey|ntlm))(\s{1,3})((?:<\*>|[\w.~+/=:-]){6,})"
+    r"|\b(?:bearer|basic|digest|negotiate|apikey|ntlm))(\s{1,3})"
+    r"(?!(?:username|realm|nonce|uri|response|credential)=)((?:<\*>|[\w.~+/=:-]){6,})"
 )
 _COOKIE: Final = re.compile(
     r"(?i)((?:set-)?cookies?[\"']?\s{0,3}[:=]\s{0,3}[\"']?)((?:<\*>"
@@ -59,7 +63,10 @@ _FOLLOWED: Final = (
         r"|client-secret|requirepass|storepass|keypass)[\s=]{1,3}"
         r"|\bsshpass\s{1,3}-p\s{0,3}|\bidentified\s(?:with\s\S{1,40}\s)?by\s{1,3}['\"]?"
         r"|\b(?:requirepass|masterauth)\s{1,3}"
-        r"|(?:\b(?:mysql|mariadb)[a-z]{0,8}\s(?:[^\n|;]{0,100}\s)?|\s-u\s?[^\s-]\S{0,60}\s{1,3})-p"
+        r"|\b(?:mysql|mariadb)[a-z]{0,8}\s(?:[^\n|;]{0,100}\s)?-p|\s-u\s?[^\s-]\S{0,60}\s{1,3}-p\s{0,3}"
+        r"|\s-U\s[^\s%]{1,60}%|\bauth-user-pass\s\S{1,80}\s|\bchpasswd\s?<<<\s?"
+        r"|\brabbitmq\w{3,5}\s(?:[^\n|;]{0,100}\s)?(?:add_user|change_password|authenticate_user)\s\S{1,80}\s"
+        r"|\bnet\suser\s\S{1,80}\s(?=[^/*])"
         r"|\b(?:htpasswd|ldapsearch|redis-cli|sqlplus|mosquitto_pub|smbclient)\s(?:[^\n"
         r"|;]{0,100}\s)?(?:-w|-a|-P)\s{1,3}|\bhtpasswd\s-b\S{0,4}\s\S{1,80}\s\S{1,40}\s"
         r"|\bopenssl\s(?:[^\n|;]{0,100}\s)?-pass(?:in|out)?\spass:|\bldap\w{3,8}\s(?:[^\n|;]{0,160}\s)?-w\s{1,3}"
@@ -78,7 +85,7 @@ _FOLLOWED: Final = (
     # A password is not a word: it has a digit or a sign in it.
     re.compile(
         r"(?i)\b((?:password|passwd|passphrase|passcode|pin|otp|secret|api[ -]key|access[ -]key|token"
-        r"|credentials?|(?:verification|security|login|auth|one-time|2fa|mfa|confirmation|reset"
+        r"|credentials?|(?:verification|security|login|auth|one-time|2fa|mfa|sms|pairing|unlock|confirmation|reset"
         r"|recovery|backup|activation)"
         r"\s(?:code|pin|password|token|key)s?)\s(?:(?:for|of)\s\S{1,80}\s)?(?:is|was|to|as|set\sto"
         r"|changed\sto|with|sent|=|entered)?:?\s?)"
@@ -92,6 +99,20 @@ _FOLLOWED: Final = (
         r"(?i)(/(?:reset|verify|confirm|activate|unsubscribe|invite|magic|password-reset"
         r"|reset-password|share)(?:/token)?/)((?:<\*>|[\w.~-]){16,})"
     ),
+    re.compile(
+        r"(?i)(\becho\s(?:-n\s)?[\"']?)([^\s\"'|]{1,80})(?=[\"']?\s?\|\s?(?:sudo\s-S|passwd|chpasswd|openssl|cryptsetup))"
+    ),
+    re.compile(
+        r"(?i)(\b(?:recovery|backup|scratch)[ _-]codes?[:=]?\s)((?=\S{0,24}[0-9])"
+        r"[\w-]{4,24}(?:[,\s]{1,2}[\w-]{4,24}){0,15})"
+    ),
+    re.compile(
+        r"(?i)(\b(?:mnemonic|(?:seed|recovery)[ _-]?phrase)[\"']?\s?[:=]?\s?[\"']?)([a-z]{3,8}(?:\s[a-z]{3,8}){11,23})"
+    ),
+    re.compile(
+        r"(?i)(\.?pgpass\b[^\n:]{0,60}:(?:[0-9*]{1,5}|<\*>):[^\s:]{1,63}:|\bpgpass\b[^\n]{0,60}<\*>:[^\s:]{1,63}:)([^\s:]{1,63}:\S+)"
+    ),
+    re.compile(r"(?i)(\blogin\s(?:ok|incorrect)[^\[\n]{0,60}\[)([^\]\n]{1,64}/[^\]\n]{1,64})(?=\])"),
     re.compile(r"((?:^|[\s\">:])PASS\s)(?!<secret>)([^\s\"'<:]{4,})(?=[\"'\r\n]|\s*$)"),
     re.compile(
         r"(?i)(\b(?:hooks\.slack\.com/(?:services|workflows)|discord(?:app)?\.com/api/webhooks"
@@ -153,6 +174,11 @@ _HINTS: Final = (
     ),
     *(
         "identified",
+        "login",
+        "echo",
+        "phrase",
+        "rabbitmq",
+        "net user",
         "redis",
         "ldap",
         "sqlplus",
@@ -170,11 +196,11 @@ _HINTS: Final = (
 _KNOWN: Final = re.compile(
     r"(?<![A-Za-z0-9])(?:eyJ[\w-]{6,}\.[\w<*>-]{4,}(?:\.[\w<*>-]*)*"  # JSON web token
     r"|(?:sk|rk|pk)[-_.](?:(?:live|test|proj|ant|or|svcacct|admin)[-_])?(?:<\*>|[\w-]){8,}"
-    r"|(?:gh[pousr]_|github_pat_|glpat-|glptt-|gldt-|glrt-|xox[abeprs]-|xapp-|hf_|npm_|pypi-"
+    r"|(?:gh[pousr]_|github_pat_|gl(?:pat|ptt|dt|rt|cbt|ft|soat|imt|agent|ffct|oas)-|xox[abeprs]-|xapp-|hf_|npm_|pypi-"
     r"|do[opr]_v1_|shp(?:at|ca|pa|ss)_|SG\.|hv[sbr]\.|ya29\."
     r"|AIza|dckr_pat_|whsec_|sq0[a-z]{3}-|EAA[A-Z]|ATATT3|ATCTT3|lin_api_|sntry[su]_|dapi[0-9a-f]"
     r"|figd_|rubygems_|PMAK-|NRAK-|nvapi-|r8_|gsk_|xai-|pplx-|sbp_|pul-|tfp_|AKCp|ntn_"
-    r"|AGE-SECRET-KEY-|key-[0-9a-f]{8}|fo1_|dp\.pt\.|hvb\.|atlasv1|oy2|GOCSPX-|1//0|vercel_|phc_"
+    r"|AGE-SECRET-KEY-|key-(?:[0-9a-f]{8}|(?=[a-z]{0,24}[0-9])[0-9a-z]{26})|fo1_|dp\.pt\.|hvb\.|atlasv1|oy2|GOCSPX-|1//0|vercel_|phc_"
     r"|glc_|eyJr)(?:<\*>|[\w.=-]){6,}"
     r"|[sbr]\.[A-Za-z0-9]{24}\b"  # Vault, the older kind
     r"|(?:A3T[A-Z0-9]|AKIA|ASIA|AGPA|AROA|AIDA|ABIA|ACCA)(?:<\*>|[A-Z0-9]){4,}"
@@ -188,10 +214,10 @@ _HASHED: Final = re.compile(
     r"|H)\$[^\s:\"',]{8,}|\{S?SHA(?:256|512)?\}[\w+/=]{20,}|\bpbkdf2_sha\w{1,4}\$[^\s:\"',]{8,}"
 )
 _LONG: Final = re.compile(r"[A-Za-z0-9+/_=-]{24,}")
-_HEX: Final = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{32,}(?![0-9A-Za-z])")
+_HEX: Final = re.compile(r"(?<![0-9A-Za-z])(?:0x)?[0-9A-Fa-f]{32,}(?![0-9A-Za-z])")
 # Words that may follow "token:" in a message that says something about the token instead of showing it.
 _PLAIN_WORD: Final = re.compile(r"[A-Za-z]?[a-z]{1,15}[.!?]?")
-_ALWAYS_SECRET: Final = re.compile(r"(?i)pass|pwd|pw|secret")
+_ALWAYS_SECRET: Final = re.compile(r"(?i)pass|pwd|pw|secret|answer|mnemonic|phrase")
 
 
 def mark_secrets(text: str, mark: Callable[[str, Kind], str]) -> str:

@@ -17,11 +17,26 @@ _DOMAIN: Final = re.compile(
 )
 
 
+_PACKAGE: Final = re.compile(r"(?:com|org|net|io|java|javax|sun|scala|kotlin|android|system|microsoft|spark)\.")
+
+
 def is_name(name: str) -> bool:
     """Say whether a word where a name may stand can be one: no word of prose, no system's account, no domain."""
     lowered = name.strip().lower()
     if lowered.count(".") > 1 or _DOMAIN.fullmatch(lowered):
         return False
+    return is_owner(name)
+
+
+def is_account(name: str) -> bool:
+    """Say the same of a word behind `user=`: with two dots it is a name there, unless it is a package or a domain."""
+    lowered = name.strip().lower()
+    return is_owner(name) and not _DOMAIN.fullmatch(lowered) and not _PACKAGE.match(lowered)
+
+
+def is_owner(name: str) -> bool:
+    """Say the same of a directory below that of all users: it may have any dots."""
+    lowered = name.strip().lower()
     return lowered not in NAMELESS and lowered.split(" ", 1)[0] not in NAMELESS
 
 
@@ -37,7 +52,12 @@ _UNITS: Final[frozenset[str]] = frozenset(
     ["getty", "serial-getty", "user", "ssh", "sshd", "systemd-fsck", "lvm2-pvscan", "blockdev"]
 )
 _NAME = r"(?P<v>[^\W\d][\w.$+-]{0,63}(?<![.+]))"
-_FULL_NAME = r"(?P<v>[^\W\d_][\w.'-]{1,40}(?: [^\W\d_][\w.'-]{0,40}){0,3})"
+# The next word may be the name of the next field.
+_FULL_NAME = (
+    r"(?P<v>[^\W\d_][\w.'-]{1,40}"
+    r"(?: (?!\w{1,24}=|(?:\w{0,12}name|last|first|family|given|role|e?mail|phone|id|dob)[\"']?\s?:)"
+    r"[^\W\d_][\w.'-]{0,40}){0,3})"
+)
 _USER_KEY = (
     r"(?:[a-z]{0,12}[_.-]?user(?:[ _-]?name|[ _-]?id)?|usr(?:name)?|usrname|[rsdet]?uname"
     r"|log[ _-]?(?:in|name)(?:[ _-]?name)?|[sd]user|ruser|acct"
@@ -54,6 +74,7 @@ USERS: Final = (
             rf"|[=:])\s{{0,16}}(?:\\{{0,3}}[\"']|[\[(<{{](?!\*>)){{0,2}}"
             r"(?:[\w.-]{1,30}\\{1,2})?" + _NAME + r"(?![\w=]|:\S|\s=)"
         ),
+        accept=is_account,
         hints=(
             "u",
             "log",
@@ -91,7 +112,7 @@ USERS: Final = (
             r"|failures?|denied|granted|locked|disabled"
             r"|enabled|reset|changed|created|expired|updated|issued|requested|accepted|failed|rejected"
             r"|quota|exceeded|mfa|otp|2fa|sudo|invoice|order|report"
-            r"|profile|record|keys|privileges|permissions?|impersonation|delegation)\s"
+            r"|profile|record|comment|feedback|review|approval|keys|privileges|permissions?|impersonation|delegation)\s"
             r"(?:\w{1,15}\s){0,2}?(?:for|of|to|from|by)\s(?:the\s)?(?:invalid\s|illegal\s|unknown\s"
             r"|locked\s)?(?:user\s|account\s|principal\s|role\s)?[\"'`<(\[]?(?:[\w.-]{1,30}\\{1,2})?" + _NAME
         ),
@@ -127,7 +148,7 @@ USERS: Final = (
     Rule(
         "user",
         re.compile(
-            r"(?i)(?:^|[\s\"'])"
+            r"(?i)(?:^|[\s\"'])@?"
             + _NAME
             + r"\s(?:has\s|was\s|is\s|just\s)?(?:logged\s(?:in|out|on|off)|signed\s(?:in|out|up|on)|joined"
             r"|authenticated|connected\sfrom|left\sthe)\b"
@@ -160,12 +181,14 @@ USERS: Final = (
         re.compile(
             r"(?i)(?:(?<![a-z0-9])/(?:home|users|export/home|data/home|usr/home|mnt/home"
             r"|var/(?:spool/)?mail|var/spool/cron(?:/crontabs)?|var/lib/systemd/linger|home/users)/"
-            r"|\b[a-z]:(?:\\{1,4}|/)(?:users|documents and settings)(?:\\{1,4}|/)|\\users\\{1,4}"
+            r"|\b[a-z]:(?:\\{1,4}|/)(?:users|documents and settings)(?:\\{1,4}|/)"
+            r"|\\(?:users|homes?|profiles)\$?\\{1,4}|\\\\<\*>\\{1,4}(?=[^\\\s]{1,64}\\)"
             r"|%2fhome%2f)(?P<v>[^\W_][\w.$+@-]{0,63}(?: [\w.-]{1,40}){0,2}(?=[\\])|[^\W_][\w.$+-]{0,63})"
         ),
-        hints=("home", "users", "mail/", "cron", "linger", "documents and"),
+        accept=is_owner,
+        hints=("home", "users", "profiles", "mail/", "cron", "linger", "documents and", "\\\\"),
     ),
-    Rule("user", re.compile(r"(?<![\w/])~(?P<v>[a-z][\w.-]{1,31})(?=[/\s:]|$)"), hints=("~",)),
+    Rule("user", re.compile(r"(?<!\w)~(?P<v>[a-z][\w.-]{1,31})(?=[/\s:]|$)"), hints=("~",)),
     Rule(  # CORP\alice, where no path of files stands
         "user",
         re.compile(
@@ -219,6 +242,26 @@ USERS: Final = (
     ),
     Rule(  # the user of an access log, in brackets behind it the time
         "user", re.compile(r"(?:^|[\s\"'<>*:-])" + _NAME + r"\s\[(?=(?:<\*>|[0-9]{1,2})/)"), hints=(" [",)
+    ),
+    Rule("user", re.compile(r"\[(?P<v>[^\W\d][\w.-]{0,63})\]\s(?:OK|FAIL)\s[A-Z]{4}"), hints=("] ok", "] fail")),
+    Rule("user", re.compile(rf"\"{_FULL_NAME}\"\s?<(?=<|email|secret)"), hints=("<",)),
+    Rule(  # what is done with persons, or who they are, and two words that are names by their capitals
+        "user",
+        re.compile(
+            r"\b(?i:patient|employee|student|pupil|passenger|visitor|candidate|applicant|tenant|customer|nurse|doctor|teacher"
+            r"|policyholder|subscriber|attendee|payee|payer"
+            r"|(?:ship(?:ped|ping|ment)|deliver(?:ed|y)|invoice|booking|reservation|appointment|meeting|payment|refund(?:ed)?"
+            r"|addressed|prescription|contract|organi[sz]ed)\s(?:\w{1,15}\s)?(?:to|for|with|from|of))"
+            r"\s(?P<v>[A-Z][\w'’-]{1,30} [A-Z][\w'’.-]{0,30})"
+        ),
+    ),
+    Rule(
+        "user",
+        re.compile(
+            r"\b(?:add_user|change_password|authenticate_user|delete_user|set_user_tags)\s(?P<v>[^\W\d][\w.-]{0,63})"
+            r"|\bauth-user-pass\s(?P<x>[^\W\d][\w.-]{0,63})|\s-[uU]\s(?P<w>[^\W\d][\w.-]{0,63})(?=\s(?:-p|--pass))"
+        ),
+        hints=("_user", "_password", "-u ", "auth-user-pass"),
     ),
     Rule("user", re.compile(r"\]\\{1,2}\[(?P<v>[^\W\d][\w.$-]{0,63})\]"), hints=("]\\",)),
     Rule(
