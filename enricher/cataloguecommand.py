@@ -251,6 +251,7 @@ def detail_json(found: Detail, examples: Mapping[str, Sequence[str]]) -> dict[st
         "examples": list(examples.get(found.entry.signature, ())),
         "split_from": None if found.parent is None else dict(zip(_SPLIT_FROM, found.parent, strict=True)),
         "splits": [asdict(one) | {"at": _time(one.at)} for one in found.splits],
+        "matchers": [asdict(one) | {"at": _time(one.at)} for one in found.matchers],
         "parts": [_part_json(one, examples.get(one.signature, ())) for one in found.parts],
     }
 
@@ -324,6 +325,9 @@ def print_detail(console: Console, found: Detail, examples: Mapping[str, Sequenc
         show.grid(
             console, "revisions", ("no.", "when", "what", "template"), [_revision_row(one) for one in found.revisions]
         )
+    if found.matchers:
+        rows_of = [(str(one.number), _time(one.at) or "", show.safe(one.template, limit=110)) for one in found.matchers]
+        show.grid(console, "wider templates that the model gave", ("no.", "when", "what fits it joins"), rows_of)
     if found.parts:
         _print_parts(console, found, examples)
     if len(found.answers) > 1:

@@ -68,6 +68,9 @@ class BlockStore:
     async def split_table(self, known):
         return None
 
+    async def matcher_table(self, known):
+        return None
+
     async def commit_merges(self, merges, now):
         self.merges += merges
 

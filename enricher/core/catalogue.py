@@ -124,6 +124,16 @@ class SplitRevision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MatcherRevision:
+    """A wider template that the model gave: what fits it joins the signature unasked."""
+
+    number: int
+    signature: str
+    template: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Detail:
     """All that the store knows of a signature."""
 
@@ -142,6 +152,8 @@ class Detail:
     """Newest first."""
     parts: tuple[Part, ...] = ()
     """What was split off it, the most frequent first."""
+    matchers: tuple[MatcherRevision, ...] = ()
+    """Newest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

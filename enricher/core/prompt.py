@@ -132,6 +132,7 @@ def answer_schema() -> dict[str, Any]:
             "technique": {"anyOf": [{"type": "array", "items": text}, {"type": "null"}]},
             "confidence": {"type": "number"},
             "splits_on": nullable,
+            "matches": nullable,
         }
     )
 

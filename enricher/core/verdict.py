@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from enricher.core.attack import TECHNIQUES
 from enricher.core.ecs import is_reserved
+from enricher.core.matcher import accepted
 from enricher.core.pseudonym import PSEUDONYM, stand_ins, without_pseudonyms
 from enricher.core.redact import HOLE, clean
 
@@ -30,7 +31,7 @@ Origin = Literal["your_code", "dependency", "upstream", "system", "config", "unk
 Mend = Literal[
     "slot_missing", "slot_extra", "slot_reserved", "slot_malformed", "slot_duplicate", "summary_slot", "text_cut",
     "text_cleaned", "tag_dropped", "technique_unknown", "technique_category", "confidence_clamped", "confidence_text",
-    "field_dropped", "split_unknown",
+    "field_dropped", "split_unknown", "matcher_dropped",
 ]  # fmt: skip
 Status = Literal["ok", "invalid", "refused", "incomplete"]
 
@@ -62,7 +63,7 @@ class Answer(BaseModel):
     """What is known about a kind of event.
 
     `slots` names its holes in order; `{name}` in summary, hint and action stands for the value of the hole so named.
-    `splits_on` is the one of them whose value would change the answer.
+    `splits_on` is the one of them whose value would change the answer; `matches` is a wider template that it holds for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -79,6 +80,7 @@ class Answer(BaseModel):
     technique: tuple[str, ...] = ()
     confidence: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     splits_on: Annotated[str, StringConstraints(max_length=64)] | None = None
+    matches: Annotated[str, StringConstraints(max_length=4000)] | None = None
 
     def to_json(self) -> str:
         """Write the answer for the store, without what is null or empty."""
@@ -148,6 +150,7 @@ def judge(asked: Asked, raw: object, shown: Shown | None = None) -> Verdict:
         return Verdict(signature=asked.signature, status="invalid", reason="the answer is not an object")
     try:
         answer = _to_answer(asked, _without_pseudonyms(raw, shown or Shown()), mends)
+        answer = answer.model_copy(update={"matches": _matches(raw.get("matches"), shown or Shown(), mends)})
     except _Wrong as wrong:
         return Verdict(signature=asked.signature, status="invalid", reason=str(wrong))
     except ValidationError as fault:
@@ -320,6 +323,15 @@ def _techniques(raw: object, category: object, mends: list[Mend]) -> tuple[str, 
     if len(known) < len(given):
         mends.append("technique_unknown")
     return tuple(known)
+
+
+def _matches(raw: object, shown: Shown, mends: list[Mend]) -> str | None:
+    if raw is None or raw in ("", shown.template):
+        return None
+    wider = accepted(clean(raw), shown.template, shown.examples) if isinstance(raw, str) else None
+    if wider is None:
+        mends.append("matcher_dropped")
+    return wider
 
 
 def _splits_on(raw: object, references: Mapping[str, str], mends: list[Mend]) -> str | None:

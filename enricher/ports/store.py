@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Part,
         RequestResult,
     )
+    from enricher.core.matcher import MatcherTable
     from enricher.core.merge import Merge
     from enricher.core.skeleton import Shape
     from enricher.core.split import Revision, Split, SplitTable
@@ -109,6 +110,13 @@ class Store(Protocol):
         A signature is split when an answer comes that names one of its slots in `splits_on` (`core.split` says when),
         and is whole again when its answer is forgotten. The shapes that its children have are made by `intern_shapes`;
         such a kind is served by the parent's answer until it has one of its own.
+        """
+
+    async def matcher_table(self, known: int) -> MatcherTable | None:
+        """The matchers of signatures that have an answer; None where there is none behind the revision `known`.
+
+        A signature is widened when an answer comes that gives a wider template in `matches` (`core.matcher`), and those
+        that were answered together and widened to one template are merged as by `commit_merges`.
         """
 
     async def save_splits(self, given: Sequence[Split], now: float) -> None:

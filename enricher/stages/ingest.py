@@ -17,6 +17,7 @@ import numpy as np
 from enricher.core.block import Block, BlockCounts
 from enricher.core.breaker import COARSE_FORMAT, Breaker, Gate
 from enricher.core.keying import EVENT_FORMAT, Keyed, Keying, KeyingRule, Reading, key_lines, sum_counts, sum_origins
+from enricher.core.matcher import NO_MATCHERS, Matchers
 from enricher.core.merge import Merger
 from enricher.core.signature import ShapeIndex
 from enricher.core.skeleton import SPLIT_FORMAT
@@ -70,6 +71,7 @@ class Ingest:
         ]
         self._shapes = _Shapes()
         self._splitter = Splitter(NO_SPLITS)
+        self._matchers = Matchers(NO_MATCHERS)
         self._is_replayed = False
 
     async def start(self) -> None:
@@ -114,11 +116,9 @@ class Ingest:
         return events
 
     async def _commit(self, feed: _Feed, chunks: Sequence[Chunk], now: float) -> int:
-        naming = _Naming(self._store, self._shapes, now)
+        await self._learn()
+        naming = _Naming(self._store, self._shapes, self._matchers, now)
         was_open = feed.gate.breaker.is_open
-        splits = await self._store.split_table(self._splitter.revision)
-        if splits is not None:
-            self._splitter = Splitter(splits)
         keyed = await asyncio.to_thread(_key_all, feed, chunks, naming, self._splitter)
         files = [
             feed.source.accept(
@@ -151,6 +151,15 @@ class Ingest:
         if self._shapes.count > MERGER_SHAPES:
             await self._replay()
         return counts.events
+
+    async def _learn(self) -> None:
+        """Take up what answers have brought since the last block: splits and matchers."""
+        splits = await self._store.split_table(self._splitter.revision)
+        if splits is not None:
+            self._splitter = Splitter(splits)
+        matchers = await self._store.matcher_table(self._matchers.revision)
+        if matchers is not None:
+            self._matchers = Matchers(matchers)
 
     async def _tell_breaker(self, feed: _Feed, block: Block, *, was_open: bool) -> None:
         """What became of the source's breaker: its kinds skipped, its state kept, its coarse lines counted."""
@@ -196,11 +205,12 @@ class _Shapes:
 class _Naming:
     """Numbers new shapes from the worker thread, on the loop that made it, and collects the merges they cause."""
 
-    def __init__(self, store: Store, shapes: _Shapes, now: float) -> None:
+    def __init__(self, store: Store, shapes: _Shapes, matchers: Matchers, now: float) -> None:
         self.merges: list[Merge] = []
         self.new_shapes = 0
         self._store = store
         self._shapes = shapes
+        self._matchers = matchers
         self.now = now
         self._loop = asyncio.get_running_loop()
 
@@ -210,6 +220,8 @@ class _Naming:
         newest = self._shapes.newest
         for row_id, shape in sorted(zip(row_ids, shapes, strict=True), key=lambda pair: pair[0]):
             self.merges += self._shapes.add(row_id, shape)
+            if (merge := self._matchers.merge(row_id, shape)) is not None:
+                self.merges.append(merge)
         self.new_shapes += sum(row_id > newest for row_id in row_ids)
         return row_ids
 

@@ -26,6 +26,7 @@ from enricher.edges.store_sqlite import (
     delivery,
     history,
     ledger,
+    matchers,
     merges,
     plan,
     report,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         Part,
         RequestResult,
     )
+    from enricher.core.matcher import MatcherTable
     from enricher.core.merge import Merge
     from enricher.core.skeleton import Shape
     from enricher.core.split import Revision, Split, SplitTable
@@ -139,6 +141,10 @@ class SqliteStore:
     async def split_table(self, known: Revision) -> SplitTable | None:
         """The splits in force; None where nothing has changed since the revision `known`."""
         return await self._db.read(splits.split_table, known)
+
+    async def matcher_table(self, known: int) -> MatcherTable | None:
+        """The matchers in force; None where there is none behind the revision `known`."""
+        return await self._db.read(matchers.matcher_table, known)
 
     async def save_splits(self, given: Sequence[Split], now: float) -> None:
         """Split these signatures, but for those that are split already."""

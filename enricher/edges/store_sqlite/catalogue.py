@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from enricher.core.catalogue import Detail, Entry, Imported, Member, Revision
 from enricher.core.skeleton import HOLE, HOLE_TEXT, Shape
 from enricher.edges.store_sqlite import rows
+from enricher.edges.store_sqlite.matchers import matchers_of
 from enricher.edges.store_sqlite.merges import make_root
 from enricher.edges.store_sqlite.splits import end_splits, parent_of, parts_of, revisions_of, split_by
 
@@ -75,6 +76,7 @@ def detail(db: sqlite3.Connection, signature: str, task: str, model: str) -> Det
         parent=parent_of(db, found["signature"]),
         splits=revisions_of(db, keys),
         parts=parts_of(db, keys, task, model),
+        matchers=matchers_of(db, keys),
     )
 
 

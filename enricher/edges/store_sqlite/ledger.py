@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from enricher.core.ledger import DIGEST_PREFIX, BatchState, Money, RequestState
 from enricher.edges.store_sqlite import rows
 from enricher.edges.store_sqlite.accounts import save_account
+from enricher.edges.store_sqlite.matchers import join_alike, take_matcher
 from enricher.edges.store_sqlite.merges import make_root
 from enricher.edges.store_sqlite.splits import split_by
 from enricher.errors import StoreError
@@ -63,7 +64,8 @@ def collect(db: sqlite3.Connection, batch: LedgerBatch, results: Sequence[Reques
         return
     for result in results:
         for answer in result.answers:
-            _save_answer(db, answer, now)
+            _save_answer(db, take_matcher(db, answer, now), now)
+        join_alike(db, [answer.signature for answer in result.answers], now)
     db.executemany(_END_REQUEST, [_ended(batch, result, now) for result in results])
     db.execute(
         "UPDATE requests SET state = 'again', changed_at = ? WHERE batch = ? AND state = 'live'", (now, batch.id)

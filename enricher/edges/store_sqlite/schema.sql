@@ -114,6 +114,17 @@ CREATE TABLE split_children (
 ) STRICT;
 CREATE INDEX split_children_by_parent ON split_children (parent);
 
+-- Templates that a model gave, wider than those it was shown; append-only, and of no use where the signature has no answer
+-- any more. `open` lists the places of tokens in which other words may stand.
+CREATE TABLE matchers (
+    revision INTEGER PRIMARY KEY AUTOINCREMENT,
+    signature TEXT NOT NULL,
+    template TEXT NOT NULL,
+    open TEXT NOT NULL,
+    made_at REAL NOT NULL,
+    UNIQUE (signature, template)
+) STRICT;
+
 -- A row for each source whose breaker was ever open.
 CREATE TABLE breakers (
     source TEXT PRIMARY KEY,
