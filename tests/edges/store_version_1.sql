@@ -63,6 +63,41 @@ CREATE TABLE shapes (
 ) STRICT;
 CREATE INDEX shapes_by_root ON shapes (root);
 
+-- Sums over the shapes of each class, kept by triggers in the transaction that changes a shape, so that the first of
+-- a million signatures are found by an index. A class moves to another root as a whole.
+CREATE TABLE classes (
+    root INTEGER PRIMARY KEY,
+    events INTEGER NOT NULL,
+    shapes INTEGER NOT NULL,
+    first_seen_at REAL NOT NULL,
+    last_seen_at REAL
+) STRICT;
+CREATE INDEX classes_by_events ON classes (events DESC, root);
+CREATE INDEX classes_by_first_seen ON classes (first_seen_at, root);
+
+CREATE TRIGGER shapes_begin AFTER INSERT ON shapes WHEN new.root != 0 BEGIN
+    INSERT INTO classes (root, events, shapes, first_seen_at, last_seen_at)
+    VALUES (new.root, new.events, 1, new.created_at, new.last_seen_at)
+    ON CONFLICT (root) DO UPDATE SET events = events + excluded.events, shapes = shapes + 1,
+        first_seen_at = min(first_seen_at, excluded.first_seen_at),
+        last_seen_at = nullif(max(ifnull(last_seen_at, 0.0), ifnull(excluded.last_seen_at, 0.0)), 0.0);
+END;
+
+CREATE TRIGGER shapes_join AFTER UPDATE OF root ON shapes WHEN new.root != old.root BEGIN
+    UPDATE classes SET events = events - old.events, shapes = shapes - 1 WHERE root = old.root;
+    DELETE FROM classes WHERE root = old.root AND shapes = 0;
+    INSERT INTO classes (root, events, shapes, first_seen_at, last_seen_at)
+    VALUES (new.root, new.events, 1, new.created_at, new.last_seen_at)
+    ON CONFLICT (root) DO UPDATE SET events = events + excluded.events, shapes = shapes + 1,
+        first_seen_at = min(first_seen_at, excluded.first_seen_at),
+        last_seen_at = nullif(max(ifnull(last_seen_at, 0.0), ifnull(excluded.last_seen_at, 0.0)), 0.0);
+END;
+
+CREATE TRIGGER shapes_met AFTER UPDATE OF events ON shapes BEGIN
+    UPDATE classes SET events = events + new.events - old.events,
+        last_seen_at = max(ifnull(last_seen_at, 0.0), ifnull(new.last_seen_at, 0.0)) WHERE root = new.root;
+END;
+
 CREATE TABLE shape_sources (
     shape INTEGER NOT NULL REFERENCES shapes (id),
     source TEXT NOT NULL,
@@ -304,7 +339,35 @@ CREATE TABLE answers (
     is_current INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 CREATE UNIQUE INDEX answers_by_key ON answers (signature, task, model) WHERE is_current;
-CREATE INDEX answers_by_status ON answers (status) WHERE is_current;
+CREATE INDEX answers_by_severity ON answers (json_extract(body, '$.severity')) WHERE is_current AND status = 'ok';
+
+-- How many answers that are current have a status, and how many requests are in a state: a summary counts no rows.
+CREATE TABLE tallies (
+    what TEXT NOT NULL,
+    value TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (what, value)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER answers_begin AFTER INSERT ON answers WHEN new.is_current BEGIN
+    INSERT INTO tallies (what, value, number) VALUES ('answers', new.status, 1)
+    ON CONFLICT (what, value) DO UPDATE SET number = number + 1;
+END;
+
+CREATE TRIGGER answers_end AFTER UPDATE OF is_current ON answers WHEN old.is_current AND NOT new.is_current BEGIN
+    UPDATE tallies SET number = number - 1 WHERE what = 'answers' AND value = old.status;
+END;
+
+CREATE TRIGGER requests_begin AFTER INSERT ON requests BEGIN
+    INSERT INTO tallies (what, value, number) VALUES ('requests', new.state, 1)
+    ON CONFLICT (what, value) DO UPDATE SET number = number + 1;
+END;
+
+CREATE TRIGGER requests_change AFTER UPDATE OF state ON requests WHEN old.state != new.state BEGIN
+    UPDATE tallies SET number = number - 1 WHERE what = 'requests' AND value = old.state;
+    INSERT INTO tallies (what, value, number) VALUES ('requests', new.state, 1)
+    ON CONFLICT (what, value) DO UPDATE SET number = number + 1;
+END;
 
 -- What a model said of a window, by its start; a failure's status where it said nothing that can be used.
 CREATE TABLE accounts (

@@ -13,7 +13,7 @@ from enricher.core.catalogue import ExportedAnswer, Listing, Reuse, Selection, e
 from enricher.core.merge import Merge
 from enricher.core.skeleton import Shape
 from enricher.core.verdict import Answer
-from enricher.edges.store_sqlite import SqliteStore, merges
+from enricher.edges.store_sqlite import SqliteStore, catalogue, merges
 from tests.edges.test_store_contract import (
     MODEL,
     NOW,
@@ -229,6 +229,57 @@ async def test_replaying_the_alias_table_gives_the_roots_and_no_class_disagrees(
         assert 1 >= len({severities[row.id - 1] for row in rows if row.root == root} - {None})
 
 
+_SUMS = """
+SELECT root, sum(events), count(*), min(created_at), max(last_seen_at) FROM shapes GROUP BY root ORDER BY root
+"""
+_COUNTS = """
+SELECT 'answers', status, count(*) FROM answers WHERE is_current GROUP BY 2
+UNION SELECT 'requests', state, count(*) FROM requests GROUP BY 2
+"""
+
+
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.lists(st.integers(1, 6), min_size=1, max_size=5),
+            st.tuples(st.integers(1, 6), st.integers(1, 6)),
+            st.sampled_from(["info", "error", "forget"]),
+        ),
+        max_size=10,
+    )
+)
+@settings(max_examples=20, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_what_is_summed_up_ahead_is_what_the_rows_say_whatever_happens_to_them(tmp_path_factory, steps):
+    store = await SqliteStore.open(tmp_path_factory.mktemp("state"))
+    try:
+        names = [shape.id for shape in map(a_shape, "abcdef")]
+        for at, word in enumerate("abcdef"):
+            await store.intern_shapes([a_shape(word)], NOW + at % 4)
+        file = None
+        for at, step in enumerate(steps):
+            if isinstance(step, list):
+                file = await spool(store, step, file=file)
+            elif isinstance(step, tuple):
+                await store.commit_merges([Merge(members=step, template=f"<*> {at}")], NOW)
+            elif step == "forget":
+                await store.forget(Selection())
+            else:
+                await answered(store, names[at % 6], name=str(at), body=body(step), now=NOW + at)
+        classes, sums, tallies, counts = [
+            sorted(map(tuple, await store._db.read(lambda db, sql=sql: db.execute(sql).fetchall())))
+            for sql in (
+                "SELECT root, events, shapes, first_seen_at, last_seen_at FROM classes",
+                _SUMS,
+                "SELECT * FROM tallies WHERE number != 0",
+                _COUNTS,
+            )
+        ]
+    finally:
+        await store.close()
+    assert sums == classes
+    assert counts == tallies
+
+
 # ---------------------------------------------------------------- the breaker
 
 
@@ -285,6 +336,35 @@ async def test_signatures_are_listed_as_asked_for(store):
     assert (3, NOW, NOW, 1, None) == (
         first.events, first.first_seen_at, first.last_seen_at, first.shapes, first.answer,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("rare", [0, 1, 100])
+async def test_a_list_by_severity_is_the_same_whether_the_severity_is_rare_or_not(store, monkeypatch, rare):
+    monkeypatch.setattr(catalogue, "_RARE", rare)
+    names = await kinds_of(store, *"abcde")
+    for name, severity in zip(names, ["info", "fatal", "info", "fatal", "error"], strict=True):
+        await answered(store, name, body=body(severity))
+    await answered(store, names[4], status="invalid", body="", now=NOW + 9, task="newer")
+
+    async def listed(**asked):
+        found = await store.entries(Listing(**{"limit": 10} | asked), TASK, MODEL)
+        return "".join("abcde"[names.index(one.signature)] for one in found)
+
+    assert "bdeac" == await listed(sort="severity")
+    assert "bde" == await listed(sort="severity", limit=3)
+    assert ("bd", "db") == (await listed(severity="fatal"), await listed(severity="fatal", sort="new"))
+    assert "" == await listed(severity="fatal", is_unanswered=True)
+
+
+@pytest.mark.parametrize("sort", ["count", "new"])
+async def test_a_list_reads_no_more_signatures_than_it_shows(store, sort):
+    sql = catalogue._BY_ORDER[sort][catalogue._ANY]
+    given = {"task": TASK, "model": MODEL, "limit": 5}
+    explained = await store._db.read(lambda db: db.execute(f"EXPLAIN QUERY PLAN {sql}", given).fetchall())
+    # What looks for the answer of one signature sorts a handful; the list itself comes out of the index in order.
+    steps = [row["detail"] for row in explained if not row["parent"]]
+    assert "USING INDEX classes_by_" in steps[0]
+    assert "USE TEMP B-TREE FOR ORDER BY" not in steps
 
 
 async def test_a_signature_is_found_by_the_beginning_of_its_id_and_says_where_it_was_read(store):

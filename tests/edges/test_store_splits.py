@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from enricher.core.catalogue import ExportedAnswer, Reuse, Selection
+from enricher.core.catalogue import ExportedAnswer, Listing, Reuse, Selection
 from enricher.core.merge import Merge
 from enricher.core.skeleton import Shape
 from enricher.core.split import NO_SPLITS, child_shape
@@ -92,6 +92,18 @@ async def test_a_child_is_asked_and_served_by_the_parents_answer_until_it_has_it
     (outcome,) = await store.undecided((W1, 0))
     assert (shape.id, shape.id) == (outcome.signature, outcome.answer.signature)
     assert {} == await asked(store)
+
+
+async def test_a_child_is_listed_by_the_severity_of_the_answer_that_serves_it(store):
+    await a_split_parent(store)
+    shape, _ = await a_child(store)
+
+    async def listed(**asked):
+        return {one.signature for one in await store.entries(Listing(limit=10, **asked), TASK, MODEL)}
+
+    assert {PARENT.id, shape.id} == await listed(severity="info") == await listed(sort="severity")
+    await answered(store, shape.id, body=said(severity="error", splits_on=None).to_json(), now=NOW + 300)
+    assert ({PARENT.id}, {shape.id}) == (await listed(severity="info"), await listed(severity="error"))
 
 
 async def test_a_child_that_was_asked_in_vain_is_served_by_the_parent_and_not_asked_again(store):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from enricher.core.catalogue import Detail, Entry, Imported, Member, Revision
 from enricher.core.skeleton import HOLE, HOLE_TEXT, Shape
+from enricher.core.verdict import SEVERITIES
 from enricher.edges.store_sqlite import rows
 from enricher.edges.store_sqlite.matchers import matchers_of
 from enricher.edges.store_sqlite.merges import make_root
@@ -20,23 +21,42 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from enricher.core.catalogue import ExportedAnswer, Listing, Selection
+    from enricher.core.catalogue import ExportedAnswer, Listing, Selection, Sort
 
 _MEMBERS_SHOWN: Final = 100
 _REVISIONS_SHOWN: Final = 100
 _NEIGHBOURS: Final = 3
+_RARE: Final = 20_000
+"""So many answers of a severity are looked at one by one; of more, the first of a list are soon met in its order."""
 
 
 def entries(db: sqlite3.Connection, listing: Listing, task: str, model: str) -> list[Entry]:
     """Signatures that were read, or of which an answer was imported, in the order asked for."""
-    parameters: dict[str, Any] = {
-        "task": task,
-        "model": model,
-        "limit": listing.limit,
-        "severity": listing.severity,
-        "unanswered": listing.is_unanswered,
-    }
-    return [_entry(row) for row in db.execute(_LISTS[listing.sort], parameters)]
+    given: dict[str, Any] = {"task": task, "model": model}
+    if listing.is_unanswered:
+        return [] if listing.severity else _listed(db, _BY_ORDER[listing.sort][_UNANSWERED], listing.limit, given)
+    if listing.severity:
+        return _of_severity(db, listing.severity, listing.sort, listing.limit, given)
+    if listing.sort != "severity":
+        return _listed(db, _BY_ORDER[listing.sort][_ANY], listing.limit, given)
+    found: list[Entry] = []
+    for severity in reversed(SEVERITIES):
+        found += _of_severity(db, severity, "severity", listing.limit - len(found), given)
+    return found + _listed(db, _BY_ORDER["severity"][_UNANSWERED], listing.limit - len(found), given)
+
+
+def _of_severity(db: sqlite3.Connection, severity: str, sort: Sort, limit: int, given: dict[str, Any]) -> list[Entry]:
+    """Those whose answer has this severity: where it is rare they are taken from its index and put in order."""
+    if limit <= 0:
+        return []
+    known = db.execute(_COUNT_OF_SEVERITY, {"severity": severity, "limit": _RARE}).fetchone()[0]
+    queries = _BY_ORDER[sort]
+    sql = queries[_RARE_SEVERITY] if known < _RARE else queries[_SEVERITY]
+    return _listed(db, sql, limit, given | {"severity": severity})
+
+
+def _listed(db: sqlite3.Connection, sql: str, limit: int, given: dict[str, Any]) -> list[Entry]:
+    return [_entry(row) for row in db.execute(sql, given | {"limit": limit})] if limit > 0 else []
 
 
 def resolve(db: sqlite3.Connection, prefix: str, limit: int) -> list[str]:
@@ -187,31 +207,52 @@ _COLUMNS = f"""
     c.last_seen_at, {rows.ANSWER_COLUMNS}
 """
 
-_CLASSES = """
-    (SELECT root, sum(events) AS events, count(*) AS shapes, min(created_at) AS first_seen_at,
-        max(last_seen_at) AS last_seen_at FROM shapes GROUP BY root)
-"""
-
-_RANK = """
-    CASE json_extract(a.body, '$.severity') WHEN 'fatal' THEN 8 WHEN 'critical' THEN 7 WHEN 'error' THEN 6
-        WHEN 'warning' THEN 5 WHEN 'notice' THEN 4 WHEN 'info' THEN 3 WHEN 'debug' THEN 2 WHEN 'trace' THEN 1 ELSE 0 END
-"""
-
-_ORDERS: Final = {
-    "count": "c.events DESC, r.id",
-    "new": "c.first_seen_at DESC, r.id DESC",
-    "severity": f"{_RANK} DESC, c.events DESC, r.id",
+_ORDERS: Final[dict[Sort, str]] = {
+    "count": "c.events DESC, c.root",
+    "new": "c.first_seen_at DESC, c.root DESC",
+    "severity": "c.events DESC, c.root",
 }
 
-_LISTS: Final = {
-    sort: f"""
-SELECT {_COLUMNS} FROM {_CLASSES} c JOIN shapes r ON r.id = c.root LEFT JOIN answers a ON a.id = {rows.SERVING_ANSWER}
-WHERE (:severity IS NULL OR (a.status = 'ok' AND json_extract(a.body, '$.severity') = :severity))
-    AND (NOT :unanswered OR a.id IS NULL OR a.status != 'ok') AND (c.events > 0 OR a.id IS NOT NULL)
+# A signature is served by an answer of its own, or by that of the signature it was split off.
+_WITH_SEVERITY = """
+    (WITH own AS MATERIALIZED (SELECT s.id, s.root FROM answers o JOIN shapes s ON s.key = o.signature
+        WHERE o.is_current AND o.status = 'ok' AND json_extract(o.body, '$.severity') = :severity)
+    SELECT root FROM own UNION SELECT m.shape FROM own JOIN shapes p ON p.root = own.id
+        JOIN split_children m ON m.parent = p.key)
+"""
+
+_ANY, _SEVERITY, _RARE_SEVERITY, _UNANSWERED = range(4)
+_HAS_SEVERITY = "a.status = 'ok' AND json_extract(a.body, '$.severity') = :severity"
+_KINDS: Final = {
+    _ANY: ("classes c", "TRUE"),
+    _SEVERITY: ("classes c", _HAS_SEVERITY),
+    _RARE_SEVERITY: (f"{_WITH_SEVERITY} k CROSS JOIN classes c ON c.root = k.root", _HAS_SEVERITY),
+    # The first condition is what rules out most of a large catalogue at once.
+    _UNANSWERED: (
+        "classes c",
+        """NOT EXISTS (SELECT 1 FROM answers o WHERE o.signature = r.key AND o.is_current AND o.status = 'ok')
+    AND (a.id IS NULL OR a.status != 'ok')""",
+    ),
+}
+
+# CROSS JOIN keeps SQLite at the order of the tables: the classes come out of an index as they are wanted.
+_BY_ORDER: Final = {
+    sort: {
+        kind: f"""
+SELECT {_COLUMNS}
+FROM {source} CROSS JOIN shapes r ON r.id = c.root LEFT JOIN answers a ON a.id = {rows.SERVING_ANSWER}
+WHERE {condition} AND (c.events > 0 OR a.id IS NOT NULL)
 ORDER BY {order} LIMIT :limit
-"""  # noqa: S608 (lists and orders of our own)
+"""  # noqa: S608 (lists, conditions and orders of our own)
+        for kind, (source, condition) in _KINDS.items()
+    }
     for sort, order in _ORDERS.items()
 }
+
+_COUNT_OF_SEVERITY = """
+SELECT count(*) FROM (SELECT 1 FROM answers
+    WHERE is_current AND status = 'ok' AND json_extract(body, '$.severity') = :severity LIMIT :limit)
+"""
 
 _BEGINNING = """
 SELECT key AS id FROM shapes WHERE key >= :low AND key < :high

@@ -68,9 +68,9 @@ def summary(db: sqlite3.Connection, sinks: Collection[str], store_bytes: Callabl
         oldest_open_window=oldest,
         batches=_mapping(db, "SELECT state, count(*) FROM batches GROUP BY state"),
         open_batches=tuple(batches(db, _WITH_PROVIDER)),
-        requests=_mapping(db, "SELECT state, count(*) FROM requests GROUP BY state"),
+        requests=_mapping(db, _TALLIED, "requests"),
         signatures=books["signatures"],
-        answers=_mapping(db, "SELECT status, count(*) FROM answers WHERE is_current GROUP BY status"),
+        answers=_mapping(db, _TALLIED, "answers"),
         read_lines=books["read_lines"],
         read_events=read,
         blank_lines=books["blank_lines"],
@@ -101,7 +101,7 @@ def _taken_by_all(db: sqlite3.Connection, sinks: Collection[str]) -> int:
     return sum(events[part] for part, having in by_part.items() if having.issuperset(sinks))
 
 
-def _mapping(db: sqlite3.Connection, sql: str, *parameters: int) -> dict[str, int]:
+def _mapping(db: sqlite3.Connection, sql: str, *parameters: int | str) -> dict[str, int]:
     return {row[0]: row[1] for row in db.execute(sql, parameters)}
 
 
@@ -117,6 +117,8 @@ _WINDOW_BATCHES = """
 SELECT coalesce(b.batch_id, b.name) AS name FROM batch_windows w JOIN batches b ON b.id = w.batch
 WHERE w.window = ? ORDER BY b.id
 """
+
+_TALLIED = "SELECT value, number FROM tallies WHERE what = ? AND number > 0"
 
 _TAKEN_PARTS = """
 SELECT p.start, p.number, p.events, d.sink FROM panes n
