@@ -73,7 +73,9 @@ _PART = re.compile(
     + rb"|(?=[A-Za-z]*+[0_\-/@#.])[\w.\-/@#:]{1,64})(?=\s++(?:0[-./]0[-./T]0|0[-/ ]"
     + _MONTH
     + rb"[-/ ]0)))"
-    rb"|(?P<logger>" + _LOGGER + rb"(?=\s++\[?(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)[\s:\]]))"
+    rb"|(?P<logger>"
+    + _LOGGER
+    + rb"(?=\s++\[?(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL|LOG(?=:))[\s:\]]))"
     rb"|(?P<host>(?=\S*+\s++" + _PROGRAM + rb"|[A-Za-z]*+[0.\-]\S*+\s++" + _WORD + rb"\s)[A-Za-z0][\w.\-]*(?=\s))"
     rb"|(?P<name>[A-Za-z0][\w.\-]*(?=\s))"
     rb"|(?P<bracket>\[(?>(?:[^\[\]\n]|\[[^\[\]\n]*+\]){0,160})\])"

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from enricher.core.skeleton import GUARDED_WORDS, HOLE, HOLE_TEXT, TOKEN, TOLD, Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 HOLE_WORDS = 3
 FIRST_WORDS = 8
@@ -139,7 +139,8 @@ class Merger:
                 continue
             cut = _cut(tokens, (at,))
             words = len(seen) if isinstance(seen, dict) else 1
-            if words + (VALUE_WEIGHT if cut in self._exact else 0) >= _enough(tokens, at):
+            is_value = cut in self._exact or (tokens[at + 1 : at + 3] == (":", HOLE) and _together(cut) in self._exact)
+            if words + (VALUE_WEIGHT if is_value else 0) >= _enough(tokens, at):
                 self._make_hole(key, cut, merges)
         self._register_burst(tokens, node, merges)
 
@@ -168,11 +169,13 @@ class Merger:
         burst.live.append(node)
         if len(burst.live) < BURST_SHAPES:
             return
-        burst.live = _distinct(burst.live)
+        # A signature that took in a shape of another length may have a shorter template by now.
+        burst.live = [node for node in _distinct(burst.live) if len(node.tokens) == len(tokens)]
         if len(burst.live) >= BURST_SHAPES:
             self._cut_burst(burst, merges)
             # The younger half stays open, so that a pattern with nothing in common is not looked at with every shape.
-            burst.live = _distinct(burst.live)[-(BURST_SHAPES // 2) :]
+            burst.live = [node for node in _distinct(burst.live) if len(node.tokens) == len(tokens)]
+            burst.live = burst.live[-(BURST_SHAPES // 2) :]
 
     def _cut_burst(self, burst: _Burst, merges: list[Merge]) -> None:
         rows = [node.tokens for node in burst.live]
@@ -197,12 +200,13 @@ class Merger:
         if nodes:
             burst.cuts.append((columns, nodes))
 
-    def _join(self, members: Iterable[_Node], cut: Tokens, merges: list[Merge]) -> _Node:
+    def _join(self, members: Collection[_Node], cut: Tokens, merges: list[Merge]) -> _Node:
         """Make one signature of the members; `cut` is what they have in common."""
-        roots = _distinct(members)
+        roots, spaced = _distinct(members), (True,) * len(cut)
+        spaced = next((node.spaced for node in members if len(node.spaced) == len(cut)), spaced)
         target = self._exact.get(cut)
         if target is None:
-            root = _Node(oldest=roots[0].oldest, tokens=cut, spaced=roots[0].spaced)
+            root = _Node(oldest=roots[0].oldest, tokens=cut, spaced=spaced)
         else:
             root = _root(target)
             roots = _distinct([*roots, root])
@@ -321,7 +325,7 @@ def _is_free(token: str, *, making: bool) -> bool:
     """Whether the word may stand in a hole. An ALL-CAPS word may be a state: it falls into holes but makes none."""
     if not _is_word(token) or token.lower() in GUARDED_WORDS:
         return False
-    return not (making and len(token) > 2 and token.isupper())
+    return not (making and len(token) > 2 and token.isupper() and "\\" not in token)
 
 
 def _openings(tokens: Tokens, *, making: bool) -> Iterator[tuple[int, bytes]]:

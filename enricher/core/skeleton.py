@@ -74,14 +74,14 @@ _VARIABLE = re.compile(
     r"|(?<![\w.\\/])/(?=\w)[\w.+\-$%~@]++/?(?:\?[\w.+\-$%~@#*=&]*)?"
     # A word with a number in it, but not the code of a message, which begins with "%".
     r"|(?<![\w.\-])(?<!^%)(?<!\s%)(?:[<>~](?=0[\w.]*+(?![>@])))?[-+]?(?=[A-Za-z_.\-]*+0)\w[\w.\-]*(?<![.\-])%?"
-    r"(?:(?<=\w)\\[A-Za-z_][\w.\-$]*+)?"
+    r"(?:(?<=\w)\\[A-Za-z_][\w.\-$]*(?<![.\-]))?"
     r"|(?<![\w.\-])[A-Za-z][\w\-]*\[0(?>(?:[-,]0)+)\]"  # members of a row: node[0-0,0]
     # A host or a package with two dots.
     r"|(?<![\w.\-])[a-z_][a-z_\-]*+(?:\.[a-z_\-]++){2,}(?![\w.\-])(?>(?:/[\w.$]+)*)"
     rf"|(?<![\w.\-])[a-z][a-z_\-]*+\.(?:{_TLD})(?![\w.\-])(?>(?:/[\w.$]+)*)"
 )
 # An identifier of letters alone, as base 64 makes one now and then: the humps of a name in camel case can be spoken.
-_LETTERS = re.compile(r"(?<![\w.\-])(?=[A-Za-z]{0,30}?[A-Z][a-z][A-Z])[A-Za-z]{8,40}(?![\w.\-])")
+_LETTERS = re.compile(r"(?<![\w.\-])(?=[A-Za-z]{0,30}?[A-Z]{3})[A-Za-z]{8,40}(?![\w.\-])")
 _MUTE_HUMP = re.compile(r"[A-Z][b-df-hj-np-tv-xz]+(?![a-z])|^[b-df-hj-np-tv-xz]+(?=[A-Z])")
 _MUTE_HUMPS = 2
 _UNIT = re.compile(HOLE + r" ?(?:ms|us|ns|msecs?|secs?|seconds|s|[kKMGT]?i?[Bb]|[kKMGT]B/s|bytes)\b")

@@ -191,3 +191,28 @@ def test_an_alias_table_fed_with_the_merges_agrees_and_templates_cover_their_mem
 
         assert target(row) == merger.resolve(row)
         assert re.fullmatch(covering, shape_of(line.encode()).template)
+
+
+def test_names_of_several_words_make_a_hole_whatever_their_number():
+    names = ["Print Spooler", "Web Proxy Auto Discovery Service", "Clock", "BITS"]
+    found = [f"Now {name} was seen by the watchdog of this host" for name in names]
+
+    assert 1 == len(set(signatures(*found)))
+
+
+def test_what_begins_a_sentence_is_no_part_of_a_name():
+    found = [f"checked the disk. {word} Disks were seen by the watchdog" for word in ("All", "Many")]
+
+    assert 2 == len(set(signatures(*found)))
+
+
+def test_holes_beside_each_other_are_one_when_they_come_from_words_too():
+    found = [f"session of {name}/10.0.0.1:7 was seen here" for name in ("web", "mail", "shop")]
+
+    assert 1 == len(set(signatures(*found, "session of 10.0.0.1:7 was seen here")))
+
+
+def test_a_host_without_a_name_joins_those_with_an_address():
+    found = ["made contact with h1.example.org:7 again", "made contact with unknown:7 again"]
+
+    assert 1 == len(set(signatures(*found)))
