@@ -81,10 +81,21 @@ class Digests:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """Events that nothing is asked about, since their sources made too many lines kinds of their own."""
+
+    events: int
+    sources: tuple[str, ...]
+    """Those whose breaker opened while they were read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What `enricher plan` shows."""
 
     events: int
+    """All that were read."""
+    skipped: Skipped
     windows: tuple[str, ...]
     signatures: int
     new_signatures: int
@@ -109,6 +120,7 @@ class Report:
         cost = self.estimate
         return {
             "events": self.events,
+            "skipped": {"events": self.skipped.events, "sources": list(self.skipped.sources)},
             "windows": list(self.windows),
             "signatures": self.signatures,
             "new_signatures": self.new_signatures,
@@ -169,6 +181,7 @@ async def plan(
             digests = await draft_digests(store, settings, await _unclosed(config, panes))
             drafted = await draft(store, settings, fresh, panes, digests=digests if digest else ())
             kept = await draft(store, settings, stale, panes)
+            skipped = await _skipped(store, kinds, now)
             names = _names(drafted, settings)
             if out is not None:
                 await asyncio.to_thread(_write_files, out, names, drafted)
@@ -179,7 +192,8 @@ async def plan(
             await store.close()
     prices = provider.prices
     return Report(
-        events=sum(kind.events for kind in kinds),
+        events=sum(kind.events for kind in kinds) + skipped.events,
+        skipped=skipped,
         windows=tuple(window.window_id(start, settings.length_seconds) for start in sorted({one[0] for one in panes})),
         signatures=len(kinds),
         new_signatures=len(fresh),
@@ -196,6 +210,13 @@ async def plan(
         ),
         digests=_digests(digests, settings),
     )
+
+
+async def _skipped(store: SqliteStore, kinds: Sequence[Kind], now: float) -> Skipped:
+    # Of a store without answers everything is asked about but what is skipped.
+    read = (await store.summary(now)).read_events
+    tripped = [source for source, breaker in (await store.breakers()).items() if breaker.trips]
+    return Skipped(events=read - sum(kind.events for kind in kinds), sources=tuple(tripped))
 
 
 def _about_kinds(drafted: Draft) -> list[LedgerRequest]:
@@ -285,6 +306,13 @@ def print_report(console: Console, report: Report, out: Path | None) -> None:
             ("prices as of", report.as_of or "unknown: set [prices]"),
         ],
     )
+    if report.skipped.events:
+        console.print(
+            f"{report.skipped.events:,} of the events are of sources that make too many lines kinds of their own"
+            f" ({', '.join(map(show.safe, report.skipped.sources))}): nothing is asked about them, they go out as"
+            " skipped_policy; see what is written there, or drop it",
+            soft_wrap=True,
+        )
     if report.kept.kinds:
         console.print(
             f"{report.kept.kinds:,} kinds have answers of an older version of the task, which serve; asking them anew"

@@ -55,6 +55,7 @@ async def test_what_is_told_is_what_is_written_byte_for_byte_and_safe_for_a_term
     assert b"mreyes" not in told[0]
     tokens = report.to_json()["tokens_per_signature"]
     assert tokens["input"] == report.to_json()["input_tokens"] > 100
+    assert {"events": 0, "sources": []} == report.to_json()["skipped"]
 
 
 def test_a_demo_does_not_wait_for_a_pipe_among_the_logs(tmp_path):

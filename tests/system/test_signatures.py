@@ -205,9 +205,13 @@ def test_a_source_of_nothing_but_garbage_trips_the_breaker_pays_nothing_and_lose
     )
     bench.write("bad.log", (f"2026-11-20T08:00:00Z INFO app: {' '.join(one)}" for one in words))
     bench.write("good.log", log_lines(80, hours=1))
+    planned = json.loads(bench.enricher("plan", "--json").out)
+    shown = " ".join(bench.enricher("plan").out.split())
     before = server.lines_uploaded()
     done = bench.enricher("once")
 
+    assert (6_080, {"events": 6_000, "sources": ["bad"]}) == (planned["events"], planned["skipped"])
+    assert "6,000 of the events are of sources that make too many lines kinds of their own (bad)" in shown
     assert before + len(KINDS) == server.lines_uploaded()
     assert 1 == len(done.happened("breaker_opened", source="bad"))
     assert ["bad"] == bench.status()["open_breakers"]
