@@ -48,7 +48,10 @@ _MAX_READ_CHARACTERS: Final = 4000
 # A text of 240 characters may hold 80 references such as {1}, each written out as a slot name of up to 64.
 _MAX_FILLED_CHARACTERS: Final = 6000
 
-_SLOT_NAME: Final = re.compile(r"(?=.{1,64}\Z)[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*")
+# Readers that make objects of dotted names must not be led to the prototype of all objects.
+_SLOT_NAME: Final = re.compile(
+    r"(?=.{1,64}\Z)(?!(?:.*\.)?(?:__proto__|constructor|prototype)(?:\.|\Z))[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*"
+)
 _NUMBER: Final = re.compile(r"[-+]?[0-9]{1,9}(?:\.[0-9]{0,20})?|\.[0-9]{1,20}")
 _OWN_NAME: Final = re.compile(r"p[0-9]+")
 _TAG_PATTERN: Final = r"^[a-z0-9]+(?:-[a-z0-9]+)*$"

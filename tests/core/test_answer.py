@@ -158,7 +158,21 @@ def test_a_text_follows_its_slot_to_the_name_it_got():
 
 @pytest.mark.parametrize(
     "name",
-    ["__proto__", "constructor.", "user\nname", "user name", "\x1b[31mname", "a" * 65, "name\u202e", "1st", ".", "p2"],
+    [
+        "__proto__",
+        "constructor",
+        "user.__proto__",
+        "a.prototype.b",
+        "constructor.",
+        "user\nname",
+        "user name",
+        "\x1b[31mname",
+        "a" * 65,
+        "name\u202e",
+        "1st",
+        ".",
+        "p2",
+    ],
 )
 def test_a_name_that_could_hurt_a_reader_is_never_a_slot(name):
     verdict = judged(slots=[name, "source.ip"], summary=f"{{{name}}} from {{source.ip}}")
