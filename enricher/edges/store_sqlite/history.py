@@ -17,6 +17,7 @@ from enricher.edges.store_sqlite.delivery import window_signatures
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Mapping, Sequence
 
 
 def window_kinds(db: sqlite3.Connection, start: int, *, windows: int, task: str, model: str) -> WindowKinds:
@@ -25,13 +26,29 @@ def window_kinds(db: sqlite3.Connection, start: int, *, windows: int, task: str,
     counts = [window_signatures(db, one) for one in (start, *before)]
     known = _known(db, sorted(set().union(*counts)), task, model)
     here, *past = [_by_signature(one, known) for one in counts]
-    gone = {signature for one in past for signature in one}.difference(here)
+    parents = _parents(db, list(here))
+    _as_usual(here, past, parents)
+    gone = {signature for one in past for signature in one}.difference(here, parents.values())
     described = {kind.signature: kind for kind in known.values()}
     return WindowKinds(
         counts=tuple(replace(described[signature], events=events) for signature, events in here.items()),
         history=tuple(reversed(past)),
         gone={signature: described[signature] for signature in gone},
     )
+
+
+def _parents(db: sqlite3.Connection, signatures: list[str]) -> dict[str, str]:
+    """Of those of the signatures that were split off another, which."""
+    return {row["child"]: row["parent"] for row in db.execute(_PARENTS, (json.dumps(signatures),))}
+
+
+def _as_usual(here: Mapping[str, int], past: Sequence[dict[str, int]], parents: Mapping[str, str]) -> None:
+    """Where a kind's events were counted as its parent's, before the split, nothing is known: it counts as usual."""
+    for child, parent in parents.items():
+        if not any(child in one for one in past):
+            for one in past:
+                if parent in one:
+                    one[child] = here[child]
 
 
 def closed_windows(db: sqlite3.Connection) -> set[int]:
@@ -75,6 +92,11 @@ def _known(db: sqlite3.Connection, shapes: list[int], task: str, model: str) -> 
 
 _BEFORE = """
 SELECT DISTINCT start FROM panes WHERE start < ? ORDER BY start DESC LIMIT ?
+"""
+
+_PARENTS = """
+SELECT s.key AS child, r.key AS parent FROM json_each(?) wanted JOIN shapes s ON s.key = wanted.value
+    JOIN split_children c ON c.shape = s.id JOIN shapes p ON p.key = c.parent JOIN shapes r ON r.id = p.root
 """
 
 _KNOWN = f"""
