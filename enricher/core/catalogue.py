@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from enricher.core.attack import TECHNIQUES
 from enricher.core.ecs import is_reserved
 from enricher.core.redact import clean, mask_template
-from enricher.core.verdict import SEVERITIES, Answer
+from enricher.core.verdict import SEVERITIES, SLOT_NAME, Answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -328,13 +328,10 @@ def fault_of(answer: Answer) -> str:
         if text is not None and clean(text) != text:
             return f"answer.{name}: holds characters that must not reach a terminal"
     for slot in answer.slots:
-        if not _SLOT.fullmatch(slot) or is_reserved(slot):
+        if not SLOT_NAME.fullmatch(slot) or is_reserved(slot):
             return f"answer.slots: {slot[:80]!r} cannot be the name of a slot"
     unknown = [name for name in answer.technique if name not in TECHNIQUES]
     return f"answer.technique: {unknown[0][:40]!r} is no technique of ATT&CK" if unknown else ""
-
-
-_SLOT: Final = re.compile(r"(?=.{1,64}\Z)[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*")
 
 
 def _told(fault: ValueError) -> str:

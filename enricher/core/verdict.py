@@ -49,9 +49,10 @@ _MAX_READ_CHARACTERS: Final = 4000
 _MAX_FILLED_CHARACTERS: Final = 6000
 
 # Readers that make objects of dotted names must not be led to the prototype of all objects.
-_SLOT_NAME: Final = re.compile(
+SLOT_NAME: Final = re.compile(
     r"(?=.{1,64}\Z)(?!(?:.*\.)?(?:__proto__|constructor|prototype)(?:\.|\Z))[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)*"
 )
+"""What the name of a slot looks like."""
 _NUMBER: Final = re.compile(r"[-+]?[0-9]{1,9}(?:\.[0-9]{0,20})?|\.[0-9]{1,20}")
 _OWN_NAME: Final = re.compile(r"p[0-9]+")
 _TAG_PATTERN: Final = r"^[a-z0-9]+(?:-[a-z0-9]+)*$"
@@ -259,7 +260,7 @@ def _slot_name(wanted: object, own: str, taken: Sequence[str], mends: list[Mend]
     name = wanted.strip().strip("{}").lower()
     if name == own:
         return own
-    if not _SLOT_NAME.fullmatch(name) or _OWN_NAME.fullmatch(name):
+    if not SLOT_NAME.fullmatch(name) or _OWN_NAME.fullmatch(name):
         mends.append("slot_malformed")
     elif is_reserved(name):
         mends.append("slot_reserved")

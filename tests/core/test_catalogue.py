@@ -94,6 +94,7 @@ BAD_ANSWERS = {
     "an escape sequence": {"summary": "red \x1b[31m"},
     "a reserved slot": {"slots": ("message",)},
     "a slot that is a key of programs": {"slots": ("__proto__",)},
+    "a slot below a key of programs": {"slots": ("user.constructor",)},
     "a slot with a line end": {"slots": ("a\nb",)},
     "a technique that is none": {"category": "security", "technique": ("T9999",)},
 }
