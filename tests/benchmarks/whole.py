@@ -22,7 +22,6 @@ _ENRICHER: Final = (sys.executable, "-m", "enricher")
 _EARLIER: Final = "2026-11-19T06:00:00.000"
 _KNOWN_LINES: Final = 20_000
 _DEADLINE_SECONDS: Final = 300.0
-_BUFFER_BYTES: Final = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +107,8 @@ module(load="imfile")
 template(name="raw" type="string" string="%msg%\\n")
 input(type="imfile" file="{path}" tag="copy" ruleset="copy")
 ruleset(name="copy") {{
-    action(type="omfile" file="{copy}" template="raw" ioBufferSize="64k" flushOnTXEnd="off")
+    action(type="omfile" file="{copy}" template="raw" ioBufferSize="64k" flushOnTXEnd="off"
+        asyncWriting="on" flushInterval="1")
 }}
 """,
         "utf-8",
@@ -117,12 +117,12 @@ ruleset(name="copy") {{
 
 
 def _copied(command: Sequence[str], path: Path, copy: Path) -> Used:
-    """Run a collector until the copy is whole; what it keeps in its buffer it writes when it ends."""
+    """Run a collector until the copy is whole."""
     begun, wanted = time.monotonic(), path.stat().st_size
     errors = copy.with_name("err")
     with errors.open("wb") as err:
         process = subprocess.Popen(command, stdout=err, stderr=err)
-    while not (copy.exists() and copy.stat().st_size >= wanted - _BUFFER_BYTES):
+    while not (copy.exists() and copy.stat().st_size >= wanted):
         if process.poll() is not None or time.monotonic() > begun + _DEADLINE_SECONDS:
             process.kill()
             process.wait()

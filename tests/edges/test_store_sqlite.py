@@ -463,7 +463,7 @@ async def test_space_is_given_back_when_a_pane_is_done(tmp_path):
     await store.close()
     assert full > 8_000_000
     assert after.spool_bytes == 0
-    assert size_bytes < 2_000_000  # what stays free for the next pane
+    assert size_bytes < 2_500_000  # what stays free for the next pane, and a page for each table and index
 
 
 async def test_only_the_segments_decoded_last_are_kept_in_memory(tmp_path, monkeypatch):
