@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from enricher import __version__
 from enricher import provider as providers
-from enricher.compose import Mode, ingest_for, plan_settings, source_for
+from enricher.compose import Mode, ingest_for, nightly_for, plan_settings, source_for
 from enricher.core.ledger import BatchState
 from enricher.edges.batch_files import DirectoryBatchFiles
 from enricher.edges.clock_system import SystemClock
@@ -127,6 +127,7 @@ class Enricher:
         jitter = random.SystemRandom().random
         poll = self._provider.poll_interval_seconds
         self.ingest = ingest_for(config, store, self.sources, telemetry)
+        self.nightly = nightly_for(config, self._provider, store, telemetry) if not self._mode.once else None
         self.plan = Plan(
             store=store,
             progress=self._source_progress,
@@ -300,6 +301,7 @@ class Enricher:
                 self._guarded(stop, self._repeat(stop, step))
                 for step in (self._ingest_step, self.plan.step, self.submit.step, self.track.step)
             ),
+            *([self._guarded(stop, self._repeat(stop, self.nightly.step))] if self.nightly else []),
             self._guarded(stop, self.write.run(stop)),
             self._report(stop, notifier),
             self._probe(stop, notifier),

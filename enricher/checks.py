@@ -160,6 +160,7 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
             ("spent", show.usd(report["cost_usd"])),
             ("store", f"{report['store_bytes']:,} bytes, of which spool {report['spool_bytes']:,}"),
             ("sinks", _counts(report["pending_by_sink"], unit=" events pending")),
+            *_gold(report["gold"]),
         ],
     )
     if (digest := report["digest"]) is not None and digest["changes"]:
@@ -190,6 +191,16 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
         ]
         title = "files" if len(files) <= len(places) else f"files (50 of {len(files)}; all with --json)"
         show.grid(console, title, ("path", "read", "unread"), places)
+
+
+def _gold(score: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """How the labelled lines were answered, where they were asked."""
+    if score is None:
+        return []
+    shares = ", ".join(f"{name} {score[name]:.0%}" for name in ("severity", "category", "attention"))
+    return [
+        ("labelled lines", f"{shares} right of {score['cases']:,}, {score['answered']:.0%} answered, {score['day']}")
+    ]
 
 
 def _counts(counts: Mapping[str, int], *, unit: str = "") -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import platform
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from enricher.config import SourceSettings, shipped
 from enricher.core.catalogue import Reuse
+from enricher.core.gold import read_cases
 from enricher.core.keying import KeyingRule
 from enricher.core.task import parse_task
 from enricher.edges.clock_system import SystemClock
 from enricher.edges.source_files import FilesSource
+from enricher.errors import ConfigError
+from enricher.nightly import Nightly, NightlySettings
 from enricher.provider import DIGEST_TASK
 from enricher.stages.ingest import Ingest, IngestSource
 from enricher.stages.plan import PlanSettings
@@ -114,6 +118,37 @@ def digest_task(config: Config, provider: Provider, mode: Mode) -> Task | None:
     if not wanted or provider.kind == "local":
         return None
     return parse_task(shipped(f"tasks/{DIGEST_TASK}.toml"), name=DIGEST_TASK)
+
+
+def nightly_for(config: Config, provider: Provider, store: SqliteStore, telemetry: Telemetry) -> Nightly | None:
+    """Build the stage that has the task judged; None where nobody wants it. ConfigError without labelled lines."""
+    at_seconds, task = config.evaluation.at_seconds, provider.task
+    if at_seconds is None:
+        return None
+    try:
+        cases = read_cases(shipped(f"tasks/{task.name.removesuffix('-local')}.gold.jsonl"))
+    except OSError:
+        raise ConfigError(
+            [f"evaluation.nightly_at: no labelled lines come with the task {task.name!r}"], hint='set it to ""'
+        ) from None
+    planned = plan_settings(config, provider, Mode(once=False))
+    return Nightly(
+        store=store,
+        clock=SystemClock(),
+        telemetry=telemetry,
+        settings=NightlySettings(
+            at_seconds=at_seconds,
+            task=task,
+            model=provider.model,
+            endpoint=provider.endpoint,
+            reasoning_effort=provider.reasoning_effort,
+            prices=provider.prices,
+            privacy=planned.privacy,
+            signatures_per_request=planned.signatures_per_request,
+        ),
+        cases=cases,
+        new_id=lambda: uuid.uuid4().hex,
+    )
 
 
 def reuse_of(config: Config) -> Reuse:

@@ -163,6 +163,25 @@ class TaskSettings(Table):
     expire_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
+class EvaluationSettings(Table):
+    """`[evaluation]`."""
+
+    nightly_at: str = ""
+
+    @field_validator("nightly_at")
+    @classmethod
+    def _is_a_time(cls, at: str) -> str:
+        if at and not re.fullmatch(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]", at):
+            raise ValueError('is a time of day in UTC, such as "03:00", or "" for never')
+        return at
+
+    @property
+    def at_seconds(self) -> int | None:
+        """Seconds after midnight; None for never."""
+        hours, _, minutes = self.nightly_at.partition(":")
+        return int(hours) * 3600 + int(minutes) * 60 if hours else None
+
+
 class PrivacySettings(Table):
     """`[privacy]`."""
 
@@ -276,6 +295,7 @@ class Config(Table):
     sources: Annotated[tuple[SourceSettings, ...], Field(strict=False)] = Field(default_factory=_default_sources)
     window: WindowSettings = Field(default_factory=WindowSettings)
     task: TaskSettings = Field(default_factory=TaskSettings)
+    evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
     privacy: PrivacySettings = Field(default_factory=PrivacySettings)
     provider: ProviderSettings = Field(default_factory=ProviderSettings)
     batch: BatchSettings = Field(default_factory=BatchSettings)

@@ -25,7 +25,9 @@ async def status_of(store: Store, now: float, *, length_seconds: int) -> dict[st
         digest = _digest(compare(window_id(start, length_seconds), kinds)) | {
             "account": None if account is None else account.model_dump(mode="json")
         }
-    return {**_counts(await store.summary(now), length_seconds), "digest": digest}
+    score = await store.gold_score()
+    gold = None if score is None else score.to_json()
+    return {**_counts(await store.summary(now), length_seconds), "digest": digest, "gold": gold}
 
 
 def _digest(digest: Digest) -> dict[str, Any]:

@@ -53,7 +53,7 @@ MAX_ATTEMPTS: Final = 20
 """Sendings of a request in all, uncounted ones too: a bound for a provider that loses every line."""
 
 MAX_DIGEST_ATTEMPTS: Final = 3
-"""The same for a request about a window: what is said of it after days is of no use."""
+"""The same for a request about a window or labelled lines: what is said of it after days is of no use."""
 
 _LIMIT_IN_TEXT: Final = re.compile(r"Limit:\s*([0-9][0-9,_.]*)")
 

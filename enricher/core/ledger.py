@@ -12,6 +12,9 @@ from typing import Final, Literal
 DIGEST_PREFIX: Final = "digest:"
 """Begins the signature of a request that asks about a window, whose id follows, and not about a kind of event."""
 
+GOLD_PREFIX: Final = "gold:"
+"""Begins the signature of a labelled line that is asked about to judge the task; day and line follow."""
+
 
 class BatchState(StrEnum):
     """Where a batch of ours stands; each arrow is one commit."""
@@ -80,6 +83,11 @@ class LedgerRequest:
     """Number of its current or last sending, from 1: part of its custom_id."""
     tries: int
     """Sendings that counted as a failed try (an expired or lost line does not)."""
+
+    @property
+    def is_gold(self) -> bool:
+        """Whether it asks about labelled lines."""
+        return self.signatures[0].startswith(GOLD_PREFIX)
 
     @property
     def is_digest(self) -> bool:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from enricher.core.matcher import MatcherTable
     from enricher.core.merge import Merge
+    from enricher.core.nightly import GoldDay, Score
     from enricher.core.skeleton import Shape
     from enricher.core.split import Revision, Split, SplitTable
 
@@ -271,6 +272,17 @@ class Store(Protocol):
 
     async def account_told(self, sink: str, start: int) -> None:
         """A sink has taken the digest of a window with its account."""
+
+    # -- labelled lines
+
+    async def gold_day(self) -> GoldDay | None:
+        """The latest day whose labelled lines were asked about, with the good answers; None where none ever was."""
+
+    async def gold_score(self) -> Score | None:
+        """The figures of the latest day that was scored."""
+
+    async def save_gold_score(self, score: Score, now: float) -> None:
+        """Keep a day's figures, the first that are given, and let go of the answers of days before."""
 
     # -- for the operator
 

@@ -264,7 +264,7 @@ class Track:
             counts=counts,
             tries=request.tries,
             attempt=request.attempt,
-            max_attempts=job.MAX_DIGEST_ATTEMPTS if request.is_digest else job.MAX_ATTEMPTS,
+            max_attempts=job.MAX_DIGEST_ATTEMPTS if request.is_digest or request.is_gold else job.MAX_ATTEMPTS,
         )
         status = fate.status
         stored = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from enricher.core.catalogue import REASONS
+from enricher.core.nightly import day_start
 from enricher.telemetry.making import Told
 from enricher.telemetry.money import MoneyTold
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from enricher.core.ledger import LedgerBatch
+    from enricher.core.nightly import Score
     from enricher.telemetry.making import Maker
 
 BATCH_OUTCOMES: Final = ("completed", "failed", "expired", "cancelled", "skipped")
@@ -19,6 +21,7 @@ REQUEST_OUTCOMES: Final = ("answered", "again", "split", "failed", "skipped")
 API_OPERATIONS: Final = ("upload", "create", "retrieve", "list", "cancel", "download", "delete")
 API_RESULTS: Final = ("ok", "transient", "unclear", "auth", "not_found", "permanent")
 DIGEST_EVENTS: Final = ("answered", "again", "failed", "skipped")
+GOLD_MEASURES: Final = ("answered", "severity", "category", "attention")
 CLOSE_HOWS: Final = ("complete", "forced")
 
 
@@ -77,6 +80,10 @@ class BatchesTold(MoneyTold):
         self._digests = maker.counter(
             "digests_total", "Requests about windows, by what happened", "event", DIGEST_EVENTS
         )
+        self._gold = maker.gauge(
+            "gold_agreement_ratio", "Labelled lines answered as labelled", "measure", GOLD_MEASURES
+        )
+        self._gold_day = maker.gauge("gold_day_timestamp_seconds", "Day of the labelled lines scored last")
         self._over_budget = maker.counter("budget_refusals_total", "Batches held or skipped for the budget")
 
     def api_called(self, *, operation: str, result: str) -> None:
@@ -127,6 +134,17 @@ class BatchesTold(MoneyTold):
         """A batch goes without its requests about windows, for the budget."""
         self._digests.labels("skipped").inc(number)
         self._log.warning("digests_skipped", name=batch.name, number=number, reason="budget")
+
+    def gold_asked(self, *, day: str, cases: int, requests: int) -> None:
+        """The labelled lines of the task are asked about."""
+        self._log.info("gold_asked", day=day, cases=cases, requests=requests)
+
+    def gold_scored(self, *, score: Score) -> None:
+        """How well the answers agree with the labels; told again at a start."""
+        for measure in GOLD_MEASURES:
+            self._gold.labels(measure).set(getattr(score, measure))
+        self._gold_day.set(day_start(score.day))
+        self._log.info("gold_scored", **score.to_json())
 
     def batch_odd(self, *, batch: LedgerBatch, what: str, number: int) -> None:
         """An output file held what it should not: unknown or repeated custom_ids, malformed or missing lines."""

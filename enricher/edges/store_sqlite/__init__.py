@@ -24,6 +24,7 @@ from enricher.edges.store_sqlite import (
     codec,
     dead_letters,
     delivery,
+    gold,
     history,
     ledger,
     matchers,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     )
     from enricher.core.matcher import MatcherTable
     from enricher.core.merge import Merge
+    from enricher.core.nightly import GoldDay, Score
     from enricher.core.skeleton import Shape
     from enricher.core.split import Revision, Split, SplitTable
     from enricher.ports import BlockReceipt, ShapeRow
@@ -344,6 +346,18 @@ class SqliteStore:
     async def account_told(self, sink: str, start: int) -> None:
         """The sink has the account."""
         await self._db.write(accounts.account_told, sink, start)
+
+    async def gold_day(self) -> GoldDay | None:
+        """The latest day whose labelled lines were asked about."""
+        return await self._db.read(gold.gold_day)
+
+    async def gold_score(self) -> Score | None:
+        """The figures of the latest day that has any."""
+        return await self._db.read(gold.gold_score)
+
+    async def save_gold_score(self, score: Score, now: float) -> None:
+        """Keep a day's figures."""
+        await self._db.write(gold.save_gold_score, score, now)
 
     # -- for the operator
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from enricher.core.account import Account
-from enricher.core.ledger import DIGEST_PREFIX
+from enricher.core.ledger import DIGEST_PREFIX, GOLD_PREFIX
 from enricher.core.window import window_start
 
 if TYPE_CHECKING:
@@ -75,11 +75,12 @@ def skip_digests(db: sqlite3.Connection, batch: LedgerBatch, why: str, now: floa
 
 _RANGE = {"from": DIGEST_PREFIX, "to": DIGEST_PREFIX[:-1] + chr(ord(DIGEST_PREFIX[-1]) + 1)}
 
-IS_DIGEST = f"""
+IS_ASIDE = f"""
     EXISTS (SELECT 1 FROM request_signatures d WHERE d.request = {{request}} AND d.position = 0
-        AND d.signature >= '{_RANGE["from"]}' AND d.signature < '{_RANGE["to"]}')
-"""  # noqa: S608 (a constant of our own)
-"""Whether a request asks about a window."""
+        AND (substr(d.signature, 1, {len(DIGEST_PREFIX)}) = '{DIGEST_PREFIX}'
+            OR substr(d.signature, 1, {len(GOLD_PREFIX)}) = '{GOLD_PREFIX}'))
+"""  # noqa: S608 (constants of our own)
+"""Whether a request asks about something else than the kinds of a window."""
 
 _SAVE = """
 INSERT INTO accounts (start, status, body, task, model, served_model, batch_id, answered_at)

@@ -10,9 +10,10 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from enricher.core.ledger import DIGEST_PREFIX, BatchState, Money, RequestState
+from enricher.core.ledger import DIGEST_PREFIX, GOLD_PREFIX, BatchState, Money, RequestState
 from enricher.edges.store_sqlite import rows
 from enricher.edges.store_sqlite.accounts import save_account
+from enricher.edges.store_sqlite.gold import save_gold_answer
 from enricher.edges.store_sqlite.matchers import join_alike, take_matcher
 from enricher.edges.store_sqlite.merges import make_root
 from enricher.edges.store_sqlite.splits import split_by
@@ -107,6 +108,9 @@ def _totals(batch: LedgerBatch, results: Sequence[RequestResult]) -> dict[str, f
 def _save_answer(db: sqlite3.Connection, answer: StoredAnswer, now: float) -> None:
     if answer.signature.startswith(DIGEST_PREFIX):
         save_account(db, answer)
+        return
+    if answer.signature.startswith(GOLD_PREFIX):
+        save_gold_answer(db, answer)
         return
     # Asked again, in vain or not: an answer that still serves is not asked for once more before its time.
     db.execute(

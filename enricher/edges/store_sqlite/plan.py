@@ -18,7 +18,7 @@ from enricher.core.ledger import Kind, LedgerBatch, LedgerRequest, RequestState
 from enricher.core.skeleton import SPLIT_FORMAT, Shape
 from enricher.core.split import condition_of
 from enricher.edges.store_sqlite import codec, rows
-from enricher.edges.store_sqlite.accounts import IS_DIGEST
+from enricher.edges.store_sqlite.accounts import IS_ASIDE
 
 if TYPE_CHECKING:
     import sqlite3
@@ -235,8 +235,8 @@ def _save_request(db: sqlite3.Connection, request: LedgerRequest, now: float) ->
 
 def _take(db: sqlite3.Connection, request: str, batch: int | None, position: int, now: float) -> None:
     taken = db.execute(_TAKE, (position, now, batch, request)).fetchone()
-    # What a window's manifest tells of batches does not change with an account that comes later.
-    if taken is not None and not taken["is_digest"]:
+    # What a window's manifest tells of batches does not change with what is asked beside its kinds.
+    if taken is not None and not taken["is_aside"]:
         db.execute("INSERT OR IGNORE INTO batch_windows (window, batch) VALUES (?, ?)", (taken["window"], batch))
 
 
@@ -271,7 +271,7 @@ def _requests(db: sqlite3.Connection, sql: str, *parameters: int) -> list[Ledger
 _REQUEST_COLUMNS = ("id", "task", "model", "endpoint", "body", "tokens", "reserved_usd", "window", "attempt", "tries")
 _TAKE = f"""
 UPDATE requests SET state = 'live', position = ?, changed_at = ?, batch = ? WHERE id = ? AND state != 'live'
-RETURNING window, {IS_DIGEST.format(request="requests.id")} AS is_digest
+RETURNING window, {IS_ASIDE.format(request="requests.id")} AS is_aside
 """  # noqa: S608 (a condition of our own)
 _INSERT_BATCH = rows.insert_sql("batches", rows.BATCH_COLUMNS)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from enricher.core.books import FileRange, StoreSummary, WindowReport
 from enricher.core.ledger import BatchState
 from enricher.edges.store_sqlite import rows
-from enricher.edges.store_sqlite.accounts import IS_DIGEST
+from enricher.edges.store_sqlite.accounts import IS_ASIDE
 from enricher.edges.store_sqlite.delivery import window_signatures
 from enricher.edges.store_sqlite.ledger import batches
 from enricher.edges.store_sqlite.shapes import breakers
@@ -105,12 +105,12 @@ def _mapping(db: sqlite3.Connection, sql: str, *parameters: int | str) -> dict[s
     return {row[0]: row[1] for row in db.execute(sql, parameters)}
 
 
-# The account of a window may come long after its manifest is final: it is in the store's books alone.
+# What is asked beside the kinds of a window may be answered long after its manifest is final: the books alone have it.
 _SPENT = f"""
 SELECT count(*) AS requests, coalesce(sum(input_tokens), 0) AS input_tokens,
     coalesce(sum(cached_tokens), 0) AS cached_tokens, coalesce(sum(output_tokens), 0) AS output_tokens,
     coalesce(sum(cost_usd), 0.0) AS cost_usd
-FROM requests WHERE window = ? AND NOT {IS_DIGEST.format(request="requests.id")}
+FROM requests WHERE window = ? AND NOT {IS_ASIDE.format(request="requests.id")}
 """  # noqa: S608 (a condition of our own)
 
 _WINDOW_BATCHES = """

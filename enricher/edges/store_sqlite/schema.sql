@@ -387,6 +387,19 @@ CREATE TABLE account_deliveries (
     PRIMARY KEY (start, sink)
 ) STRICT, WITHOUT ROWID;
 
+-- Labelled lines, asked to judge the task: the answers of the latest day, and the figures of every day.
+CREATE TABLE gold_answers (
+    signature TEXT PRIMARY KEY,
+    status TEXT NOT NULL,
+    body TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE gold_scores (
+    day TEXT PRIMARY KEY,
+    score TEXT NOT NULL,
+    scored_at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE token_limits (
     model TEXT PRIMARY KEY,
     tokens INTEGER NOT NULL
