@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from enricher.core.catalogue import ExportedAnswer, Listing, Reuse, Selection
@@ -144,6 +146,22 @@ async def test_when_the_answer_is_forgotten_the_signature_is_whole_again(store):
     await answered(store, PARENT.id, body=said(splits_on="callee").to_json(), now=NOW + 1)
     (kind,) = (await store.split_table(before.revision)).kinds
     assert "callee" == kind.split.slot
+
+
+async def test_a_signature_that_is_split_anew_under_another_template_renews_its_children(store):
+    parent = await a_split_parent(store)
+    shape, row = await a_child(store)
+    await answered(store, shape.id, body=said(splits_on=None).to_json(), now=NOW + 1)
+    await store.forget(Selection(signatures=(PARENT.id,)))
+    (other,) = await store.intern_shapes([replace(PARENT, program="b")], NOW)
+    await store.commit_merges([Merge(members=(parent, other), template="call <*> <*> ended with code <*>")], NOW)
+    await answered(store, PARENT.id, body=said(slots=("verb", "callee", "code")).to_json(), now=NOW + 2)
+    (kind,) = (await store.split_table(NO_SPLITS.revision)).kinds
+    (child,) = await store.shapes([row])
+    assert ({"not 0": row}, 3) == (kind.children, kind.split.hole)
+    assert (shape.id, "call <*> <*> ended with code <*>") == (child.shape.id, child.template)
+    (asked_now,) = (await asked(store)).values()
+    assert ("split", "<3> is not 0") == (asked_now.reason, asked_now.where)
 
 
 async def test_an_imported_answer_splits_too(store):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from enricher.core.catalogue import Part, SplitRevision
 from enricher.core.skeleton import Shape
-from enricher.core.split import NO_SPLITS, Split, SplitKind, SplitTable, condition_of, split_of
+from enricher.core.split import NO_SPLITS, Split, SplitKind, SplitTable, child_shape, condition_of, split_of
 from enricher.core.verdict import Answer
 from enricher.edges.store_sqlite import rows
 
@@ -49,6 +49,18 @@ def save_splits(db: sqlite3.Connection, given: Iterable[Split], now: float) -> N
     for split in given:
         if _in_force(db, split.signature) is None:
             db.execute(_INSERT, rows.to_columns(split, _COLUMNS) | {"now": now})
+            _renew_children(db, split)
+
+
+def _renew_children(db: sqlite3.Connection, split: Split) -> None:
+    """Children of an earlier split by the slot: under another template, what was said of them names other holes."""
+    found = db.execute(_CHILDREN, (split.signature, split.slot, split.template)).fetchall()
+    for row in found:
+        shape = child_shape(split, row["bucket"])
+        db.execute(
+            "UPDATE shapes SET skeleton = ?, template = ? WHERE id = ?", (shape.skeleton, shape.template, row["shape"])
+        )
+        db.execute("UPDATE answers SET is_current = 0 WHERE signature = ? AND is_current", (shape.id,))
 
 
 def end_splits(db: sqlite3.Connection, signatures: Iterable[str]) -> None:
@@ -164,6 +176,11 @@ SELECT x.*, s.id AS shape FROM splits x
     LEFT JOIN shapes p ON p.key = x.signature LEFT JOIN shapes s ON s.root = p.root
 WHERE x.slot != '' AND x.revision = (SELECT max(y.revision) FROM splits y WHERE y.signature = x.signature)
 ORDER BY p.id = p.root DESC, x.revision, s.id
+"""
+
+_CHILDREN: Final = """
+SELECT c.shape, c.bucket FROM split_children c JOIN shapes s ON s.id = c.shape
+WHERE c.parent = ? AND c.slot = ? AND s.template != ?
 """
 
 _REVISIONS: Final = """
