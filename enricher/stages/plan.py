@@ -323,9 +323,7 @@ def askable(kinds: Sequence[Kind], settings: PlanSettings) -> list[Kind]:
     """
     if settings.privacy != "templates":
         return list(kinds)
-    return [
-        replace(kind, where="") if kind.where.startswith("<") else kind for kind in kinds if kind.reason != "split"
-    ]
+    return [replace(kind, where="") if kind.where.startswith("<") else kind for kind in kinds if kind.reason != "split"]
 
 
 def _packed_with(kind: Kind) -> tuple[bool, bool]:

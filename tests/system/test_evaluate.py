@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 CASES = [
     {"line": "backup: write to /mnt/nas failed: no space left", "severity": ["critical"], "category": ["storage"]},
@@ -65,3 +66,29 @@ def test_the_shipped_lines_judge_the_task_for_local_models_too(bench):
     assert ("logs.gold.jsonl", "logs-local") == (told["dataset"], told["task"])
     assert told["cases"] >= 150
     assert 1.0 == told["answered"]
+
+
+def test_the_daemon_has_the_task_judged_once_a_day_and_pays_nothing_after_a_restart(bench, serve):
+    server = serve()
+    bench.url = server.url
+    bench.configure(evaluation={"nightly_at": "00:00"}, batch={"signatures_per_request": 10})
+    bench.logs.mkdir(parents=True, exist_ok=True)
+    for _ in range(2):
+        daemon = bench.start("run")
+        (told,) = daemon.until(lambda: daemon.happened("gold_scored"))  # noqa: B023 - used in this turn alone
+        daemon.signal(signal.SIGTERM)
+        daemon.wait()
+        assert 1 == len(server.get("/v1/batches")["data"])
+
+    score = bench.status()["gold"]
+    assert (154, 1.0) == (score["cases"], score["answered"])
+    assert score.items() <= told.items()
+    assert "labelled lines" in bench.enricher("status").out
+
+
+def test_a_time_that_is_none_and_a_task_without_labelled_lines_are_refused(bench):
+    bench.configure(evaluation={"nightly_at": "25:00"})
+    assert "evaluation.nightly_at: is a time of day in UTC" in bench.enricher("run", code=78).err
+    (bench.root / "own.toml").write_text('name = "own"\nversion = 1\n[prompt]\nsystem = "Judge."\n')
+    bench.configure(evaluation={"nightly_at": "03:00"}, task={"file": "own.toml"})
+    assert "no labelled lines come with the task 'own'" in bench.enricher("run", code=78).err
