@@ -20,6 +20,7 @@ from enricher.core.structured.access_log import path_words
 from enricher.core.structured.csv_like import telling_cells
 from enricher.core.structured.detect import parse
 from enricher.core.structured.fold import fold_objects
+from enricher.core.structured.fold_lines import fold_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +89,7 @@ def cut(collapsed: bytes) -> bytes:
     """The same for a line that `fold_objects` has seen."""
     if len(collapsed) > TEXT_BYTES and b'{"' in collapsed[:_HEAD_BYTES]:
         return collapsed[: OBJECT_BYTES + 1]
-    return collapsed[: TEXT_BYTES + 1]
+    return fold_line(collapsed[: TEXT_BYTES + 1])
 
 
 def find_parts(collapsed: bytes, header: Callable[[bytes], Header], mask: Callable[[str], str]) -> Found:
