@@ -96,6 +96,30 @@ async def test_second_demo_reads_only_what_is_new_and_shows_the_last_result_wher
     assert len(written(tmp_path)) == len(before) + 9
 
 
+async def test_neither_the_log_nor_the_model_reaches_the_terminal_unescaped(bench, tmp_path, monkeypatch):
+    answer = SchemaBackend.answer
+
+    async def hostile_answer(self, endpoint, body):
+        status, envelope = await answer(self, endpoint, body)
+        message = envelope["choices"][0]["message"]
+        said = json.loads(message["content"]) | {"summary": "\x1b]0;owned\x07\x1b[2Jall \u202efine\u200b\x9b31m"}
+        message["content"] = json.dumps(said)
+        return status, envelope
+
+    monkeypatch.setattr(SchemaBackend, "answer", hostile_answer)
+    (tmp_path / "logs").mkdir()
+    lines = [
+        "app: \x1b[2J\x1b]0;owned\x07wiped",
+        "disk: \u202esdrawkcab\u202c \u200bhidden",
+        "web: mark [/]",
+    ]
+    (tmp_path / "logs/app.log").write_text("".join(f"2026-11-22T10:00:00Z ERROR {line}\n" for line in lines))
+    shown = await bench(tmp_path / "logs")
+    for text in ("wiped", "mark [/]", "all fine"):
+        assert text in shown
+    assert [] == [mark for mark in "\x1b\x07\x9b\u202e\u202c\u200b" if mark in shown]
+
+
 async def test_journal_is_read_where_the_log_directory_holds_few_lines(bench, tmp_path, monkeypatch):
     write_log(tmp_path / "logs/app.log")
     fake = tmp_path / "bin/journalctl"
