@@ -37,7 +37,7 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z_\-]{0,31}")
 _HIDDEN_SLOT = re.compile(
     r"(?:^|[._])(?:user|users|username|account|owner|email|mail|ip|address|addr|mac|host|hostname|domain|password|passwd"
     r"|secret|token|credential|card|iban|phone|session|id|pid|ppid|uid|gid|uuid|hash|full_name|path|url|uri|query)"
-    r"(?:[._]|$)|[a-z](?:_id|ip|addr)$"
+    r"(?:[._]|$)|[a-z](?:_id|ip|addr)$|^name$|(?:first|last|display|customer|person)_?name"
 )
 _STATUS = re.compile(r"status")
 _EXIT = re.compile(r"exit|return|retval|retcode|(?:^|[._])rc$")

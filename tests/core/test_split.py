@@ -124,7 +124,7 @@ def test_an_answer_splits_by_the_hole_that_its_slot_names():
 
 
 @pytest.mark.parametrize(
-    "slot", ["source.ip", "user.name", "user_id", "session.id", "client_ip", "auth.token", "url.path"]
+    "slot", ["source.ip", "user.name", "user_id", "session.id", "client_ip", "auth.token", "url.path", "name"]
 )
 def test_a_slot_of_persons_addresses_secrets_or_ids_is_not_split_by(slot):
     shape = shape_of(LINE % (b"10.0.0.1", b"200"))
