@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from enricher import provider as providers
 from enricher import show
-from enricher.compose import source_for
+from enricher.compose import gold_cases, source_for
 from enricher.core.digest import CHANGES
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.errors import ConfigError, EnricherError, ProviderError
@@ -107,6 +107,11 @@ async def _provider(
     if provider.prices is None:
         hint = "set [prices], or budgets cannot be held"
         findings.append(Finding(subject="prices", text=f"no price is known for {provider.model}", hint=hint))
+    if config.evaluation.nightly_at:
+        try:
+            gold_cases(provider.task)
+        except ConfigError as error:
+            findings.append(Finding(subject="evaluation", text=str(error), is_fault=True, hint=error.hint))
     if offline or provider.kind == "local":
         return findings
     client = providers.connect(provider, base_url=provider.base_url, timeout_seconds=20.0, telemetry=Telemetry())

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from enricher.config import Config
+    from enricher.core.gold import Case
     from enricher.core.task import Task
     from enricher.edges.store_sqlite import SqliteStore
     from enricher.provider import Provider
@@ -125,12 +126,6 @@ def nightly_for(config: Config, provider: Provider, store: SqliteStore, telemetr
     at_seconds, task = config.evaluation.at_seconds, provider.task
     if at_seconds is None:
         return None
-    try:
-        cases = read_cases(shipped(f"tasks/{task.name.removesuffix('-local')}.gold.jsonl"))
-    except OSError:
-        raise ConfigError(
-            [f"evaluation.nightly_at: no labelled lines come with the task {task.name!r}"], hint='set it to ""'
-        ) from None
     planned = plan_settings(config, provider, Mode(once=False))
     return Nightly(
         store=store,
@@ -146,9 +141,19 @@ def nightly_for(config: Config, provider: Provider, store: SqliteStore, telemetr
             privacy=planned.privacy,
             signatures_per_request=planned.signatures_per_request,
         ),
-        cases=cases,
+        cases=gold_cases(task),
         new_id=lambda: uuid.uuid4().hex,
     )
+
+
+def gold_cases(task: Task) -> tuple[Case, ...]:
+    """The labelled lines that come with a task. Raises ConfigError where there are none."""
+    try:
+        return read_cases(shipped(f"tasks/{task.name.removesuffix('-local')}.gold.jsonl"))
+    except OSError:
+        raise ConfigError(
+            [f"evaluation.nightly_at: no labelled lines come with the task {task.name!r}"], hint='set it to ""'
+        ) from None
 
 
 def reuse_of(config: Config) -> Reuse:

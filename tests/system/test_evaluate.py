@@ -91,4 +91,6 @@ def test_a_time_that_is_none_and_a_task_without_labelled_lines_are_refused(bench
     assert "evaluation.nightly_at: is a time of day in UTC" in bench.enricher("run", code=78).err
     (bench.root / "own.toml").write_text('name = "own"\nversion = 1\n[prompt]\nsystem = "Judge."\n')
     bench.configure(evaluation={"nightly_at": "03:00"}, task={"file": "own.toml"})
-    assert "no labelled lines come with the task 'own'" in bench.enricher("run", code=78).err
+    for command in (["run"], ["validate", "--offline"]):
+        told = bench.enricher(*command, code=78)
+        assert "no labelled lines come with the task 'own'" in told.err + told.out
