@@ -68,6 +68,19 @@ ALPHABETS: Final[Mapping[FieldType, bytes]] = {
 
 _COLUMNS: Final = {kind: re.compile(rb"(?>(?:" + value + rb"\n)*)") for kind, value in AS_WRITTEN.items()}
 
+_CONVERTIBLE: Final[Mapping[FieldType, bytes]] = {
+    FieldType.INTEGER: b"0-9a-fA-FxX+-",
+    FieldType.FLOAT: b"0-9eE.+-",
+    FieldType.BOOLEAN: b"truefalsTRUEFALS",
+    FieldType.IP: rb"0-9a-fA-F.:\[\]",
+    FieldType.TIMESTAMP: b"0-9TZUC ,.:+-",
+}
+"""The bytes in what `converted` takes, as the inside of a character class."""
+
+_STRANGERS: Final = {
+    kind: re.compile(rb"(?>(?:[%b]*+[^\n%b][^\n]*+\n)*)" % (taken, taken)) for kind, taken in _CONVERTIBLE.items()
+}
+
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
 _HEXADECIMAL: Final = re.compile(r"0[xX][0-9A-Fa-f]{1,16}")
 _FLOAT: Final = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?")
@@ -84,6 +97,17 @@ def all_fit(values: Sequence[bytes], kind: FieldType) -> bool:
         return True
     text = b"\n".join((*values, b""))
     return _COLUMNS[kind].fullmatch(text) is not None and text.count(b"\n") == len(values)
+
+
+def none_fits(values: Sequence[bytes], kind: FieldType) -> bool:
+    """Whether each of these values holds a byte that no value of the type has, as ``43 ms`` has where one counts.
+
+    False says nothing; True says that `converted` gives None for all of them.
+    """
+    if kind is FieldType.STRING:
+        return False
+    text = b"\n".join((*values, b""))
+    return _STRANGERS[kind].fullmatch(text) is not None and text.count(b"\n") == len(values)
 
 
 @lru_cache(maxsize=8192)

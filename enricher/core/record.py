@@ -336,7 +336,8 @@ class Page:
 
     def _statuses(self, shapes: npt.NDArray[np.uint32]) -> Counter[str]:
         statuses: Counter[str] = Counter()
-        for shape, number in Counter(shapes.tolist()).items():
+        found, numbers = np.unique(shapes, return_counts=True)
+        for shape, number in zip(found.tolist(), numbers.tolist(), strict=True):
             statuses[self._renderer.outcomes[shape].status] += number
         return statuses
 

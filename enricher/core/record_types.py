@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from enricher.core.field_types import FieldType, all_fit, converted
+from enricher.core.field_types import FieldType, all_fit, converted, none_fits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -33,12 +33,22 @@ class TypedKinds:
             if values[at]:
                 rows_of.setdefault(shapes[at], []).append(at)
         for shape, own in rows_of.items():
+            strangers: list[int] = []
             misfits: dict[int, list[int]] = {}
             for place, kind in enumerate(self._forms[shape].types):
-                if kind is not FieldType.STRING:
+                if kind is FieldType.STRING:
+                    continue
+                column = [values[at][place] for at in own]
+                if none_fits(column, kind):
+                    strangers.append(place)
+                elif not all_fit(column, kind):
                     _convert(own, place, kind, values, misfits)
+            if strangers:
+                spared = self._format_without(shape, tuple(strangers))
+                for at in own:
+                    formats[at] = spared
             for at, places in misfits.items():
-                formats[at] = self._format_without(shape, tuple(places))
+                formats[at] = self._format_without(shape, (*strangers, *places))
 
     def _format_without(self, shape: int, misfits: tuple[int, ...]) -> bytes:
         known = self._formats.get((shape, misfits))
@@ -52,10 +62,8 @@ def _convert(
     rows: Sequence[int], place: int, kind: FieldType, values: list[Values], misfits: dict[int, list[int]]
 ) -> None:
     """Convert the values at one place in the events of a kind, and note which cannot be."""
-    column = [values[at][place] for at in rows]
-    if all_fit(column, kind):
-        return
-    for at, value in zip(rows, column, strict=True):
+    for at in rows:
+        value = values[at][place]
         found = converted(value, kind)
         if found is None:
             misfits.setdefault(at, []).append(place)

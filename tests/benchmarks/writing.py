@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 _TASK: Final = "0123456789abcdef"
 _MODEL: Final = "bench"
-_SLOTS: Final = ("source.ip", "event.duration", "process.pid")
+_SLOTS: Final = {
+    "peers": ("source.address", "duration", "process.thread.id"),
+    "address": ("transaction.id", "source.bytes", "destination.port"),
+    "replicas": ("shard", "duration", "process.pid"),
+}
+"""Names for the values of each kind of generated line, by a word of it: texts, numbers, and a number with its unit."""
 _LENGTH_SECONDS: Final = 3600
 
 
@@ -166,8 +171,8 @@ async def _answer(store: SqliteStore, panes: list[Pane], now: float) -> None:
 
 
 def _answer_to(kind: Kind, now: float) -> StoredAnswer:
-    slots = _SLOTS[: kind.template.count("<*>")]
-    assert len(slots) == 3, kind.template
+    slots = next(names for word, names in _SLOTS.items() if word in kind.template.split())
+    assert len(slots) == kind.template.count("<*>"), kind.template
     body = {
         "severity": "warning",
         "category": "app_error",

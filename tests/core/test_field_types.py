@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enricher.core.ecs import FIELDS
-from enricher.core.field_types import FieldType, all_fit, converted
+from enricher.core.field_types import FieldType, all_fit, converted, none_fits
 
 TYPED = [kind for kind in FieldType if kind is not FieldType.STRING]
 INTEGERS = range(-(2**63), 2**63)
@@ -132,6 +132,20 @@ def test_what_comes_out_is_json_that_an_index_takes_for_the_type(kind, data):
 def test_a_column_fits_if_each_of_its_values_does(kind, data):
     column = data.draw(st.lists(values_of(kind), max_size=5))
     assert all(all_fit([value], kind) for value in column) == all_fit(column, kind)
+
+
+@pytest.mark.parametrize("kind", TYPED)
+@given(data=st.data())
+@settings(max_examples=60, derandomize=True)
+def test_what_holds_a_strange_byte_is_never_converted(kind, data):
+    column = data.draw(st.lists(values_of(kind) | st.binary(max_size=9) | st.just(b"43 ms"), min_size=1, max_size=3))
+    if none_fits(column, kind):
+        assert {None} == {converted(value, kind) for value in column}
+
+
+def test_numbers_with_units_are_known_for_strangers_together():
+    assert none_fits([b"43 ms", b"7 ms", b"2 GB"], FieldType.INTEGER)
+    assert not none_fits([b"43 ms", b"7"], FieldType.INTEGER)
 
 
 def test_line_ends_in_a_value_are_no_way_past_the_look_at_a_column():
