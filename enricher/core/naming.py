@@ -15,6 +15,7 @@ import numpy as np
 from enricher.core import trace
 from enricher.core.block import CONTINUES, SKIPPED
 from enricher.core.collapse import collapse
+from enricher.core.multiline.journal import record_shape
 from enricher.core.skeleton import TRACE_FORMAT, shape_of
 from enricher.core.timestamp_columns import line_starts
 
@@ -97,6 +98,9 @@ class Traces:
 
 def kind_of(first: bytes, rest: bytes) -> Shape | None:
     """The shape of an event by its first line and the lines behind it; None where that is the first line's own."""
+    record = record_shape(first, rest)
+    if record is not None:
+        return record
     text = " ".join(filter(None, (trace.describe(first, collapse(rest)), trace.codes(rest))))
     if not text:
         return None

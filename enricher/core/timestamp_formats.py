@@ -266,10 +266,20 @@ def _find_logfmt(line: bytes) -> re.Match[bytes] | None:
     return _LOGFMT(line, 0, _REACH_BYTES)
 
 
+_CURSOR = re.compile(rb"__CURSOR=[^\n]{0,200};t=([0-9a-f]{12,15})()()(?=;)").match
+
+
+def _read_cursor(moment: bytes, suffix: bytes | None) -> int:
+    """The journal's cursor has microseconds since 1970 in hexadecimal; the second is kept."""
+    del suffix
+    return int(moment, 16) // 1_000_000
+
+
 ANYWHERE = (
     TimeFormat(name="json", find=_find_json, read=_read_member, columns_from=None, seconds_width=3),
     TimeFormat(name="access", find=_find_access, read=_read_day_month_year, columns_from=b"[", seconds_width=3),
     TimeFormat(name="logfmt", find=_find_logfmt, read=_read_member, columns_from=None, seconds_width=3),
+    TimeFormat(name="cursor", find=_CURSOR, read=_read_cursor, columns_from=None),
 )
 
 

@@ -1,4 +1,4 @@
-r"""Which lines continue the event before them: traces, records of databases, indented lines, a pattern of the user's.
+r"""Which lines continue the event before them: traces, records of databases and the journal, indented text, a pattern.
 
 In files whose events were seen to start with a time, indented lines and traces continue the event before them; in
 other files only what unmistakably is a trace or a record of a database. A line that starts with a time never continues
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from enricher.core.block import MAX_LINE_BYTES
-from enricher.core.multiline import records, traces
+from enricher.core.multiline import journal, records, traces
 from enricher.core.multiline.lines import HeadSet, Lines
 from enricher.core.pattern import LinePattern, compile_pattern
 from enricher.core.timestamp_columns import line_starts
@@ -35,7 +35,7 @@ __all__ = ["FirstLineRule", "UserRule", "continuation_lines", "held_from", "lear
 
 _TRACES: Final = HeadSet(set(traces.HEADS))
 _ZERO, _TEN = np.uint8(ord("0")), np.uint8(10)
-_NAMED: Final = HeadSet({*traces.HEADS, *records.HEADS})
+_NAMED: Final = HeadSet({*traces.HEADS, *records.HEADS, *journal.HEADS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +127,7 @@ def _built_in(lines: Lines, *, is_timed: bool) -> Flags | None:
             of_trace = named & _TRACES.has(heads)
             traces.join(lines, continues, indented, of_trace, is_timed=is_timed)
             records.join_slow_queries(lines, continues, named & ~of_trace)
+            journal.join_records(lines, continues, named & ~of_trace)
     if is_timed:
         records.join_text_below_times(lines, continues, heads)
         records.join_details(lines, continues)
