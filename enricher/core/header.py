@@ -66,7 +66,7 @@ _PART = re.compile(
     rb"|(?P<dashed>" + _LOGGER + rb"(?:\s[*(\[]?0[)\]]?)?(?=\s-\s))"
     rb"|(?P<dotted>[A-Za-z_]\w*+(?>(?:[.$]\w++)+)(?=\s\[)|(?<=\])\[[A-Za-z_]\w*+(?>(?:[.$]\w++)+)\s*\])"
     rb"|(?P<wide>(?<=\s\s)" + _WORD + rb"(?=\s\s))"
-    rb"|(?P<tab>(?<=\t)(?:[A-Z][\w.\-]*+(?:\s[A-Z][\w.\-]*+){1,5}|[\w.\-:/$]{1,64})(?=\t(?!\{)))"
+    rb"|(?P<tab>(?<=\t)(?:[A-Z][\w\-]*+(?:\s[A-Z][\w\-]*+){1,5}|\w++(?>(?:[.$]\w++)+))(?=\t(?!\{)))"
     rb"|(?P<capitals>" + _CAPITALS + rb"(?=(?:\s++" + _CAPITALS + rb"){0,2}\s++(?:" + _LEVEL + rb")\s))"
     rb"|(?P<column>(?:"
     + _CAPITALS
@@ -88,11 +88,11 @@ _PROCESS = re.compile(rb"\[.*|\s[(0].*")
 _PLAIN_NUMBER = re.compile(rb"[-+]?0(?:[.,]0?)?(?:\s0)*|0\.0\.0\.0(?:\s0)*")
 _DAY_AND_CLOCK = re.compile(_MONTH + rb"\s+0 0:0:0")  # behind which a host follows
 _CLOCK_NEXT = re.compile(rb"\s++0[-./]0[-./]0")
+_LEVEL_NEXT = re.compile(rb"\s++(?:" + _LEVEL + rb"|[VDIWEFNC])\s")
 _DIGIT_FREE = re.compile(rb"(?<!\S)[^\s0]+(?!\S)")
 _REPEATED = re.compile(rb"\s*(\S+)(?=\s)")
 _SPACE = re.compile(rb"(?:\s|" + _COLOUR + rb")*")
 _MAX_BARS = 3
-_MAX_TABS = 4
 _NUMERAL = re.compile(rb"(?:[A-F]{4}){1,4}|(?:[a-f]{4}){1,4}")  # hexadecimal of letters alone
 _WITHOUT_TIME = ("bracket", "level", "log", "rule", "time", "flag", "table", "glued")
 
@@ -137,7 +137,6 @@ class _Found:
     level: bytes = b""
     program: bytes = b""
     bars: int = 0
-    tabs: int = 0
     has_number: bool = False
     """A number that may be a time, if a level or a process follows."""
     has_time: bool = False
@@ -166,6 +165,8 @@ class _Found:
         kind = match.lastgroup or ""
         text = match[kind]
         is_led = kind == "bracket" and self.parts == 1 and _CLOCK_NEXT.match(match.string, match.end()) is not None
+        if kind == "wide" and not self.level and _LEVEL_NEXT.match(match.string, match.end()) is None:
+            return False  # it may say what happened
         if match.end() == self.end or not (is_led or self._fits(kind, text)):
             return False
         if kind in ("level", "letter", "log", "glued"):
@@ -229,8 +230,7 @@ class _Found:
             case "dotted":
                 return bool(self.level) and not self.program
             case "tab":
-                self.tabs += 1
-                return self.tabs <= _MAX_TABS
+                return not self.program
             case "bar":
                 return self.bars < _MAX_BARS
             case "host":

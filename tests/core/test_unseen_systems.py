@@ -34,6 +34,8 @@ def test_signatures_agree_with_the_templates_of_products_that_no_rule_was_writte
             b"\x01 None The",
         ),
         (b"2026-03-04 10:00:00.162 UTC [29] root@dwh LOG:  checkpoint done", "LOG", "", b"checkpoint"),
+        (b"2026-03-04T10:00:00Z\tinfo\tlogin\tof a user", "info", "", b"login of a user"),
+        (b"2026-03-04 10:00:00  login  of a user", "", "", b"login of a user"),
         (b'2026-03-04T10:00:00Z\tinfo\tstarted\t{"port": 1}', "info", "", b"started"),
     ],
 )
