@@ -165,6 +165,22 @@ def test_all_faults_of_a_configuration_are_told_at_once(bench):
     assert not (bench.root / "state").exists()
 
 
+def test_patterns_that_could_take_for_ever_are_refused_with_the_option_and_the_way_out(bench):
+    slow = {
+        "drop": {"drop": ["fine", "(a+)+$"]},
+        "multiline": {"multiline": {"start": r"(\w*)*x"}},
+        "time_pattern.regex": {"time_pattern": {"regex": "(?P<time>(.*)*)!", "format": "%H"}},
+    }
+    bench.write("a.log", ["a" * 5000])
+    for option, change in slow.items():
+        bench.configure(sources=[{"id": "logs", "include": [str(bench.logs)], **change}])
+        said = bench.enricher("once", code=78).err
+        assert f"sources[0].{option}" in said
+        assert "could take for ever on some lines" in said
+        assert "(?>...)" in said
+    assert not (bench.root / "state").exists()
+
+
 def test_a_configuration_that_is_no_toml_or_not_there_is_named(bench):
     bench.file.write_text("state_dir = [\n")
     assert f"{bench.file}: not TOML: " in bench.enricher("validate", code=78).err
