@@ -39,6 +39,7 @@ MAX_TOKENS = 60  # longer messages stay as they are: one place in them says litt
 _FALLS = 6  # how many holes a new shape may fall into at once
 _FREE = "\x02"  # a blanked free word
 _ENDS = frozenset(".:!?")
+_ARTICLES = frozenset(("The", "A", "An"))
 _BETWEEN = frozenset(",:;/|._=+-#@")  # what may stand between two holes that are one
 
 _SPACED_TOKEN = re.compile(rf"( ?)({TOKEN.pattern})")
@@ -237,15 +238,16 @@ def _tokens(shape: Shape) -> tuple[Tokens, tuple[bool, ...]]:
 def _names_joined(spaced: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Make one token of the words of a name, which begin with capitals: names vary in how many words they have."""
     joined: list[tuple[str, str]] = []
-    is_open = False
-    for at, (space, token) in enumerate(spaced):
+    is_open, is_begun = False, True
+    for space, token in spaced:
         is_part = token[0].isupper() and (len(token) > 1) and token.lower() not in GUARDED_WORDS
         if is_open and is_part and space:
             joined[-1] = (joined[-1][0], f"{joined[-1][1]} {token}")
         else:
             joined.append((space, token))
-        # What begins a sentence has a capital whatever it is.
-        is_open = is_part and at > 0 and (is_open or spaced[at - 1][1] not in _ENDS)
+        # What begins a sentence has a capital whatever it is, and so may all words of a title.
+        is_begun = token in _ENDS or (is_begun and is_part and token not in _ARTICLES)
+        is_open = is_part and not is_begun and token not in _ARTICLES
     return joined
 
 

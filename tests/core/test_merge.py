@@ -195,7 +195,7 @@ def test_an_alias_table_fed_with_the_merges_agrees_and_templates_cover_their_mem
 
 def test_names_of_several_words_make_a_hole_whatever_their_number():
     names = ["Print Spooler", "Web Proxy Auto Discovery Service", "Clock", "BITS"]
-    found = [f"Now {name} was seen by the watchdog of this host" for name in names]
+    found = [f"now {name} was seen by the watchdog of this host" for name in names]
 
     assert 1 == len(set(signatures(*found)))
 
@@ -204,6 +204,13 @@ def test_what_begins_a_sentence_is_no_part_of_a_name():
     found = [f"checked the disk. {word} Disks were seen by the watchdog" for word in ("All", "Many")]
 
     assert 2 == len(set(signatures(*found)))
+
+
+def test_titles_that_say_what_happened_are_no_names():
+    titles = ["Port Scan Detected", "Brute Force Detected", "Traffic Flood Seen", "Worm Spread Seen"]
+
+    assert 4 == len(set(signatures(*[f"security alert: {title} from host 10.0.0.1 again" for title in titles])))
+    assert 4 == len(set(signatures(*[f"{title} On Host 10.0.0.1 Again By Sensor" for title in titles])))
 
 
 def test_holes_beside_each_other_are_one_when_they_come_from_words_too():
