@@ -156,6 +156,8 @@ _NUMBERS: Final = (
     # The first line of a passport that machines read.
     Rule("id", re.compile(r"(?<!\w)(?P<v>[PIAC][A-Z<][A-Z]{3}[A-Z]{1,30}<[A-Z0-9<]{5,40})"), hints=("<",)),
     Rule("id", re.compile(r"(?i)\bvin\W{1,3}(?P<v>[A-HJ-NPR-Z0-9]{17})(?!\w)"), hints=("vin",)),
+    # Subjects of tokens: a provider, a bar, and who it is there.
+    Rule("id", re.compile(r"\bsub(?:ject)?[\"']?\s?[=:]\s?[\"']?(?P<v>[\w-]{2,20}\|[\w|.-]{4,64})"), hints=("|",)),
     # Addresses of wallets.
     Rule("id", re.compile(r"(?<!\w)(?P<v>(?:bc|tb|ltc)1[02-9ac-hj-np-z]{25,60})(?!\w)"), hints=("bc1", "tb1", "ltc1")),
     Rule(
@@ -179,7 +181,7 @@ _NUMBERS: Final = (
             r"(?i)\b(?:phone|telephone|tel|mobile|msisdn|fax|cell|caller(?:[ _-]?id)?|callee|sips?:|sms (?:sent )?to"
             r"|calling|whatsapp|dialed|dialled)"
             r"(?:[ _-]?(?:no|number"
-            r"|num))?[\"']?\s{0,2}[=:]?\s{0,2}[\"']?(?P<v>[+(]?[0-9](?:[ .()/-]{0,2}[0-9]){5,14})(?![0-9])"
+            r"|num))?[\"'.]?\s{0,2}[=:]?\s{0,2}[\"']?(?P<v>[+(]?[0-9](?:[ .()/-]{0,2}[0-9]){5,14})(?![0-9])"
         ),
     ),
 )

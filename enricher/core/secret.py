@@ -200,7 +200,7 @@ _KNOWN: Final = re.compile(
     r"|do[opr]_v1_|shp(?:at|ca|pa|ss)_|SG\.|hv[sbr]\.|ya29\."
     r"|AIza|dckr_pat_|whsec_|sq0[a-z]{3}-|EAA[A-Z]|ATATT3|ATCTT3|lin_api_|sntry[su]_|dapi[0-9a-f]"
     r"|figd_|rubygems_|PMAK-|NRAK-|nvapi-|r8_|gsk_|xai-|pplx-|sbp_|pul-|tfp_|AKCp|ntn_"
-    r"|AGE-SECRET-KEY-|key-(?:[0-9a-f]{8}|(?=[a-z]{0,24}[0-9])[0-9a-z]{26})|fo1_|dp\.pt\.|hvb\.|atlasv1|oy2|GOCSPX-|1//0|vercel_|phc_"
+    r"|AGE-SECRET-KEY-|key-(?:[0-9a-f]{8}|(?=[a-z]{0,24}[0-9])[0-9a-z]{26})|fo1_|dp\.pt\.|hvb\.|atlasv1|oy2|GOCSPX-|1//0|vercel_|phc_|v1\.0-(?=[0-9a-f]{24}-)"
     r"|glc_|eyJr)(?:<\*>|[\w.=-]){6,}"
     r"|[sbr]\.[A-Za-z0-9]{24}\b"  # Vault, the older kind
     r"|(?:A3T[A-Z0-9]|AKIA|ASIA|AGPA|AROA|AIDA|ABIA|ACCA)(?:<\*>|[A-Z0-9]){4,}"

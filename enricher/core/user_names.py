@@ -135,8 +135,8 @@ USERS: Final = (
             r"|stopp|trigger|assign|submitt|updat|releas|upload|download|cancell|edit|review|merg|committ"
             r"|invok|launch|initiat|authoriz|issu|revok|reset|execut|renam|remov|add|grant|report|post"
             r"|sign|open|clos)e?d?\sby|impersonating|"
-            r"assigned\sto|authenticated|authenticating|welcome|hello"
-            r"|dear)\s(?:back,?\s)?(?:user\s)?[\"'`<(]?(?:[\w.-]{1,30}\\{1,2})?" + _NAME
+            r"assigned\sto|authenticated|authenticating|on\sbehalf\sof|(?:welcome|hello|dear),?"
+            r")\s(?:back,?\s)?(?:user\s)?[\"'`<(]?(?:[\w.-]{1,30}\\{1,2})?" + _NAME
         ),
         accept=lambda name: is_name(name) and not name.lower().endswith("ly"),
     ),
@@ -248,7 +248,7 @@ USERS: Final = (
     Rule(  # what is done with persons, or who they are, and two words that are names by their capitals
         "user",
         re.compile(
-            r"\b(?i:patient|employee|student|pupil|passenger|visitor|candidate|applicant|tenant|customer|nurse|doctor|teacher"
+            r"\b(?i:on\sbehalf\sof|patient|employee|student|pupil|passenger|visitor|candidate|applicant|tenant|customer|nurse|doctor|teacher"
             r"|policyholder|subscriber|attendee|payee|payer"
             r"|(?:ship(?:ped|ping|ment)|deliver(?:ed|y)|invoice|booking|reservation|appointment|meeting|payment|refund(?:ed)?"
             r"|addressed|prescription|contract|organi[sz]ed)\s(?:\w{1,15}\s)?(?:to|for|with|from|of))"
