@@ -6,6 +6,8 @@ from the environment or a systemd credential (`edges.credential`). Nothing is re
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 import re
 import tomllib
 from importlib import resources
@@ -14,21 +16,65 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from enricher.core.loopback import is_loopback
 from enricher.core.pattern import compile_pattern
 from enricher.core.record_form import OWN_KEYS
 from enricher.core.task import OnChange
+from enricher.core.timestamp_formats import UserTime
 from enricher.errors import ConfigError
+from enricher.wording import shown, told
 
 SYSTEM_FILE = Path("/etc/enricher/enricher.toml")
+_NO_SPACE = re.compile(r"[!-~]+")
+_LONGEST_START = len("since:") + 9 + len("d")
 SEVERITIES = ("trace", "debug", "info", "notice", "warning", "error", "critical", "fatal")
 
-Strings = Annotated[tuple[str, ...], Field(strict=False)]
-PathText = Annotated[Path, BeforeValidator(lambda text: Path(text).expanduser() if isinstance(text, str) else text)]
+_HIGHEST_PORT = 65535
+
+
+def _plain(text: str) -> str:
+    """Text that something can be named by. Raises ValueError."""
+    if not text.strip():
+        raise ValueError("is empty")
+    if not text.isprintable():
+        raise ValueError("holds a control character")
+    return text
+
+
+def _path(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    try:
+        return Path(_plain(text)).expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no user whose home {text.partition('/')[0]} could be") from None
+
+
+Plain = Annotated[str, AfterValidator(_plain)]
+Strings = Annotated[tuple[Plain, ...], Field(strict=False)]
+PathText = Annotated[Path, BeforeValidator(_path)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _identifier(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", text):
+        raise ValueError(f"is 1 to 64 letters, digits, dots, dashes and underscores, not {text!r}")
+    return text
+
+
+Identifier = Annotated[str, AfterValidator(_identifier)]
 
 
 class Table(BaseModel):
@@ -51,6 +97,11 @@ class TimePattern(Table):
         if "time" not in compile_pattern(regex).regex.groupindex:
             raise ValueError("needs a group named time: (?P<time>...)")
         return regex
+
+    @model_validator(mode="after")
+    def _is_readable(self) -> Self:
+        UserTime.from_text(self.regex, self.format)
+        return self
 
 
 class MultilineSettings(Table):
@@ -93,7 +144,7 @@ class SourceSettings(Table):
 
     id: Identifier
     type: Literal["files"] = "files"
-    include: Strings = Field(min_length=1)
+    include: Strings
     exclude: Strings = ()
     start: str = "beginning"
     timezone: str = "UTC"
@@ -101,13 +152,22 @@ class SourceSettings(Table):
     multiline: MultilineSettings = Field(default_factory=lambda: MultilineSettings.model_validate("auto"))
     ask: Literal["kind", "event"] = "kind"
     drop: Strings = ()
-    fields: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    fields: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("include")
+    @classmethod
+    def _are_some(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        if not patterns:
+            raise ValueError("needs at least one path or glob")
+        return tuple(str(_path(pattern)) if pattern.startswith("~") else pattern for pattern in patterns)
 
     @field_validator("start")
     @classmethod
     def _is_a_start(cls, start: str) -> str:
         if not re.fullmatch(r"beginning|end|since:[1-9][0-9]*[smhd]", start):
             raise ValueError('is "beginning", "end", or "since:" with a number and s, m, h or d, such as "since:24h"')
+        if len(start) > _LONGEST_START:
+            raise ValueError('is longer ago than there are files: "beginning" takes all of them')
         return start
 
     @field_validator("timezone")
@@ -120,7 +180,14 @@ class SourceSettings(Table):
 
     @field_validator("fields")
     @classmethod
-    def _are_free(cls, fields: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
+    def _are_free(cls, fields: dict[str, Any]) -> dict[str, str | int | float | bool]:
+        for name, value in fields.items():
+            if not name.strip() or not name.isprintable():
+                raise ValueError(f"{name!r} is no name for a field")
+            if not isinstance(value, str | int | float | bool) or (
+                isinstance(value, float) and not math.isfinite(value)
+            ):
+                raise ValueError(f"{name!r} is text, a finite number, true or false, not {shown(value)}")
         taken = [name for name in fields if name in OWN_KEYS or name.startswith("enrichment.")]
         if taken:
             raise ValueError(f"{taken[0]!r} is written by enricher itself; choose another name")
@@ -194,15 +261,19 @@ class ProviderSettings(Table):
     type: Literal["openai", "local"] = "openai"
     base_url: str = "https://api.openai.com/v1"
     endpoint: Literal["/v1/responses", "/v1/chat/completions"] = "/v1/responses"
-    model: str = Field(default="gpt-6-luna", min_length=1)
+    model: Plain = "gpt-6-luna"
     reasoning_effort: Literal["", "none", "minimal", "low", "medium", "high"] = "none"
     request_timeout_seconds: Seconds = 600.0
 
     @field_validator("base_url")
     @classmethod
     def _is_an_address(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and _NO_SPACE.fullmatch(url)
+        except ValueError:  # a bracket or a port that is none
+            good = False
+        if not good:
             raise ValueError("is an address such as https://api.openai.com/v1")
         if parts.username or parts.password:
             raise ValueError("holds a secret; keys come from the environment or a systemd credential")
@@ -221,26 +292,34 @@ class BatchSettings(Table):
     max_bytes: Annotated[int, Field(ge=100_000, le=209_715_200)] = 190_000_000
     max_tokens: Annotated[int, Field(ge=1_000)] = 100_000_000
     signatures_per_request: Annotated[int, Field(ge=1, le=100)] = 10
-    poll_interval_seconds: Seconds = 60.0
+    poll_interval_seconds: Annotated[float, Field(ge=0.01, allow_inf_nan=False)] = 60.0
 
 
 class PriceSettings(Table):
     """`[prices]`: USD per million tokens, for models that the price table does not know."""
 
-    input_usd: Annotated[float, Field(ge=0)]
-    cached_usd: Annotated[float, Field(ge=0)]
-    output_usd: Annotated[float, Field(ge=0)]
-    batch_input_usd: Annotated[float, Field(ge=0)]
-    batch_cached_usd: Annotated[float, Field(ge=0)]
-    batch_output_usd: Annotated[float, Field(ge=0)]
-    as_of: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+    input_usd: Usd
+    cached_usd: Usd
+    output_usd: Usd
+    batch_input_usd: Usd
+    batch_cached_usd: Usd
+    batch_output_usd: Usd
+    as_of: str
+
+    @field_validator("as_of")
+    @classmethod
+    def _is_a_day(cls, day: str) -> str:
+        try:
+            return dt.date.fromisoformat(day).isoformat()
+        except ValueError:
+            raise ValueError('is a day, such as "2026-11-22"') from None
 
 
 class BudgetSettings(Table):
     """`[budget]`."""
 
-    daily_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 5.0
-    monthly_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 100.0
+    daily_usd: Usd = 5.0
+    monthly_usd: Usd = 100.0
     when_over: Literal["deliver", "hold"] = "deliver"
 
 
@@ -264,7 +343,7 @@ class AdminSettings(Table):
     @classmethod
     def _is_host_and_port(cls, listen: str) -> str:
         host, colon, port = listen.rpartition(":")
-        if not colon or not host or not port.isdigit() or int(port) > 65535:
+        if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > _HIGHEST_PORT:
             raise ValueError('is "HOST:PORT", such as "127.0.0.1:9464"; port 0 takes a free one')
         return listen
 
@@ -312,6 +391,9 @@ class Config(Table):
             ids = [table.id for table in tables]
             for double in sorted({one for one in ids if ids.count(one) > 1}):
                 raise ValueError(f"{name}: two tables have the id {double!r}; an id is where state is kept under")
+        places = [sink.directory.absolute() for sink in self.sinks]
+        for double in sorted({str(one) for one in places if places.count(one) > 1}):
+            raise ValueError(f"sinks: two tables write to {double}, one over the other; give each its own directory")
         return self
 
 
@@ -325,7 +407,7 @@ def load(path: Path | None) -> Config:
             return Config()
         path = SYSTEM_FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except FileNotFoundError:
         raise ConfigError([f"{path}: there is no such file"], hint="give the path with -c FILE") from None
     except UnicodeDecodeError as error:
@@ -352,7 +434,7 @@ def parse(document: dict[str, Any], *, origin: str) -> Config:
     try:
         return Config.model_validate(document)
     except ValidationError as error:
-        faults = [f"{origin}: {_fault(item)}" for item in error.errors(include_url=False)]
+        faults = [f"{origin}: {told(item, _options)}" for item in error.errors(include_url=False)]
         raise ConfigError(faults, hint="every option, at its default, is in config/enricher.toml") from None
 
 
@@ -364,34 +446,23 @@ def shipped(name: str) -> str:
     return (Path(__file__).parent.parent / "config" / name).read_text(encoding="utf-8")
 
 
-# pydantic speaks of Python's types; the reader wrote TOML.
-_EXPECTED = {
-    "tuple_type": "is a list",
-    "is_instance_of": "is a path in quotes",
-    "dict_type": "is a table",
-    "model_type": "is a table",
-    "string_type": "is text in quotes",
-    "int_type": "is a whole number",
-    "float_type": "is a number",
-    "bool_type": "is true or false",
-    "string_pattern_mismatch": "has the wrong form",
-    "too_short": "needs at least one entry",
+_TABLES: dict[str, type[Table]] = {
+    "sources": SourceSettings,
+    "time_pattern": TimePattern,
+    "window": WindowSettings,
+    "task": TaskSettings,
+    "privacy": PrivacySettings,
+    "provider": ProviderSettings,
+    "batch": BatchSettings,
+    "prices": PriceSettings,
+    "budget": BudgetSettings,
+    "sinks": SinkSettings,
+    "admin": AdminSettings,
 }
 
 
-def _fault(item: Any) -> str:  # noqa: ANN401 - pydantic's error dictionary, read here and nowhere else
-    where = ""
-    for step in item["loc"]:
-        where += f"[{step}]" if isinstance(step, int) else f".{step}" if where else str(step)
-    kind = item["type"]
-    if kind == "extra_forbidden":
-        return f"{where}: there is no such option"
-    if kind == "missing":
-        return f"{where}: is missing"
-    message = item["msg"].removeprefix("Value error, ")
-    if kind == "value_error" or not where:
-        return f"{where}: {message}" if where else message
-    value = item["input"]
-    shown = repr(value) if isinstance(value, (str, int, float, bool)) else type(value).__name__
-    expected = _EXPECTED.get(kind) or message.replace("Input should be", "is")
-    return f"{where}: {expected}, not {shown}"
+def _options(where: tuple[str | int, ...]) -> list[str]:
+    """The options of the table at a place."""
+    names = [step for step in where if isinstance(step, str)]
+    table = _TABLES.get(names[-1]) if names else Config
+    return [*table.model_fields] if table is not None else []

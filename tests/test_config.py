@@ -150,3 +150,104 @@ def test_patterns_that_could_take_for_ever_are_refused_wherever_they_stand(optio
     (fault,) = faults_of(f"[[sources]]\nid = 'a'\ninclude = ['/x']\n{option}\n")
     assert fault.startswith(f"f.toml: sources[0].{where}: ")
     assert "(?>...)" in fault or "is no regular expression" in fault
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("state_dir = '~nobody-is-named-so/x'", "state_dir: there is no user whose home ~nobody-is-named-so could be"),
+        ("state_dir = ''", "state_dir: is empty"),
+        ('state_dir = "a\\u0000b"', "state_dir: holds a control character"),
+        ("[[sinks]]\nid = 'f'\ndirectory = ' '", "sinks[0].directory: is empty"),
+        ("[[sources]]\nid = 'a'\ninclude = []", "sources[0].include: needs at least one path or glob"),
+        ("[[sources]]\nid = 'a'\ninclude = [5]", "sources[0].include[0]: is text in quotes, not 5"),
+        ("[[sources]]\nid = 'a'\ninclude = ['']", "sources[0].include[0]: is empty"),
+        # An empty pattern is found in every line.
+        ("[[sources]]\nid = 'a'\ninclude = ['x']\ndrop = ['']", "sources[0].drop[0]: is empty"),
+        (
+            "[[sources]]\nid = 'a b'\ninclude = ['x']",
+            "sources[0].id: is 1 to 64 letters, digits, dots, dashes and underscores, not 'a b'",
+        ),
+        (
+            "[[sources]]\nid = 'a'\ninclude = ['x']\nfields = { a = [1] }",
+            "sources[0].fields: 'a' is text, a finite number, true or false, not a list",
+        ),
+        (
+            "[[sources]]\nid = 'a'\ninclude = ['x']\nfields = { n = nan }",
+            "sources[0].fields: 'n' is text, a finite number, true or false, not nan",
+        ),
+        (
+            '[[sources]]\nid = "a"\ninclude = ["x"]\nfields = { "a\\nb" = 1 }',
+            "sources[0].fields: 'a\\nb' is no name for a field",
+        ),
+        (
+            f"[[sources]]\nid = 'a'\ninclude = ['x']\nstart = 'since:{10**20}d'",
+            'sources[0].start: is longer ago than there are files: "beginning" takes all of them',
+        ),
+        (
+            "[window]\nallowed_lateness = 5",
+            "window.allowed_lateness: there is no such option; did you mean allowed_lateness_seconds?",
+        ),
+        ("[windows]\nlength = '1d'", "windows: there is no such option; did you mean window?"),
+        ("[window]\nmax_wait_hours = true", "window.max_wait_hours: is a number, not true"),
+        ("[provider]\nmodel = ' '", "provider.model: is empty"),
+        (
+            "[provider]\nbase_url = 'http://x:99999/v1'",
+            "provider.base_url: is an address such as https://api.openai.com/v1",
+        ),
+        (
+            "[provider]\nbase_url = 'http://[::1/v1'",
+            "provider.base_url: is an address such as https://api.openai.com/v1",
+        ),
+        (
+            "[provider]\nbase_url = 'http://x y/v1'",
+            "provider.base_url: is an address such as https://api.openai.com/v1",
+        ),
+        (
+            "[batch]\npoll_interval_seconds = 1e-9",
+            "batch.poll_interval_seconds: is greater than or equal to 0.01, not 1e-09",
+        ),
+        (
+            "[admin]\nlisten = '127.0.0.1:²'",
+            'admin.listen: is "HOST:PORT", such as "127.0.0.1:9464"; port 0 takes a free one',
+        ),
+    ],
+)
+def test_values_that_nothing_could_be_done_with_are_refused_with_what_is_expected(text, fault):
+    assert [f"f.toml: {fault}"] == faults_of(text)
+
+
+def test_two_sinks_in_one_directory_are_refused_since_they_would_write_over_each_other(tmp_path):
+    sink = f"[[sinks]]\nid = '%s'\ndirectory = '{tmp_path}%s'\n"
+    (fault,) = faults_of(sink % ("a", "") + sink % ("b", "/"))
+    assert f"sinks: two tables write to {tmp_path}" in fault
+
+
+@pytest.mark.parametrize("notation", ["%Q", "", "%Y"])
+def test_time_format_that_cannot_be_read_is_refused_when_it_is_loaded(notation):
+    (fault,) = faults_of(
+        f"[[sources]]\nid = 'a'\ninclude = ['x']\ntime_pattern = {{ regex = '(?P<time>x)', format = '{notation}' }}\n"
+    )
+    assert fault.startswith("f.toml: sources[0].time_pattern: the time format ")
+
+
+def test_prices_that_are_no_sum_or_have_no_day_are_refused():
+    names = ("input_usd", "cached_usd", "output_usd", "batch_input_usd", "batch_cached_usd", "batch_output_usd")
+    text = "[prices]\n" + "".join(f"{name} = inf\n" for name in names) + "as_of = '2026-99-99'\n"
+    *sums, day = faults_of(text)
+    assert [f"f.toml: prices.{name}: is a finite number, not inf" for name in names] == sums
+    assert 'f.toml: prices.as_of: is a day, such as "2026-11-22"' == day
+
+
+def test_home_directories_are_written_out_in_paths_and_globs(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/operator")
+    loaded = config.parse(
+        {"state_dir": "~/state", "sources": [{"id": "a", "include": ["~/log/*.log", "/x"]}]}, origin="f"
+    )
+    assert "/home/operator/state" == str(loaded.state_dir)
+    assert ("/home/operator/log/*.log", "/x") == loaded.sources[0].include
+
+
+def test_file_that_begins_with_a_byte_order_mark_is_read(tmp_path):
+    (tmp_path / "f.toml").write_bytes(b'\xef\xbb\xbf[window]\nlength = "1d"\n')
+    assert "1d" == config.load(tmp_path / "f.toml").window.length
