@@ -1,22 +1,38 @@
 """The admin address: /metrics, /healthz, /readyz, /status.
 
 Read-only, and nothing of a log's text is shown: whoever can reach it learns counts, states and file names.
+
+Whoever can reach it can also hold connections open. Their number is bounded, and each has a time by which the head of
+its next request must be here or its answer taken: what is late is cut off, and where there are too many the one that
+was silent longest goes, so that a scrape always gets through. On loopback the Host header must be an address or
+localhost: a page in a browser on this host could else point a name of its own here and read along.
 """
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from enricher.core.loopback import is_loopback
 from enricher.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from aiohttp.web_protocol import RequestHandler
     from prometheus_client import CollectorRegistry
+
+MAX_CONNECTIONS: Final = 64
+HEAD_SECONDS: Final = 10.0
+"""How long the head of a first request may take."""
+ANSWER_SECONDS: Final = 90.0
+"""How long an answer may take to be read, and a connection may be silent after it: scrapers come once a minute."""
 
 
 class AdminServer:
@@ -31,6 +47,8 @@ class AdminServer:
         status: Callable[[], Awaitable[dict[str, Any]]],
         unready: Callable[[], list[str]],
         refresh: Callable[[], Awaitable[None]],
+        head_seconds: float = HEAD_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._host = host
         self._port = port
@@ -38,20 +56,20 @@ class AdminServer:
         self._status = status
         self._unready = unready
         self._refresh = refresh
-        self._runner: web.AppRunner | None = None
+        self._head_seconds = head_seconds
+        self._answer_seconds = answer_seconds
+        self._runner: web.ServerRunner | None = None
+        self._pages = {
+            "/metrics": self._metrics,
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/status": self._status_json,
+        }
 
     async def start(self) -> str:
         """Listen; returns the address. Raises ConfigError if it is taken or not ours."""
-        app = web.Application()
-        app.add_routes(
-            [
-                web.get("/metrics", self._metrics),
-                web.get("/healthz", self._healthz),
-                web.get("/readyz", self._readyz),
-                web.get("/status", self._status_json),
-            ]
-        )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        server = _Guarded(self._answer, head_seconds=self._head_seconds, answer_seconds=self._answer_seconds)
+        self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
         try:
@@ -63,24 +81,91 @@ class AdminServer:
                 hint="is another enricher running, or is the port taken? set [admin] listen",
             ) from None
         host, port = self._runner.addresses[0][:2]
-        return f"http://{host}:{port}"
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def close(self) -> None:
         """Stop listening."""
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _metrics(self, _request: web.Request) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        page = self._pages.get(request.path)
+        if is_loopback(self._host) and not _is_our_host(request.headers.get("Host", "")):
+            return web.Response(text="ask for an address or localhost, not for another name\n", status=421)
+        if page is None:
+            return web.Response(text=f"there are {', '.join(self._pages)}\n", status=404)
+        if request.method not in ("GET", "HEAD"):
+            return web.Response(text="this address only shows\n", status=405, headers={"Allow": "GET, HEAD"})
+        return await page()
+
+    async def _metrics(self) -> web.Response:
         await self._refresh()
         # The plain text format only: see telemetry._Unnamed.
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def _healthz(self, _request: web.Request) -> web.Response:
+    async def _healthz(self) -> web.Response:
         return web.Response(text="ok\n")
 
-    async def _readyz(self, _request: web.Request) -> web.Response:
+    async def _readyz(self) -> web.Response:
         reasons = self._unready()
         return web.Response(text="\n".join(reasons or ["ready"]) + "\n", status=503 if reasons else 200)
 
-    async def _status_json(self, _request: web.Request) -> web.Response:
+    async def _status_json(self) -> web.Response:
         return web.Response(text=json.dumps(await self._status(), indent=2) + "\n", content_type="application/json")
+
+
+class _Guarded(web.Server):
+    """A server that bounds how many connections there are and how long each may be silent."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        *,
+        head_seconds: float,
+        answer_seconds: float,
+    ) -> None:
+        super().__init__(self._handle, access_log=None)
+        self._answer = handler
+        self._head_seconds = head_seconds
+        self._answer_seconds = answer_seconds
+        self._open: dict[RequestHandler, tuple[asyncio.Transport, asyncio.TimerHandle]] = {}
+        """By how long they have been silent, the longest first."""
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Take a connection, in the place of the one that was silent longest if there are too many."""
+        super().connection_made(handler, transport)
+        self._grant(handler, transport, self._head_seconds)
+        if len(self._open) > MAX_CONNECTIONS:
+            silent, _ = self._open[next(iter(self._open))]
+            silent.abort()
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Forget a connection."""
+        if (known := self._open.pop(handler, None)) is not None:
+            known[1].cancel()
+        super().connection_lost(handler, exc)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        handler = request.protocol
+        if (known := self._open.pop(handler, None)) is not None:
+            known[1].cancel()
+            self._grant(handler, known[0], self._answer_seconds)
+        return await self._answer(request)
+
+    def _grant(self, handler: RequestHandler, transport: asyncio.Transport, seconds: float) -> None:
+        timer = asyncio.get_running_loop().call_later(seconds, transport.abort)
+        self._open[handler] = (transport, timer)
+
+
+def _is_our_host(header: str) -> bool:
+    """Whether a Host header is an address or localhost; without one (HTTP/1.0) no browser is asking."""
+    if not header:
+        return True
+    try:
+        name = urlsplit(f"//{header}").hostname or ""
+        if name == "localhost":
+            return True
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
