@@ -19,6 +19,8 @@ EnricherError                  base; `hint` says what the reader can do about it
 
 from __future__ import annotations
 
+from typing import Final
+
 
 class EnricherError(Exception):
     """Base of every error that enricher raises on purpose."""
@@ -54,6 +56,10 @@ class StoreError(EnricherError):
 
 class StoreVersionError(StoreError):
     """The store was written by a newer version of enricher."""
+
+
+NOT_THE_API: Final = "not_the_api"
+"""Code of a PermanentProviderError where something else than the Batch API answered: a page, a proxy."""
 
 
 class ProviderError(EnricherError):

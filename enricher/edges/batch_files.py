@@ -34,7 +34,7 @@ class DirectoryBatchFiles:
         final = self.path(name)
         partial = final.with_name(final.name + ".part")
         try:
-            async with aiofiles.open(partial, "wb") as out:
+            async with aiofiles.open(partial, "wb", opener=_private) as out:
                 batch: list[bytes] = []
                 for line in lines:
                     batch.append(line)
@@ -70,3 +70,8 @@ class DirectoryBatchFiles:
                     self.path(name).unlink()
 
         await asyncio.to_thread(unlink)
+
+
+def _private(path: str, flags: int) -> int:
+    # Requests hold what is sent to a provider, raw lines if so configured: for the daemon's user alone.
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)

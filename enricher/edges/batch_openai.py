@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from enricher.core.job import LOOK_MARGIN_SECONDS
 from enricher.core.loopback import is_loopback
 from enricher.core.redact import SECRET, clean
 from enricher.errors import (
+    NOT_THE_API,
     AuthProviderError,
     NotFoundProviderError,
     PermanentProviderError,
@@ -49,14 +51,26 @@ _CALL_TIMEOUT_SECONDS: Final = 60.0
 _MAX_ID_CHARACTERS: Final = 256
 _MAX_TEXT_CHARACTERS: Final = 500
 _KEY_CHARACTERS: Final = 8
+_MAX_DOWNLOAD_BYTES: Final = 1 << 30
+"""50,000 answers of 4,000 tokens and their envelopes are 900 MB."""
+_NOT_THE_API_HINT: Final = "is base_url right, with its /v1, and is there a proxy in between?"
 _MAX_WAIT_SECONDS: Final = 3_600.0  # a provider that asks for more is asked again all the same
 
 
 class OpenAIBatchClient:
     """The Batch API of OpenAI and of those who speak it. Implements `ports.BatchClient`."""
 
-    def __init__(self, *, base_url: str, api_key: str, timeout_seconds: float, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        timeout_seconds: float,
+        telemetry: Telemetry,
+        max_download_bytes: int = _MAX_DOWNLOAD_BYTES,
+    ) -> None:
         self._host = base_url
+        self._max_download_bytes = max_download_bytes
         self._key = api_key
         # What goes to a provider on this host may hold lines as they were read: it takes no way over a proxy of the
         # environment, and follows nobody elsewhere.
@@ -130,18 +144,35 @@ class OpenAIBatchClient:
         """Stream a file to disk; `path` appears only when it is whole. Raises StoreError where it cannot be written."""
         partial = path.with_name(path.name + ".part")
         try:
-            with self._mapped("download"):
-                async with (
-                    self._client.files.with_streaming_response.content(file_id) as response,
-                    aiofiles.open(partial, "wb") as out,
-                ):
-                    async for chunk in response.iter_bytes(_CHUNK_BYTES):
-                        await out.write(chunk)
-            await aiofiles.os.replace(partial, path)
+            try:
+                with self._mapped("download"):
+                    await self._stream(file_id, partial)
+                await aiofiles.os.replace(partial, path)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
         except OSError as error:
             raise StoreError(
                 f"{partial}: cannot be written: {error.strerror}", hint="is there room, and may the daemon write there?"
             ) from error
+
+    async def _stream(self, file_id: str, partial: Path) -> None:
+        # Answers may hold what log lines say: for the daemon's user alone.
+        async with (
+            self._client.files.with_streaming_response.content(file_id) as response,
+            aiofiles.open(partial, "wb", opener=_private) as out,
+        ):
+            if "html" in response.headers.get("content-type", "").lower():
+                raise ValueError("a page of HTML in place of a file")
+            size = 0
+            async for chunk in response.iter_bytes(_CHUNK_BYTES):
+                size += len(chunk)
+                if size > self._max_download_bytes:
+                    raise PermanentProviderError(
+                        f"{self._host}: file {file_id} is larger than {self._max_download_bytes:,} bytes",
+                        hint="no batch of ours has so large an answer: is this provider sound?",
+                    )
+                await out.write(chunk)
 
     async def delete_file(self, file_id: str) -> None:
         """Delete a file; a missing one is fine."""
@@ -176,11 +207,14 @@ class OpenAIBatchClient:
     @contextlib.contextmanager
     def _mapped(self, operation: str, *, unclear: bool = False) -> Iterator[None]:
         """Turn the SDK's errors into ours, and count the call."""
+        mapped: ProviderError
         try:
             yield
+        except ProviderError as error:
+            mapped = error
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             # While a body is streamed, the SDK lets the errors of its HTTP client through.
-            mapped: ProviderError = (UnclearProviderError if unclear else TransientProviderError)(
+            mapped = (UnclearProviderError if unclear else TransientProviderError)(
                 self._told(error), hint="is the address right, and can this host reach it?"
             )
         except openai.APIStatusError as error:
@@ -189,9 +223,11 @@ class OpenAIBatchClient:
             mapped = PermanentProviderError(self._told(error))
         except (ValueError, TypeError, AttributeError) as error:
             # What the SDK stumbles over when a page of HTML, a list or null comes where an object was promised.
-            mapped = (UnclearProviderError if unclear else TransientProviderError)(
+            # What may have been carried out is looked for first, and looking says that nothing here is the API.
+            mapped = (UnclearProviderError if unclear else PermanentProviderError)(
                 f"{self._host} did not answer as the Batch API does ({operation}): {clean(str(error))[:100]}",
-                hint="is base_url right, with its /v1, and is there a proxy in between?",
+                hint=_NOT_THE_API_HINT,
+                code=NOT_THE_API,
             )
         else:
             self._telemetry.api_called(operation=operation, result="ok")
@@ -231,6 +267,10 @@ _RESULTS: Final = {
     NotFoundProviderError: "not_found",
     PermanentProviderError: "permanent",
 }
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _shown(batch: Any) -> ProviderBatch:  # noqa: ANN401 - declared as the SDK's Batch, but it can be anything

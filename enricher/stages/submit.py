@@ -9,6 +9,7 @@ Never here: what a request says (`core.answer`), when a batch ends (`track`).
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
@@ -18,6 +19,7 @@ from enricher.core.job import Step
 from enricher.core.ledger import BatchState
 from enricher.core.pricing import BudgetVerdict
 from enricher.errors import (
+    NOT_THE_API,
     AuthProviderError,
     NotFoundProviderError,
     PermanentProviderError,
@@ -101,9 +103,9 @@ class Submit:
                 case _:
                     assert_never(todo)
         except ProviderError as error:
-            await self._failed(batch, error)
+            await self._failed(batch, todo, error)
             return False
-        if self.blocked is not None and todo in (Step.UPLOAD, Step.CREATE):
+        if self.blocked is not None and todo is not Step.RESERVE:
             self.blocked = None
         return moved
 
@@ -196,7 +198,9 @@ class Submit:
             return True
         await self._opened(batch, found[0], adopted=True)
         for surplus in found[1:]:
-            await self._client.cancel(surplus.id)
+            # One that has ended cannot be cancelled; what is adopted stays so either way.
+            with contextlib.suppress(ProviderError):
+                await self._client.cancel(surplus.id)
         return True
 
     async def _opened(self, batch: LedgerBatch, made: ProviderBatch, *, adopted: bool) -> None:
@@ -226,17 +230,23 @@ class Submit:
             await self._store.save_batch(held)
         self._telemetry.batch_waited(batch=batch, reason="file", seconds=wait, error=str(error))
 
-    async def _failed(self, batch: LedgerBatch, error: ProviderError) -> None:
+    async def _failed(self, batch: LedgerBatch, todo: Step, error: ProviderError) -> None:
         """A call failed: what the ledger holds already says what to look for; only the time to wait is new."""
         now = self._clock.now()
         current = next((one for one in await self._store.batches(_WORKING) if one.id == batch.id), batch)
         wait = self._backoff(current.failures, error)
-        if isinstance(error, TransientProviderError | AuthProviderError | PermanentProviderError):
-            # The provider said no before doing anything: there is nothing to look for.
+        has_no_list = todo in _LOOKS and _is_about_the_list(error)
+        if has_no_list and todo is Step.FIND_BATCH:
+            current = replace(current, looks=current.looks + 1)
+        elif has_no_list or (
+            todo not in _LOOKS
+            and isinstance(error, TransientProviderError | AuthProviderError | PermanentProviderError)
+        ):
+            # The provider said no before doing anything: there is nothing to look for. A look that failed says nothing.
             current = replace(current, intent_at=None)
         if error.code in job.TOKEN_LIMIT_CODES:
             await self._learn_limit(current, error)
-        if isinstance(error, AuthProviderError | PermanentProviderError):
+        if isinstance(error, AuthProviderError | PermanentProviderError) and not has_no_list:
             self.blocked = error
         await self._store.save_batch(job.held_back(current, str(error), until=now + wait))
         reason = _REASONS.get(type(error), "permanent")
@@ -275,6 +285,16 @@ _REASONS = {
     AuthProviderError: "auth",
     NotFoundProviderError: "transient",
 }
+
+
+_LOOKS = (Step.FIND_UPLOAD, Step.FIND_BATCH)
+
+
+def _is_about_the_list(error: ProviderError) -> bool:
+    """Whether a provider refuses to list for good, so that nothing can be looked for there."""
+    return isinstance(error, NotFoundProviderError) or (
+        isinstance(error, PermanentProviderError) and error.code != NOT_THE_API
+    )
 
 
 def _is_about_the_file(error: ProviderError) -> bool:

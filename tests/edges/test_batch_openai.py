@@ -7,6 +7,7 @@ from aiohttp import web
 
 from enricher.edges.batch_openai import OpenAIBatchClient
 from enricher.errors import (
+    NOT_THE_API,
     AuthProviderError,
     NotFoundProviderError,
     PermanentProviderError,
@@ -179,16 +180,41 @@ async def test_what_is_no_batch_is_an_error_like_any_other(bench, tmp_path, answ
         await client.upload(path, "a.jsonl")
     with pytest.raises(UnclearProviderError):
         await client.create(input_file_id="file-1", endpoint="/v1/responses", metadata={})
-    with pytest.raises(TransientProviderError):
+    with pytest.raises(PermanentProviderError, match="did not answer as the Batch API does") as caught:
         await client.retrieve("batch_1")
+    assert "base_url" in caught.value.hint
 
 
-async def test_a_page_instead_of_a_list_is_an_error_like_any_other(bench):
+async def test_a_page_instead_of_a_list_says_that_the_address_is_not_the_api(bench):
     _, client = await bench(**_PAGE)
-    with pytest.raises(TransientProviderError):
-        await client.find_upload("a.jsonl")
-    with pytest.raises(TransientProviderError):
-        await client.find_batch(job="j", input_file_id="file-1", since=0.0)
+    for look in (client.find_upload("a.jsonl"), client.find_batch(job="j", input_file_id="file-1", since=0.0)):
+        with pytest.raises(PermanentProviderError) as caught:
+            await look
+        assert (NOT_THE_API, True) == (caught.value.code, "base_url" in caught.value.hint)
+
+
+async def test_a_page_instead_of_a_file_is_not_taken_for_answers_that_are_missing(bench, tmp_path):
+    _, client = await bench(**_PAGE)
+    with pytest.raises(PermanentProviderError, match="a page of HTML in place of a file"):
+        await client.download("file-1", tmp_path / "out")
+    assert [] == [*tmp_path.iterdir()]
+
+
+async def test_a_download_without_end_stops_at_a_limit_and_leaves_no_file(bench, tmp_path):
+    provider, _ = await bench(body=b"x" * 3_000_000)
+    client = OpenAIBatchClient(
+        base_url=provider.url, api_key="sk-x", timeout_seconds=5, telemetry=Telemetry(), max_download_bytes=2_000_000
+    )
+    with pytest.raises(PermanentProviderError, match="file file-1 is larger than 2,000,000 bytes"):
+        await client.download("file-1", tmp_path / "out")
+    assert [] == [*tmp_path.iterdir()]
+    await client.close()
+
+
+async def test_what_is_downloaded_is_for_its_owner_alone(bench, tmp_path):
+    _, client = await bench(body=b"{}")
+    await client.download("file-1", tmp_path / "out")
+    assert 0o600 == (tmp_path / "out").stat().st_mode & 0o777
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,28 @@ FAULTS = {
     "nothing": ([], (10, 1, 10)),
     "create accepted, then 500": ([{"on": "create", "what": "accepted_status", "status": 500}], (10, 1, 10)),
     "create accepted, then the connection breaks": ([{"on": "create", "what": "accepted_reset"}], (10, 1, 10)),
+    "create accepted, then 500, and the list fails when it is looked for": (
+        [
+            {"on": "create", "what": "accepted_status", "status": 500},
+            {"on": "list", "what": "status", "status": 503, "times": 3},
+        ],
+        (10, 1, 10),
+    ),
+    "upload accepted, then 500, and the list fails when it is looked for": (
+        [
+            {"on": "upload", "what": "accepted_status", "status": 500},
+            {"on": "list", "what": "status", "status": 503, "times": 3},
+        ],
+        (10, 1, 10),
+    ),
+    "create accepted, then 500, and there is no list": (
+        [
+            {"on": "create", "what": "accepted_status", "status": 500},
+            {"on": "list", "what": "status", "status": 404, "times": 0},
+        ],
+        # It was looked for twice where it could be, so it is created again, from the same file.
+        (10, 2, 10),
+    ),
     "create refused with 500": ([{"on": "create", "what": "status", "status": 500}], (10, 1, 10)),
     "create refused with 429": (
         [{"on": "create", "what": "status", "status": 429, "retry_after_seconds": 30, "times": 3}],
@@ -113,6 +135,20 @@ async def test_key_that_is_refused_while_polling_blocks_until_it_is_taken_again(
         summary = await bench.settle()
     assert {"ok": 10} == summary.answers
     assert bench.track.blocked is None
+
+
+async def test_key_that_is_refused_while_a_batch_is_looked_for_costs_no_second_batch(tmp_path):
+    faults = [
+        {"on": "create", "what": "accepted_status", "status": 500},
+        {"on": "list", "what": "status", "status": 401, "times": 2},
+    ]
+    async with a_bench(tmp_path, faults=faults) as bench:
+        await bench.settle(until=lambda _: bench.submit.blocked is not None)
+        summary = await bench.settle()
+        ledger = await bench.ledger()
+    assert {"ok": 10} == summary.answers
+    assert 1 == ledger["batches_created"]
+    assert bench.submit.blocked is None
 
 
 async def test_model_that_the_provider_does_not_know_blocks_and_loses_nothing(tmp_path):
