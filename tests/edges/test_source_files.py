@@ -112,6 +112,30 @@ def test_own_directories_are_never_read_however_they_are_reached(tmp_path):
     assert skipped(tmp_path, ["own/*.log"], own=[tmp_path / "own"]) == {"own": "own_output"}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give links and files away")
+def test_links_lead_only_where_their_owner_or_root_may_lead(tmp_path):
+    root, app, web = 0, 1001, 1002
+    for name, owner in (("secret/shadow", root), ("app/own.txt", app), ("web/access.txt", web)):
+        write(tmp_path / name)
+        os.chown(tmp_path / name, owner, owner)
+        os.chown(tmp_path / name.partition("/")[0], owner, owner)
+    for name, target, owner in (
+        ("lure.log", "secret/shadow", app),
+        ("other.log", "web/access.txt", app),
+        ("own.log", "app/own.txt", app),
+        ("by-root.log", "web/access.txt", root),
+        ("lure-directory", "secret", app),
+        ("own-directory", "app", app),
+    ):
+        link = tmp_path / "logs" / name
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(tmp_path / target)
+        os.chown(link, owner, owner, follow_symlinks=False)
+    assert ["logs/by-root.log", "logs/own-directory/own.txt", "logs/own.log"] == found(tmp_path, ["logs"])
+    lures = {"lure.log": "not_regular", "other.log": "not_regular", "lure-directory": "not_regular"}
+    assert lures == skipped(tmp_path, ["logs"])
+
+
 def test_loop_of_links_ends_and_files_keep_their_real_path(tmp_path):
     write(tmp_path / "real" / "a.log")
     (tmp_path / "real" / "loop").symlink_to(tmp_path)

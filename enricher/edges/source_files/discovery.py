@@ -252,10 +252,13 @@ class Discovery:
                     continue
                 try:
                     seen = entry.stat()
+                    is_lure = entry.is_symlink() and not _may_lead(entry.stat(follow_symlinks=False), seen)
                 except OSError as error:
                     _entry_failed(entry, error, findings)
                     continue
-                if not stat.S_ISDIR(seen.st_mode):
+                if is_lure:
+                    _lure(entry.path, findings)
+                elif not stat.S_ISDIR(seen.st_mode):
                     if any(True for _ in matcher.matched(following)):
                         _take(entry.path, seen, findings)
                 elif (seen.st_dev, seen.st_ino) in self._own:
@@ -290,6 +293,19 @@ def _take(path: bytes, seen: os.stat_result, findings: Findings) -> None:
 def _mind_directory(path: bytes, matcher: _Matcher, states: _States, findings: Findings) -> None:
     if any(pattern.named for pattern in matcher.matched(states)):
         findings.skip(path, "directory", "it is a directory", "to read the files in it, include PATH/**")
+
+
+def _may_lead(link: os.stat_result, target: os.stat_result) -> bool:
+    """Whether a symbolic link is followed: if root made it, or whom its target belongs to.
+
+    Who may write into one log directory could else have any file read that the daemon can read, and sent.
+    """
+    return link.st_uid in (0, target.st_uid)
+
+
+def _lure(path: bytes, findings: Findings) -> None:
+    detail = "it is a symbolic link to what does not belong to the link's owner"
+    findings.skip(path, "not_regular", detail, "include the target itself, or let root make the link")
 
 
 def _own(path: bytes, findings: Findings) -> None:
