@@ -12,7 +12,7 @@ import re
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -446,23 +446,12 @@ def shipped(name: str) -> str:
     return (Path(__file__).parent.parent / "config" / name).read_text(encoding="utf-8")
 
 
-_TABLES: dict[str, type[Table]] = {
-    "sources": SourceSettings,
-    "time_pattern": TimePattern,
-    "window": WindowSettings,
-    "task": TaskSettings,
-    "privacy": PrivacySettings,
-    "provider": ProviderSettings,
-    "batch": BatchSettings,
-    "prices": PriceSettings,
-    "budget": BudgetSettings,
-    "sinks": SinkSettings,
-    "admin": AdminSettings,
-}
-
-
 def _options(where: tuple[str | int, ...]) -> list[str]:
     """The options of the table at a place."""
-    names = [step for step in where if isinstance(step, str)]
-    table = _TABLES.get(names[-1]) if names else Config
-    return [*table.model_fields] if table is not None else []
+    table: type[BaseModel] | None = Config
+    for step in where:
+        if isinstance(step, str) and table is not None:
+            field = table.model_fields.get(step)
+            kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+            table = next((one for one in kinds if isinstance(one, type) and issubclass(one, Table)), None)
+    return [] if table is None else [*table.model_fields]

@@ -188,6 +188,10 @@ def test_patterns_that_could_take_for_ever_are_refused_wherever_they_stand(optio
             "[window]\nallowed_lateness = 5",
             "window.allowed_lateness: there is no such option; did you mean allowed_lateness_seconds?",
         ),
+        (
+            "[[sinks]]\nid = 'f'\ndirectory = 'x'\ncompression = 'gzip'",
+            "sinks[0].compression: there is no such option; did you mean compress?",
+        ),
         ("[windows]\nlength = '1d'", "windows: there is no such option; did you mean window?"),
         ("[window]\nmax_wait_hours = true", "window.max_wait_hours: is a number, not true"),
         ("[provider]\nmodel = ' '", "provider.model: is empty"),
