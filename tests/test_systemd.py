@@ -31,6 +31,11 @@ def test_unit_is_accepted_by_systemd(tmp_path, drop_in):
     assert (0, "") == (done.returncode, done.stderr)
 
 
+def test_unit_comes_back_however_often_it_ended_for_a_full_disk_but_not_for_a_faulty_configuration():
+    lines = (UNITS / "enricher.service").read_text().splitlines()
+    assert {"Restart=on-failure", "StartLimitIntervalSec=0", "RestartPreventExitStatus=78"} <= set(lines)
+
+
 @needs_systemd
 def test_unit_is_locked_down():
     done = subprocess.run(
