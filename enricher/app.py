@@ -397,7 +397,7 @@ class Enricher:
         if self._failure:
             reasons.append(f"store: {self._failure}")
         blocked = (stage.blocked for stage in (self.submit, self.track) if stage.blocked is not None)
-        reasons += [f"provider: {error}" for error in blocked]
+        reasons += [f"provider: {error}" + (f" ({error.hint})" if error.hint else "") for error in blocked]
         now = self._clock.now()
         unseen = (source.id for source in self.sources if source.progress(now).read_through is None)
         return reasons + [f"source {name}: not scanned yet" for name in unseen]

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enricher import provider as providers
@@ -13,18 +14,19 @@ from enricher import show
 from enricher.compose import gold_cases, source_for
 from enricher.core.digest import CHANGES
 from enricher.edges.store_sqlite import SqliteStore
+from enricher.edges.store_sqlite.connection import LOCK_NAME
 from enricher.errors import ConfigError, EnricherError, ProviderError
 from enricher.status import status_of
 from enricher.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from rich.console import Console
 
     from enricher.config import Config
 
+_FILES_SHOWN = 20
 _LOW_SPACE_BYTES = 200 * 1024 * 1024
 
 
@@ -143,9 +145,21 @@ async def status(config: Config) -> dict[str, Any]:
         )
     store = await SqliteStore.open(config.state_dir, read_only=True, sinks=[one.id for one in config.sinks])
     try:
-        return await status_of(store, time.time(), length_seconds=config.window.length_seconds)
+        report = await status_of(store, time.time(), length_seconds=config.window.length_seconds)
     finally:
         await store.close()
+    budget = {"daily_usd": config.budget.daily_usd, "monthly_usd": config.budget.monthly_usd}
+    return {"process": _holder(config.state_dir), "budget": budget, **report}
+
+
+def _holder(state_dir: Path) -> int | None:
+    """The process that has the state directory, as far as this one can see: nothing is locked to find out."""
+    try:
+        pid = int((state_dir / LOCK_NAME).read_text(encoding="ascii")[:20])
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return None
+    return pid if b"enricher" in command else None
 
 
 def print_status(console: Console, report: Mapping[str, Any]) -> None:
@@ -154,6 +168,7 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
     show.facts(
         console,
         [
+            ("process", "none" if report["process"] is None else str(report["process"])),
             ("events", ", ".join(f"{number:,} {name}" for name, number in events.items())),
             ("windows", _counts(report["windows"]) + f"; oldest open: {report['oldest_open_window'] or 'none'}"),
             ("signatures", f"{report['signatures']:,}"),
@@ -162,9 +177,9 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
             ("requests", _counts(report["requests"])),
             ("batches", _counts(report["batches"])),
             ("tokens", _counts(tokens)),
-            ("spent", show.usd(report["cost_usd"])),
+            ("spent", _spent(report)),
             ("store", f"{report['store_bytes']:,} bytes, of which spool {report['spool_bytes']:,}"),
-            ("sinks", _counts(report["pending_by_sink"], unit=" events pending")),
+            ("sinks", ", ".join(f"{name}: {n:,} events pending" for name, n in report["pending_by_sink"].items())),
             *_gold(report["gold"]),
         ],
     )
@@ -188,13 +203,16 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
             for one in report["open_batches"]
         ]
         show.grid(console, "batches under way", ("file", "state", "provider says", "requests", "note"), rows)
-    files = [one for one in report["files"] if not one["gone"]]
+    # What is behind is what the reader looks for.
+    files = sorted(
+        (one for one in report["files"] if not one["gone"]), key=lambda one: (-(one["lag_bytes"] or 0), one["path"])
+    )
     if files:
         places = [
             (one["path"], f"{one['position']:,}", "" if one["lag_bytes"] is None else f"{one['lag_bytes']:,}")
-            for one in files[:50]
+            for one in files[:_FILES_SHOWN]
         ]
-        title = "files" if len(files) <= len(places) else f"files (50 of {len(files)}; all with --json)"
+        title = "files" if len(files) <= len(places) else f"files ({_FILES_SHOWN} of {len(files):,}; all with --json)"
         show.grid(console, title, ("path", "read", "unread"), places)
 
 
@@ -206,6 +224,14 @@ def _gold(score: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     return [
         ("labelled lines", f"{shares} right of {score['cases']:,}, {score['answered']:.0%} answered, {score['day']}")
     ]
+
+
+def _spent(report: Mapping[str, Any]) -> str:
+    """What was paid, and how much of the budget that is."""
+    money, budget = report["money"], report["budget"]
+    text = f"{show.usd(report['cost_usd'])}; today {show.usd(money['today_usd'])} of {show.usd(budget['daily_usd'])}"
+    text += f", this month {show.usd(money['month_usd'])} of {show.usd(budget['monthly_usd'])}"
+    return text + (f", and {show.usd(money['reserved_usd'])} reserved" if money["reserved_usd"] else "")
 
 
 def _counts(counts: Mapping[str, int], *, unit: str = "") -> str:

@@ -26,8 +26,17 @@ async def status_of(store: Store, now: float, *, length_seconds: int) -> dict[st
             "account": None if account is None else account.model_dump(mode="json")
         }
     score = await store.gold_score()
-    gold = None if score is None else score.to_json()
-    return {**_counts(await store.summary(now), length_seconds), "digest": digest, "gold": gold}
+    money = await store.money(now)
+    return {
+        **_counts(await store.summary(now), length_seconds),
+        "money": {
+            "today_usd": round(money.today_usd, 6),
+            "month_usd": round(money.month_usd, 6),
+            "reserved_usd": round(money.reserved_usd, 6),
+        },
+        "digest": digest,
+        "gold": None if score is None else score.to_json(),
+    }
 
 
 def _digest(digest: Digest) -> dict[str, Any]:

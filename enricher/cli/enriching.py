@@ -94,6 +94,21 @@ def once(
     out.print(
         f"{summary.written_events:,} events written to " + ", ".join(str(one.directory) for one in settings.sinks)
     )
+    for note in _left_unasked(summary):
+        out.print(note, soft_wrap=True)
+
+
+def _left_unasked(summary: StoreSummary) -> list[str]:
+    """Why some of what was written has no answer."""
+    notes = []
+    if summary.open_breakers:
+        names = ", ".join(sorted(summary.open_breakers))
+        notes.append(f"new kinds were not asked (skipped_policy): the breaker is open for {show.safe(names)}")
+    if skipped := summary.requests.get("skipped"):
+        notes.append(f"{skipped:,} requests were not sent (skipped_budget): see [budget] and enricher status")
+    if failed := summary.requests.get("failed"):
+        notes.append(f"{failed:,} requests failed: see enricher signatures list --unanswered")
+    return notes
 
 
 def _once(settings: Config, config_path: Path | None, mode: Mode) -> StoreSummary:

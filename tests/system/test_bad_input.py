@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import shutil
 import subprocess
+import threading
 from collections import Counter
 
 import pytest
@@ -204,6 +206,47 @@ def test_a_refused_key_is_told_and_with_the_right_one_the_run_goes_on(bench, ser
     bench.enricher("once", OPENAI_API_KEY="sk-right")
     assert GOOD == len(events(bench.out))
     assert len(KINDS) == server.lines_uploaded()
+
+
+def test_a_page_in_place_of_the_api_ends_the_run_with_what_to_look_at_and_nothing_is_lost(bench, server):
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<html>please log in")
+
+        do_POST = do_GET  # noqa: N815 - the names that the standard library looks for
+
+        def log_message(self, *_args):
+            pass
+
+    bench.write("a.log", log_lines(GOOD, hours=1))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as page:
+        threading.Thread(target=page.serve_forever, daemon=True).start()
+        bench.url = f"http://127.0.0.1:{page.server_port}/v1"
+        bench.configure()
+        refused = bench.enricher("once", code=78)
+        page.shutdown()
+
+    assert f"error: {bench.url} did not answer as the Batch API does" in refused.err
+    assert "is base_url right, with its /v1" in refused.err
+    bench.url = server.url
+    bench.configure()
+    bench.enricher("once")
+    assert GOOD == len(events(bench.out))
+
+
+def test_a_run_says_what_it_left_unasked(bench):
+    prices = dict.fromkeys(
+        ("input_usd", "cached_usd", "output_usd", "batch_input_usd", "batch_cached_usd", "batch_output_usd"), 1.0
+    )
+    bench.configure(prices=prices | {"as_of": "2026-11-22"}, budget={"daily_usd": 0.0})
+    bench.write("a.log", log_lines(GOOD, hours=1))
+    ended = bench.enricher("once")
+    assert f"{len(KINDS)} requests were not sent (skipped_budget): see [budget] and enricher status" in ended.out
+    assert "today $0 of $0, this month $0 of $100.00" in bench.enricher("status").out
 
 
 def test_a_model_that_is_not_known_is_told_and_the_run_goes_on_when_it_is(bench, serve):

@@ -137,7 +137,7 @@ def test_a_run_on_a_terminal_shows_progress_and_no_log_lines(bench):
     assert '"event"' not in shown
     status = bench.enricher("status")
     assert "\x1b" not in status.out
-    for text in ("80 read", "80 written", "1 done"):
+    for text in ("80 read", "80 written", "1 done", "process        none", "files: 0 events pending"):
         assert text in status.out
     first_column = "".join(line.split()[0] for line in status.out.splitlines())
     assert str(bench.logs / "a.log") in first_column

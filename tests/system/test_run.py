@@ -204,7 +204,8 @@ def test_a_second_process_is_refused_while_looking_on_is_not(daemon):
     refused = bench.enricher("once", code=73)
 
     assert str(bench.root / "state") in " ".join(refused.err.split())
-    assert MANY == bench.status()["events"]["written"]
+    status = bench.status()
+    assert (MANY, daemon.running.process.pid) == (status["events"]["written"], status["process"])
     planned = json.loads(bench.enricher("plan", "--json").out)
     assert (MANY, 0) == (planned["events"], planned["new_signatures"])
     assert None is daemon.running.process.poll()

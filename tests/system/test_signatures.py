@@ -214,6 +214,7 @@ def test_a_source_of_nothing_but_garbage_trips_the_breaker_pays_nothing_and_lose
     assert "6,000 of the events are of sources that make too many lines kinds of their own (bad)" in shown
     assert before + len(KINDS) == server.lines_uploaded()
     assert 1 == len(done.happened("breaker_opened", source="bad"))
+    assert "new kinds were not asked (skipped_policy): the breaker is open for bad" in done.out
     assert ["bad"] == bench.status()["open_breakers"]
     assert "breakers open" in bench.enricher("status").out
     found = events(bench.out)
