@@ -71,7 +71,7 @@ async def _sources(config: Config) -> list[Finding]:
         findings += [
             Finding(
                 subject=subject,
-                text=f"{one.path.decode('utf-8', 'backslashreplace')} is not read: {one.reason} {one.detail}".rstrip(),
+                text=f"{one.path.decode('utf-8', 'backslashreplace')} is not read: {one.detail or one.reason}",
                 hint=one.hint,
             )
             for one in skipped

@@ -76,7 +76,7 @@ def evaluate(
 
     result = asyncio.run(until_stopped(work))
     if as_json:
-        typer.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(result.to_json(), indent=2))
     else:
         evaluation.print_evaluation(out, result)
 
