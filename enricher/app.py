@@ -398,6 +398,7 @@ class Enricher:
             reasons.append(f"store: {self._failure}")
         blocked = (stage.blocked for stage in (self.submit, self.track) if stage.blocked is not None)
         reasons += [f"provider: {error}" + (f" ({error.hint})" if error.hint else "") for error in blocked]
+        reasons += [sink.trouble for sink in self.sinks if sink.trouble]
         now = self._clock.now()
         unseen = (source.id for source in self.sources if source.progress(now).read_through is None)
         return reasons + [f"source {name}: not scanned yet" for name in unseen]

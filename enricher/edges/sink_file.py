@@ -62,6 +62,8 @@ class FileSink:
         self._compress = compress
         self._retention_days = retention_days
         self._clean = False
+        self.trouble = ""
+        """Why the last part or manifest could not be written; empty after one that could."""
 
     async def deliver(self, window: str, part: Part, chunks: AsyncIterator[bytes]) -> Taken:
         """Write a part whole, or leave what was there before."""
@@ -76,6 +78,7 @@ class FileSink:
                 temporary.unlink(missing_ok=True)
                 raise
             await asyncio.to_thread(_remove_other_compressions, directory, part.number, name)
+        self.trouble = ""
         return taken
 
     async def manifest(self, window: str, manifest: bytes) -> None:
@@ -105,6 +108,7 @@ class FileSink:
 
         with self._mapped(window):
             await asyncio.to_thread(write)
+        self.trouble = ""
 
     async def retain(self, now: float) -> int:
         """Delete window directories older than the retention, if nothing of somebody else's lies in them.
@@ -200,9 +204,8 @@ class FileSink:
             yield
         except OSError as error:
             where = self._directory / window
-            raise SinkError(
-                f"sink {self.id}: cannot write to {where}: {error.strerror or error}", hint=_hint(error, where)
-            ) from error
+            self.trouble = f"sink {self.id}: cannot write to {where}: {error.strerror or error}"
+            raise SinkError(self.trouble, hint=_hint(error, where)) from error
 
 
 class _Packer(Protocol):

@@ -104,6 +104,22 @@ async def test_a_failing_file_system_is_a_sink_error_that_names_the_directory(tm
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("mended", ["part", "manifest"])
+async def test_its_trouble_is_told_until_something_can_be_written_again(tmp_path, monkeypatch, mended):
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    sink = a_sink(tmp_path)
+    assert "" == sink.trouble
+    with monkeypatch.context() as patched:
+        patched.setattr(sink_file.os, "fsync", fail)
+        with pytest.raises(SinkError):
+            await deliver(sink)
+    assert f"sink files: cannot write to {tmp_path / WINDOW}: No space left on device" == sink.trouble
+    await (deliver(sink) if mended == "part" else sink.manifest(WINDOW, b"{}"))
+    assert "" == sink.trouble
+
+
 async def test_a_file_in_the_way_of_the_directory_is_a_sink_error(tmp_path):
     (tmp_path / "out").write_bytes(b"")
     for attempt in (deliver(a_sink(tmp_path / "out")), a_sink(tmp_path / "out").check()):

@@ -198,6 +198,19 @@ def test_it_is_alive_ready_and_shows_its_status(daemon):
     assert 404 == daemon.get("/nothing")[0]
 
 
+def test_it_says_that_a_sink_takes_nothing_and_that_it_does_again(bench, run):
+    bench.configure(window={"allowed_lateness_seconds": 0.0})
+    bench.out.write_text("in the way")
+    bench.write("a.log", log_lines(MANY, hours=1))
+    daemon = run().ready()
+    daemon.eventually(
+        lambda: daemon.get("/readyz")[0] == 503 and "sink files: cannot write" in daemon.get("/readyz")[1]
+    )
+    assert any("sink files: cannot write" in one for one in json.loads(daemon.get("/status")[1])["unready"])
+    bench.out.unlink()
+    daemon.eventually(lambda: (200, "ready\n") == daemon.get("/readyz"))
+
+
 def test_a_second_process_is_refused_while_looking_on_is_not(daemon):
     bench = daemon.bench
 
