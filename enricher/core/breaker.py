@@ -1,6 +1,7 @@
 """The breaker: a source that makes every line a new kind of event is not paid for, and loses nothing.
 
-Opens  when of a source's last `WINDOW_LINES` lines more than `OPEN_SHARE` made new shapes, and more than `OPEN_NEW`.
+Opens  when of a source's last `WINDOW_LINES` lines more than `OPEN_SHARE` made new signatures, more than `OPEN_NEW`:
+       new shapes that merged count as one, since a log full of names is no garbage and costs one request.
        What it made in these lines is skipped (nothing is paid for it), and what it would still make gets a coarse
        shape: level, program, first word and number of words; beyond `COARSE_SHAPES` of them, its format alone.
 Closes by itself, when of its last `WINDOW_LINES` lines at most `CLOSE_SHARE` would have made new shapes, or when in
@@ -19,7 +20,9 @@ from typing import TYPE_CHECKING, Final
 from enricher.core.skeleton import HOLE, TOKEN, Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from enricher.core.merge import Merge
 
 WINDOW_LINES: Final = 20_000
 OPEN_SHARE: Final = 0.25
@@ -46,7 +49,7 @@ class Breaker:
     changed_at: float = 0.0
     trips: int = 0
     recent: tuple[tuple[int, int], ...] = ()
-    """(lines, new shapes) of the lines that count, oldest first."""
+    """(lines, new signatures) of the lines that count, oldest first."""
     calm_since: float = 0.0
     calm_new: int = 0
 
@@ -57,7 +60,7 @@ class Breaker:
 
     @property
     def new(self) -> int:
-        """Of these, how many made a new shape, or would have."""
+        """Of these, how many made a new signature, or, while it is open, would have made a new shape."""
         return sum(new for _, new in self.recent)
 
 
@@ -88,6 +91,22 @@ def _recent(recent: tuple[tuple[int, int], ...], lines: int, new: int) -> tuple[
     while total - kept[0][0] >= WINDOW_LINES:
         total -= kept.pop(0)[0]
     return tuple(kept)
+
+
+def signatures_made(made: Sequence[int], merges: Iterable[Merge]) -> int:
+    """How many signatures the shapes with these new row ids came to; none where they joined one that was there."""
+    joined: dict[int, int] = {}
+
+    def first(row_id: int) -> int:
+        while (parent := joined.get(row_id, row_id)) != row_id:
+            row_id = parent
+        return row_id
+
+    for merge in merges:
+        oldest, *others = sorted({first(member) for member in merge.members})
+        joined.update(dict.fromkeys(others, oldest))
+    new = set(made)
+    return len(new & {first(row_id) for row_id in new})
 
 
 def coarse_shape(shape: Shape) -> Shape:
@@ -134,14 +153,19 @@ class Gate:
         *,
         find: Callable[[list[Shape]], list[int | None]],
         intern: Callable[[list[Shape]], list[int]],
+        merged: Callable[[], Sequence[Merge]],
         now: float,
     ) -> list[int]:
-        """Row ids of distinct shapes, in their order; those of coarse ones for what may not be numbered."""
+        """Row ids of distinct shapes, in their order; those of coarse ones for what may not be numbered.
+
+        `merged` gives the merges that `intern` has caused since it was last asked.
+        """
         found = dict(zip(shapes, find(shapes), strict=True))
         fresh = [shape for shape, row_id in found.items() if row_id is None]
         ids = {shape: row_id for shape, row_id in found.items() if row_id is not None}
         if ids and not self.breaker.is_open:
             intern(list(ids))
+            merged()
         at, lines = 0, self._left
         while at < len(fresh) and not self.breaker.is_open:
             piece = fresh[at : at + _PIECE]
@@ -149,7 +173,7 @@ class Gate:
             ids.update(zip(piece, made, strict=True))
             self._made += ((self._lines, row_id) for row_id in made)
             at += len(piece)
-            self._account(lines * len(piece) // len(fresh), len(piece), now)
+            self._account(lines * len(piece) // len(fresh), signatures_made(made, merged()), now)
         if at < len(fresh):
             ids.update(self._coarsen(fresh[at:], intern))
             self._account(lines * (len(fresh) - at) // len(fresh), len(fresh) - at, now)

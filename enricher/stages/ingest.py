@@ -208,6 +208,7 @@ class _Naming:
     def __init__(self, store: Store, shapes: _Shapes, matchers: Matchers, now: float) -> None:
         self.merges: list[Merge] = []
         self.new_shapes = 0
+        self._told = 0
         self._store = store
         self._shapes = shapes
         self._matchers = matchers
@@ -231,7 +232,13 @@ class _Naming:
 
     def through(self, gate: Gate) -> Callable[[list[Shape]], list[int]]:
         """Number shapes as the breaker of their source allows."""
-        return lambda shapes: gate.number(shapes, find=self.find, intern=self.intern, now=self.now)
+        return lambda shapes: gate.number(
+            shapes, find=self.find, intern=self.intern, merged=self._newly_merged, now=self.now
+        )
+
+    def _newly_merged(self) -> list[Merge]:
+        told, self._told = self._told, len(self.merges)
+        return self.merges[told:]
 
     def _await(self, call: Coroutine[object, object, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enricher.core import breaker
-from enricher.core.breaker import Breaker, Gate, coarse_shape, coarsest_shape, observed
+from enricher.core.breaker import Breaker, Gate, coarse_shape, coarsest_shape, observed, signatures_made
+from enricher.core.merge import Merge, Merger
 from enricher.core.skeleton import Shape
 
 
@@ -17,19 +18,30 @@ def a_shape(text: str) -> Shape:
 class Numbers:
     """A store's numbering, in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, merger: Merger | None = None) -> None:
         self.ids = {}
+        self._merger = merger
+        self._merges = []
 
     def find(self, shapes):
         return [self.ids.get(shape) for shape in shapes]
 
     def intern(self, shapes):
-        return [self.ids.setdefault(shape, len(self.ids) + 1) for shape in shapes]
+        known = len(self.ids)
+        given = [self.ids.setdefault(shape, len(self.ids) + 1) for shape in shapes]
+        for row_id, shape in zip(given, shapes, strict=True):
+            if self._merger is not None and row_id > known:
+                self._merges += self._merger.add(row_id, shape)
+        return given
+
+    def merged(self):
+        merges, self._merges = self._merges, []
+        return merges
 
 
 def feed(gate, numbers, shapes, *, lines, now=0.0):
     gate.begin(lines)
-    ids = gate.number(shapes, find=numbers.find, intern=numbers.intern, now=now)
+    ids = gate.number(shapes, find=numbers.find, intern=numbers.intern, merged=numbers.merged, now=now)
     gate.finish(now)
     return ids
 
@@ -95,6 +107,25 @@ def test_garbage_is_numbered_up_to_the_limit_then_coarse_and_what_it_made_is_ski
     assert set(fine) - {known[0]} == set(gate.skipped) - {known[0]}
     assert gate.coarse_ids == set(ids[1:]) - set(fine)
     assert 1 == len(gate.coarse_ids)
+
+
+def test_a_log_full_of_names_is_no_garbage():
+    gate, numbers = Gate(Breaker()), Numbers(Merger())
+    names = ["".join(chr(97 + number // 26**place % 26) for place in range(4)) for number in range(5_000)]
+    feed(gate, numbers, [a_shape(f"status installed package {name} for the host") for name in names], lines=5_000)
+    assert not gate.breaker.is_open
+    assert 5_000 == len(numbers.ids)
+    assert gate.breaker.new < 10
+
+
+def test_shapes_that_merged_count_as_one_signature_and_with_an_older_one_as_none():
+    def merge(*members):
+        return Merge(members=members, template="<*>")
+
+    assert 3 == signatures_made([5, 6, 7], [])
+    assert 1 == signatures_made([5, 6, 7], [merge(5, 6), merge(6, 7)])
+    assert 1 == signatures_made([5, 6, 7], [merge(6, 7), merge(2, 5)])
+    assert 0 == signatures_made([5, 6, 7], [merge(5, 6), merge(6, 7), merge(2, 6)])
 
 
 def test_coarse_shapes_are_bounded_whatever_the_first_words_are():
