@@ -110,7 +110,7 @@ def account_request(
         model=model,
         endpoint=endpoint,
         signatures=(signature,),
-        holes=(0,),
+        templates=("",),
         body=json.dumps(body, separators=(",", ":")).encode("ascii"),
         tokens=tokens,
         reserved_usd=pricing.reserve(tokens, task, 1, prices),

@@ -44,7 +44,7 @@ class Request:
 
     id: str
     signatures: tuple[str, ...]
-    holes: tuple[int, ...]
+    templates: tuple[str, ...]
     body: bytes
     tokens: int
     output_tokens: int
@@ -121,7 +121,7 @@ def _request(task: Task, model: str, group: Sequence[Question], body: Mapping[st
     return Request(
         id=request_id(task.hash, model, signatures),
         signatures=signatures,
-        holes=tuple(question.holes for question in group),
+        templates=tuple(question.template for question in group),
         body=json.dumps(body, separators=(",", ":")).encode("ascii"),
         tokens=tokens,
         output_tokens=task.answer_tokens * len(group),

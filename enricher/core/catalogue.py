@@ -242,7 +242,7 @@ def exported(entry: Entry) -> ExportedAnswer | None:
         signature=entry.signature,
         level=mask_template(entry.level)[:_MAX_LEVEL],
         program=mask_template(entry.program)[:_MAX_PROGRAM],
-        template=mask_template(entry.template)[:_MAX_TEMPLATE],
+        template=mask_template(answer.template or entry.template)[:_MAX_TEMPLATE],
         events=entry.events,
         first_seen_at=entry.first_seen_at,
         last_seen_at=entry.last_seen_at,

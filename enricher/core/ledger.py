@@ -71,8 +71,8 @@ class LedgerRequest:
     model: str
     endpoint: str
     signatures: tuple[str, ...]
-    holes: tuple[int, ...]
-    """Beside `signatures`: holes of each template as it was asked, to check slot names against."""
+    templates: tuple[str, ...]
+    """Beside `signatures`: what each one's template was when it was asked; the slots of an answer name its holes."""
     body: bytes
     tokens: int
     """Upper estimate of its input tokens."""
@@ -163,6 +163,8 @@ class StoredAnswer:
     answered_at: float
     origin: Literal["asked", "imported"] = "asked"
     """Whether it was asked for here, or came with a file."""
+    template: str = ""
+    """The one whose holes the slots of the answer name; that of its signature may have grown since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,7 +114,7 @@ def gold_requests(
             model=model,
             endpoint=endpoint,
             signatures=request.signatures,
-            holes=request.holes,
+            templates=request.templates,
             body=request.body,
             tokens=request.tokens,
             reserved_usd=pricing.reserve(request.tokens, task, len(request.signatures), prices),

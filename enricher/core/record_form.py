@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from enricher.core import ecs
+from enricher.core.alignment import aligned
 from enricher.core.extract import holes
 from enricher.core.field_types import FieldType
 from enricher.core.verdict import SEVERITIES, Answer
@@ -109,7 +110,8 @@ def make_form(
     template = outcome.template.partition("\0")[0]
     status = "invalid" if outcome.answer is not None and answer is None else outcome.status
     static = {key: value for key, value in fields.items() if key not in OWN_KEYS and not key.startswith("enrichment.")}
-    writer = _Writer(slots=answer.slots if answer else ())
+    slots = aligned(answer.slots, outcome.answer.template, template) if answer and outcome.answer else ()
+    writer = _Writer(slots=slots)
     for key, value in static.items():
         writer.value(key, value)
     if level is not None:
@@ -122,7 +124,7 @@ def make_form(
     writer.value("enrichment.pane", pane)
     if answer is not None and outcome.answer is not None:
         _write_answer(writer, outcome.answer, answer, quality)
-        _write_slots(writer, answer.slots, holes(template), taken=frozenset(static) | OWN_KEYS)
+        _write_slots(writer, slots, holes(template), taken=frozenset(static) | OWN_KEYS)
     return writer.form(template)
 
 
@@ -156,6 +158,8 @@ def _write_answer(writer: _Writer, stored: StoredAnswer, answer: Answer, quality
 def _write_slots(writer: _Writer, slots: Sequence[str], number: int, *, taken: frozenset[str]) -> None:
     used = set(taken)
     for group, name in enumerate(slots[:number], start=1):
+        if not name:
+            continue
         listed = name in ecs.FIELDS and not ecs.is_reserved(name) and name not in used
         spare = f"enrichment.fields.{name}"
         while spare in used:
@@ -170,7 +174,7 @@ class _Writer:
     """Collects the two texts of a form side by side."""
 
     def __init__(self, *, slots: Sequence[str]) -> None:
-        self._group_of = {name: group for group, name in reversed(list(enumerate(slots, start=1)))}
+        self._group_of = {name: group for group, name in reversed(list(enumerate(slots, start=1))) if name}
         self._plain = bytearray(b'"')
         self._format = bytearray(b'"')
         """The piece that is being written."""

@@ -383,7 +383,7 @@ def _ledger_request(settings: PlanSettings, request: Request, kinds: Mapping[str
         model=settings.model,
         endpoint=settings.endpoint,
         signatures=request.signatures,
-        holes=request.holes,
+        templates=request.templates,
         body=request.body,
         tokens=request.tokens,
         reserved_usd=pricing.reserve(request.tokens, settings.task, len(mine), settings.prices),

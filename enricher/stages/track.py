@@ -18,6 +18,7 @@ from enricher.core import answer as answers
 from enricher.core import batch as batch_lines
 from enricher.core import job, pricing
 from enricher.core.account import read_account
+from enricher.core.extract import holes
 from enricher.core.job import Step
 from enricher.core.ledger import DIGEST_PREFIX, BatchState, RequestResult, StoredAnswer
 from enricher.errors import AuthProviderError, NotFoundProviderError, PermanentProviderError, ProviderError
@@ -207,16 +208,19 @@ class Track:
             result = self._unanswered(batch, request, custom_id, again=False, counts=True, text="the task has changed")
             return result, 0
         questions = [
-            answers.Asked(signature=signature, holes=holes)
-            for signature, holes in zip(request.signatures, request.holes, strict=True)
+            answers.Asked(signature=signature, holes=holes(template), template=template)
+            for signature, template in zip(request.signatures, request.templates, strict=True)
         ]
         reading = answers.read_response(task, request.endpoint, body, questions, sent=request.body)
         usage = (reading.usage.input_tokens, reading.usage.cached_tokens, reading.usage.output_tokens)
         cost = pricing.cost(reading.usage, self._prices, batch=True) if self._prices else 0.0
         fate = job.fate_of_answered([verdict.status for verdict in reading.verdicts], tries=request.tries)
         stored = [
-            self._stored(batch, request, verdict.signature, "ok", reading.model, verdict.answer.to_json())
-            for verdict in reading.verdicts
+            replace(
+                self._stored(batch, request, verdict.signature, "ok", reading.model, verdict.answer.to_json()),
+                template=template,
+            )
+            for verdict, template in zip(reading.verdicts, request.templates, strict=True)
             if verdict.answer is not None
         ]
         if fate.status is not None:

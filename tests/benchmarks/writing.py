@@ -122,7 +122,7 @@ async def _answer(store: SqliteStore, panes: list[Pane], now: float) -> None:
         model=_MODEL,
         endpoint="/v1/responses",
         signatures=tuple(kind.signature for kind in kinds),
-        holes=tuple(kind.template.count("<*>") for kind in kinds),
+        templates=tuple(kind.template for kind in kinds),
         body=b"{}",
         tokens=1,
         reserved_usd=0.0,

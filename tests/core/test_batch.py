@@ -42,7 +42,7 @@ def a_request(number, *, size=100, tokens=10):
     return Request(
         id=f"r{number:016x}",
         signatures=(f"{number:016x}",),
-        holes=(0,),
+        templates=("",),
         body=json.dumps({"pad": "x" * size}).encode(),
         tokens=tokens,
         output_tokens=1,

@@ -105,6 +105,17 @@ def login(**answer) -> dict:
 # ---------------------------------------------------------------- what a record says
 
 
+def test_names_stay_with_their_values_when_the_template_has_grown_since_it_was_asked():
+    now = "<*> password for <*> from <*> port <*>"
+    answer = an_answer(summary="{user.name} failed.", slots=["user.name", "source.ip", "source.port"])
+    answer = replace(answer, template="Failed password for <*> from <*> port <*>")
+    outcome = Outcome(shape=1, signature="0" * 16, template=now, status="cached", answer=answer)
+    line = LOGIN.replace(b"user=ann", b"ann")
+    (found,) = records(a_renderer(outcome), a_segment(line + b"\n", [1]))
+    assert ("ann", "10.0.0.7", 22) == (found["user.name"], found["source.ip"], found["source.port"])
+    assert "ann failed." == found["enrichment.summary"]
+
+
 def test_an_event_without_an_answer_has_what_the_source_says_and_nothing_else():
     outcome = an_outcome(template="it broke", status="pending")
     (found,) = records(a_renderer(outcome), a_segment(b"2026-11-22T10:00:01Z it broke\n", [1]))

@@ -119,7 +119,7 @@ def a_request(*signatures: str, **changes) -> LedgerRequest:
         model=MODEL,
         endpoint="/v1/responses",
         signatures=signatures,
-        holes=tuple(range(len(signatures))),
+        templates=tuple(" ".join(["a", *["<*>"] * number]) for number in range(len(signatures))),
         body=b'{"input": "?"}',
         tokens=100,
         reserved_usd=0.5,

@@ -41,7 +41,7 @@ async def read(store, *shapes):
 
 async def test_a_signature_and_its_answer_are_widened_together(store):
     (row,) = await read(store, a_shape("alpha"))
-    await answered(store, a_shape("alpha").id, body=said(splits_on="size"))
+    await answered(store, a_shape("alpha").id, template=a_shape("alpha").template, body=said(splits_on="size"))
     table = await store.matcher_table(0)
     (matcher,) = table.matchers
     assert (row, WIDER, (1,), "INFO", "app") == (
@@ -59,17 +59,18 @@ async def test_a_signature_and_its_answer_are_widened_together(store):
 async def test_a_template_that_the_signature_has_outgrown_is_dropped(store):
     rows = await read(store, a_shape("alpha"), a_shape("beta"))
     await store.commit_merges([Merge(members=tuple(rows), template=WIDER)], NOW)
-    await answered(store, a_shape("alpha").id, body=said(slots=("volume", "size")))
+    await answered(store, a_shape("alpha").id, template=a_shape("alpha").template, body=said(slots=("volume", "size")))
     assert await store.matcher_table(0) is None
     (answer,) = (await store.detail(a_shape("alpha").id, TASK, MODEL)).answers
     assert None is Answer.from_json(answer.body).matches
 
 
 async def ask_together(store, *bodies):
-    names = [a_shape(word).id for word in ("alpha", "beta")]
-    request = a_request(*names)
+    shapes = [a_shape(word) for word in ("alpha", "beta")]
+    request = a_request(*(shape.id for shape in shapes))
     batch = await plan(store, request, name="together")
-    answers = [an_answer(name, body=body) for name, body in zip(names, bodies, strict=True)]
+    given = zip(shapes, bodies, strict=True)
+    answers = [an_answer(shape.id, body=body, template=shape.template) for shape, body in given]
     await store.collect(batch, [a_result(request, *answers)], NOW)
 
 
@@ -89,6 +90,6 @@ async def test_of_signatures_answered_together_those_of_one_template_that_agree_
 
 async def test_a_matcher_of_a_forgotten_answer_is_of_no_use(store):
     await read(store, a_shape("alpha"))
-    await answered(store, a_shape("alpha").id, body=said())
+    await answered(store, a_shape("alpha").id, template=a_shape("alpha").template, body=said())
     await store.forget(Selection(signatures=(a_shape("alpha").id,)))
     assert () == (await store.matcher_table(0)).matchers

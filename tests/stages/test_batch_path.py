@@ -89,6 +89,13 @@ async def test_both_endpoints_answer_and_are_booked(tmp_path, endpoint):
     assert money.reserved_usd == 0
 
 
+async def test_an_answer_is_kept_with_the_template_whose_holes_it_names(tmp_path):
+    async with a_bench(tmp_path) as bench:
+        await bench.settle()
+        outcomes = await bench.store.undecided((1_794_996_000, 0))
+    assert {True} == {one.answer is not None and one.template == one.answer.template for one in outcomes}
+
+
 async def test_known_signatures_are_never_asked_again(tmp_path):
     async with a_bench(tmp_path) as bench:
         await bench.settle()

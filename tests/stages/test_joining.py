@@ -38,7 +38,7 @@ async def answer_all(world, **changes):
     facts = {"severity": "info", "category": "storage", "summary": "it grew", "slots": ("size",)}
     for kind in await kinds(world):
         body = Answer(**facts | changes).to_json()
-        await answered(world.store, kind.signature, body=body, now=world.clock.time)
+        await answered(world.store, kind.signature, template=kind.template, body=body, now=world.clock.time)
 
 
 def settings(**changes):

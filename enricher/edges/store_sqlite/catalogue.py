@@ -127,7 +127,7 @@ def import_answers(db: sqlite3.Connection, given: Sequence[ExportedAnswer], *, k
         columns |= {"status": "ok", "body": one.answer.to_json(), "origin": "imported", "confirmed_at": now}
         db.execute(rows.INSERT_ANSWER, columns)
         make_root(db, one.signature, now)
-        split_by(db, one.signature, columns["body"], now, known_as=_shape_of(one))
+        split_by(db, one.signature, columns["body"], now, asked=one.template, known_as=_shape_of(one))
         taken += 1
     return Imported(taken=taken, replaced=replaced, kept=len(given) - taken)
 

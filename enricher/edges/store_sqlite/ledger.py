@@ -127,7 +127,7 @@ def _save_answer(db: sqlite3.Connection, answer: StoredAnswer, now: float) -> No
     db.execute(rows.INSERT_ANSWER, rows.to_columns(answer, rows.STORED_COLUMNS) | {"confirmed_at": now})
     if answer.status == "ok":
         make_root(db, answer.signature, now)
-        split_by(db, answer.signature, answer.body, now)
+        split_by(db, answer.signature, answer.body, now, asked=answer.template)
 
 
 def _is_done(db: sqlite3.Connection, batch: LedgerBatch) -> bool:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from enricher.core.catalogue import MatcherRevision
-from enricher.core.extract import holes
 from enricher.core.matcher import Matcher, MatcherTable, opened, widened
 from enricher.core.merge import Merge
 from enricher.core.verdict import Answer
@@ -33,7 +32,7 @@ def take_matcher(db: sqlite3.Connection, given: StoredAnswer, now: float) -> Sto
     found = db.execute("SELECT * FROM shapes WHERE key = ? AND root = id", (given.signature,)).fetchone()
     wider = None
     if found is not None and answer.matches is not None and "\0" not in found["skeleton"]:
-        wider = opened(found["template"], answer.matches) if holes(found["template"]) == len(answer.slots) else None
+        wider = opened(found["template"], answer.matches) if found["template"] == given.template else None
     if wider is None:
         return replace(given, body=answer.model_copy(update={"matches": None}).to_json())
     template, places = wider
@@ -41,7 +40,7 @@ def take_matcher(db: sqlite3.Connection, given: StoredAnswer, now: float) -> Sto
     members = json.dumps([found["id"]])
     db.execute(_WIDENED, (members, template, members, found["id"], now))
     db.execute("UPDATE shapes SET template = ? WHERE id = ?", (template, found["id"]))
-    return replace(given, body=widened(answer, found["template"], places).to_json())
+    return replace(given, body=widened(answer, found["template"], places).to_json(), template=template)
 
 
 def join_alike(db: sqlite3.Connection, signatures: Iterable[str], now: float) -> None:

@@ -225,10 +225,10 @@ def _save_request(db: sqlite3.Connection, request: LedgerRequest, now: float) ->
     db.execute(_UPSERT_REQUEST, columns)
     db.execute("DELETE FROM request_signatures WHERE request = ?", (request.id,))
     db.executemany(
-        "INSERT INTO request_signatures (request, position, signature, holes) VALUES (?, ?, ?, ?)",
+        "INSERT INTO request_signatures (request, position, signature, template) VALUES (?, ?, ?, ?)",
         [
-            (request.id, position, signature, holes)
-            for position, (signature, holes) in enumerate(zip(request.signatures, request.holes, strict=True))
+            (request.id, position, signature, template)
+            for position, (signature, template) in enumerate(zip(request.signatures, request.templates, strict=True))
         ],
     )
 
@@ -261,7 +261,7 @@ def _requests(db: sqlite3.Connection, sql: str, *parameters: int) -> list[Ledger
         rows.request_from(
             row,
             db.execute(
-                "SELECT signature, holes FROM request_signatures WHERE request = ? ORDER BY position", (row["id"],)
+                "SELECT signature, template FROM request_signatures WHERE request = ? ORDER BY position", (row["id"],)
             ).fetchall(),
         )
         for row in db.execute(sql, parameters).fetchall()

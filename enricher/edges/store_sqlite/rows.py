@@ -21,7 +21,7 @@ _PANE_COLUMNS = tuple(field.name for field in fields(Pane))
 
 ANSWER_COLUMNS = """
     a.id, a.signature AS asked_signature, a.task, a.model, a.served_model, a.status AS answer_status, a.body,
-    a.batch_id, a.answered_at, a.origin
+    a.batch_id, a.answered_at, a.origin, a.template AS asked_template
 """
 """What `answer_from` needs of `answers a` in a join."""
 
@@ -73,7 +73,18 @@ def update_sql(table: str, columns: Iterable[str], where: str) -> str:
     return f"UPDATE {table} SET {', '.join(f'{name} = :{name}' for name in columns)} WHERE {where}"  # noqa: S608 (so are these)
 
 
-STORED_COLUMNS = ("signature", "task", "model", "served_model", "status", "body", "batch_id", "answered_at", "origin")
+STORED_COLUMNS = (
+    "signature",
+    "task",
+    "model",
+    "served_model",
+    "status",
+    "body",
+    "batch_id",
+    "answered_at",
+    "origin",
+    "template",
+)
 INSERT_ANSWER = insert_sql("answers", (*STORED_COLUMNS, "confirmed_at"))
 
 
@@ -126,7 +137,7 @@ def request_from(row: sqlite3.Row, signatures: Sequence[sqlite3.Row]) -> LedgerR
         model=row["model"],
         endpoint=row["endpoint"],
         signatures=tuple(one["signature"] for one in signatures),
-        holes=tuple(one["holes"] for one in signatures),
+        templates=tuple(one["template"] for one in signatures),
         body=row["body"],
         tokens=row["tokens"],
         reserved_usd=row["reserved_usd"],
@@ -150,6 +161,7 @@ def answer_from(row: sqlite3.Row) -> StoredAnswer:
         batch_id=row["batch_id"],
         answered_at=row["answered_at"],
         origin=row["origin"],
+        template=row["asked_template"],
     )
 
 

@@ -270,7 +270,7 @@ CREATE TABLE request_signatures (
     request TEXT NOT NULL REFERENCES requests (id),
     position INTEGER NOT NULL,
     signature TEXT NOT NULL,
-    holes INTEGER NOT NULL,
+    template TEXT NOT NULL,
     PRIMARY KEY (request, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX request_signatures_by_signature ON request_signatures (signature);
@@ -334,6 +334,7 @@ CREATE TABLE answers (
     batch_id TEXT NOT NULL,
     answered_at REAL NOT NULL,
     origin TEXT NOT NULL DEFAULT 'asked' CHECK (origin IN ('asked', 'imported')),
+    template TEXT NOT NULL DEFAULT '',
     confirmed_at REAL NOT NULL,
     refresh INTEGER NOT NULL DEFAULT 0,
     is_current INTEGER NOT NULL DEFAULT 1

@@ -12,6 +12,7 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
+from enricher.core.alignment import aligned
 from enricher.core.catalogue import Part, SplitRevision
 from enricher.core.skeleton import Shape
 from enricher.core.split import NO_SPLITS, Split, SplitKind, SplitTable, child_shape, condition_of, split_of
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
 _PARTS_SHOWN: Final = 100
 
 
-def split_by(db: sqlite3.Connection, signature: str, body: str, now: float, *, known_as: Shape | None = None) -> None:
+def split_by(
+    db: sqlite3.Connection, signature: str, body: str, now: float, *, asked: str, known_as: Shape | None = None
+) -> None:
     """A signature was answered: where the answer names a slot that changes it, the signature is split by that.
 
-    `known_as` is what is known of one that may not have been read here yet.
+    `asked` is the template that was asked, `known_as` is what is known of one that may not have been read here yet.
     """
     if '"splits_on"' not in body or _in_force(db, signature) is not None:
         return
@@ -39,7 +42,11 @@ def split_by(db: sqlite3.Connection, signature: str, body: str, now: float, *, k
     if row is not None:
         # What was merged away has no template that the answer could be for.
         shape, template = (_shape(row), row["template"]) if row["root"] == row["id"] else (None, "")
-    split = None if shape is None else split_of(Answer.from_json(body), shape, template, signature)
+    if shape is None:
+        return
+    answer = Answer.from_json(body)
+    answer = answer.model_copy(update={"slots": aligned(answer.slots, asked, template)})
+    split = split_of(answer, shape, template, signature)
     if split is not None:
         save_splits(db, [split], now)
 
