@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from enricher.core.field_types import ALPHABETS, AS_WRITTEN
+from enricher.core.field_types import ALPHABETS, AS_WRITTEN, CONVERTIBLE
 from enricher.core.skeleton import HOLE_TEXT, REPLACED, TOKEN, collapsed_header
 
 if TYPE_CHECKING:
@@ -91,13 +91,15 @@ def compile_quick(
     wanted: frozenset[int] | None = None,
     single: bool = False,
     types: tuple[tuple[int, FieldType], ...] = (),
+    strangers: frozenset[int] = frozenset(),
 ) -> re.Pattern[bytes]:
     """Compile a template to a pattern for `match` on a whole raw line, with its header and without a newline.
 
     `header` is what `header_pattern` gave for a line of the kind, with the same `blanks`: `ONLY_SPACES` where the line
     holds no other white space. Where it matches, the groups are those that `compile_extractor` finds. `single`: for
     lines with one blank between two words, which is faster still. `types` names holes and types that are no strings:
-    then nothing matches but lines whose values there are as `AS_WRITTEN` has them.
+    then nothing matches but lines whose values there are as `AS_WRITTEN` has them, and for the holes in `strangers`
+    such as could not be converted.
     """
     kinds = dict(types)
     if not template.replace(HOLE_TEXT, "").strip():
@@ -110,7 +112,9 @@ def compile_quick(
         is_word = number == 1 and not literals[0]
         is_last = number == len(literals) - 1
         value = _quick_value(literal, space, is_last=is_last, is_word=is_word)
-        if number in kinds:
+        if number in strangers:
+            value = _strange(kinds[number], literal, is_last=is_last) + value
+        elif number in kinds:
             value = _typed_value(kinds[number], literal, is_last=is_last)
         parts += (_captured(number, value, wanted), *_quick_literal(literal, space, single=single))
     return re.compile(b"%b[%b]*+\\Z" % (b"".join(parts), blanks))
@@ -195,6 +199,14 @@ def _typed_value(kind: FieldType, literal: list[_Step], *, is_last: bool) -> byt
     """Give a pattern for a value of a type; one that never matches where what follows could be a part of the value."""
     is_clear = is_last if not literal else not re.search(b"[" + literal[0].first + b"]", ALPHABETS[kind])
     return AS_WRITTEN[kind] if is_clear else _NEVER.pattern
+
+
+def _strange(kind: FieldType, literal: list[_Step], *, is_last: bool) -> bytes:
+    """Give a look ahead at a value in which some byte stands that no value of the type has: ``43 ms`` is no number."""
+    ahead = [step.pattern for step in literal[:_AHEAD]]
+    if is_last and len(literal) <= _AHEAD:
+        ahead.append(_END)
+    return b"(?![%b]*+%b)" % (CONVERTIBLE[kind], b"".join(ahead))
 
 
 def _steps(literal: str, *, space: _Step | None = None) -> list[_Step]:

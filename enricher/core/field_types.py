@@ -68,17 +68,17 @@ ALPHABETS: Final[Mapping[FieldType, bytes]] = {
 
 _COLUMNS: Final = {kind: re.compile(rb"(?>(?:" + value + rb"\n)*)") for kind, value in AS_WRITTEN.items()}
 
-_CONVERTIBLE: Final[Mapping[FieldType, bytes]] = {
+CONVERTIBLE: Final[Mapping[FieldType, bytes]] = {
     FieldType.INTEGER: b"0-9a-fA-FxX+-",
     FieldType.FLOAT: b"0-9eE.+-",
     FieldType.BOOLEAN: b"truefalsTRUEFALS",
     FieldType.IP: rb"0-9a-fA-F.:\[\]",
     FieldType.TIMESTAMP: b"0-9TZUC ,.:+-",
 }
-"""The bytes in what `converted` takes, as the inside of a character class."""
+"""The bytes in what `converted` takes, as the inside of a character class: text with any other is no such value."""
 
 _STRANGERS: Final = {
-    kind: re.compile(rb"(?>(?:[%b]*+[^\n%b][^\n]*+\n)*)" % (taken, taken)) for kind, taken in _CONVERTIBLE.items()
+    kind: re.compile(rb"(?>(?:[%b]*+[^\n%b][^\n]*+\n)*)" % (taken, taken)) for kind, taken in CONVERTIBLE.items()
 }
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")

@@ -159,7 +159,9 @@ class _Kinds:
         self.patterns: dict[int, re.Pattern[bytes]] = {}
         self.picks: dict[int, Pick] = {}
         self.formats: dict[int, bytes] = {}
-        """Each takes the time, the id, the offset, the message, then the values."""
+        """Each takes the time, the id, the offset, the message, then the values as the kind's pattern finds them."""
+        self.typed_formats: dict[int, bytes] = {}
+        """The same for values that are all of their types, before one is found not to be."""
         self.plain: dict[int, bytes] = {}
         """The same for an event without values."""
         self.readers: dict[int, Reader] = {}
@@ -189,11 +191,14 @@ class _Kinds:
         if not finder.is_sure:
             self.unsure.add(shape)
         self._add_form(shape, form, head=head + form.format[:1])
+        if finder.strangers:
+            places = [at for at in form.spares if form.groups[at] in finder.strangers]
+            self.formats[shape] = self.heads[shape] + form.format_without(places)[1:]
 
     def _add_form(self, shape: int, form: Form, *, head: bytes) -> None:
         self.forms[shape] = form
         self.heads[shape] = head
-        self.formats[shape] = head + form.format[1:]
+        self.formats[shape] = self.typed_formats[shape] = head + form.format[1:]
         self.plain[shape] = head + literal(form.plain[1:])
 
 
@@ -263,6 +268,8 @@ class Page:
                 matches[at] = kinds.finders[shapes[at]].search(lines[at])
                 if matches[at] is None:
                     formats[at], picks[at], matches[at] = kinds.plain[shapes[at]], tuple, NO_VALUES
+                else:
+                    formats[at] = kinds.typed_formats[shapes[at]]
         values = list(map(call, picks, map(re.Match.groups, cast("list[re.Match[bytes]]", matches))))
         if unsure:
             kinds.typed.fit(sorted(unsure), shapes, formats, values)

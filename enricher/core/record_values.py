@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from enricher.core.extract import compile_extractor, compile_quick, header_pattern
-from enricher.core.field_types import FieldType
+from enricher.core.field_types import FieldType, all_fit, none_fits
 from enricher.core.skeleton import message_start
 
 if TYPE_CHECKING:
@@ -64,15 +64,20 @@ class Finder:
         self.blanks = blanks
         self._probes = probes
         self._others: list[re.Pattern[bytes]] | None = None
+        self.untyped: re.Pattern[bytes] | None = None
+        """For lines that `pattern` does not fit since it knows the types."""
         typed = zip(groups, types, strict=True) if types else ()
         self._types = tuple(dict.fromkeys((group, kind) for group, kind in typed if kind is not FieldType.STRING))
         self.pattern = ALWAYS
         """Fits most lines, each whole."""
         self.is_sure = not self._types
-        """Whether every value that `pattern` finds is written as its type is in JSON."""
+        """Whether every value that `pattern` finds is written as its type is in JSON, but those of `strangers`."""
+        self.strangers: frozenset[int] = frozenset()
+        """Groups whose values, as `pattern` finds them, are never of their types."""
         if groups:
             if like is not None and like.blanks == blanks and like.pattern.match(first):
-                self.pattern, self.is_sure = like.pattern, like.is_sure
+                self.pattern, self.is_sure, self.strangers = like.pattern, like.is_sure, like.strangers
+                self.untyped = like.untyped
             else:
                 self._choose(first)
         captured = sorted(self._wanted)
@@ -81,6 +86,9 @@ class Finder:
 
     def search(self, line: bytes) -> re.Match[bytes] | None:
         """Look again at a line that `pattern` does not fit."""
+        # Most often a value is not of its type: the header is the one that is known.
+        if self.untyped is not None and (match := self.untyped.match(line)):
+            return match
         if self._others is None:
             patterns = dict.fromkeys(self._quick(line) for line in self._probes())
             self._others = [pattern for pattern in patterns if pattern is not self.pattern]
@@ -91,19 +99,42 @@ class Finder:
 
     def _choose(self, first: bytes) -> None:
         """Take the fastest pattern that fits this line; one that is sure of the types, if any is."""
-        for types in dict.fromkeys((self._types, ())):
-            for single in (True, False):
-                self.pattern = self._quick(first, single=single, types=types)
-                self.is_sure = types == self._types
-                if self.pattern.match(first):
-                    return
+        for single in (True, False):
+            self.pattern = untyped = self._quick(first, single=single)
+            match = untyped.match(first)
+            if match is None:
+                continue
+            if self._types:
+                self._be_sure(first, match, single=single)
+                self.untyped = untyped
+            return
+
+    def _be_sure(self, first: bytes, match: re.Match[bytes], *, single: bool) -> None:
+        """Take a pattern that knows what the values of this line are, where each is clearly of its type or not."""
+        values = dict(zip(sorted(self._wanted), match.groups(), strict=True))
+        strangers = frozenset(group for group, kind in self._types if none_fits([values[group]], kind))
+        if all(group in strangers or all_fit([values[group]], kind) for group, kind in self._types):
+            sure = self._quick(first, single=single, types=self._types, strangers=strangers)
+            if sure.match(first):
+                self.pattern, self.is_sure, self.strangers = sure, True, strangers
 
     def _quick(
-        self, line: bytes, *, single: bool = False, types: tuple[tuple[int, FieldType], ...] = ()
+        self,
+        line: bytes,
+        *,
+        single: bool = False,
+        types: tuple[tuple[int, FieldType], ...] = (),
+        strangers: frozenset[int] = frozenset(),
     ) -> re.Pattern[bytes]:
         header = header_pattern(line, self.blanks, single=single)
         return compile_quick(
-            self._template, header=header, blanks=self.blanks, wanted=self._wanted, single=single, types=types
+            self._template,
+            header=header,
+            blanks=self.blanks,
+            wanted=self._wanted,
+            single=single,
+            types=types,
+            strangers=strangers,
         )
 
 

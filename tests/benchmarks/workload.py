@@ -140,6 +140,9 @@ def _with_fresh_digits(text: bytes, dice: np.random.Generator) -> bytes:
     cells = np.frombuffer(text, np.uint8).copy()
     digits = np.flatnonzero((cells - np.uint8(ord("0"))) < 10)
     cells[digits] = dice.integers(ord("0"), ord("9") + 1, len(digits), dtype=np.uint8)
+    # No number begins with a zero: none that a program prints does.
+    firsts = digits[np.diff(digits, prepend=-2) > 1]
+    cells[firsts] = np.maximum(cells[firsts], ord("1"))
     return cells.tobytes()
 
 

@@ -248,6 +248,18 @@ def test_kinds_with_types_and_without_and_events_without_values_share_a_page():
     assert [one.get("enrichment.fields.source.port") for one in found] == [None] * 4 + ["x", None, None]
 
 
+@settings(max_examples=60, derandomize=True)
+@given(st.lists(st.sampled_from(["7", "43 ms", "2 GB", "007", "0x1f", "none", "-1"]), min_size=1, max_size=6))
+def test_each_value_goes_where_its_type_says_whatever_the_others_of_its_kind_are(values):
+    outcome = an_outcome(template="waited <*> for it", slots=["process.pid"], summary="It took {process.pid}.")
+    data = "".join(f"2026-11-22T10:00:01Z waited {value} for it\n" for value in values).encode()
+    number_of = {"7": 7, "007": 7, "0x1f": 31, "-1": -1}
+    for value, found in zip(values, records(a_renderer(outcome), a_segment(data, [1] * len(values))), strict=True):
+        spare = None if value in number_of else value
+        assert (number_of.get(value), spare) == (found.get("process.pid"), found.get("enrichment.fields.process.pid"))
+        assert f"It took {value}." == found["enrichment.summary"]
+
+
 def test_the_name_that_a_misfit_gets_is_never_that_of_another_field():
     slots = ["source.port", "enrichment.fields.source.port", "host.name"]
     outcome = an_outcome(template="a <*> b <*> c <*>", slots=slots)
