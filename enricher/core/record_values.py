@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from itertools import chain, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
@@ -64,8 +65,8 @@ class Finder:
         self.blanks = blanks
         self._probes = probes
         self._others: list[re.Pattern[bytes]] | None = None
-        self.untyped: re.Pattern[bytes] | None = None
-        """For lines that `pattern` does not fit since it knows the types."""
+        self._again: Callable[[], re.Pattern[bytes]] | None = None
+        """Makes the pattern for lines that `pattern` does not fit since it knows the types."""
         typed = zip(groups, types, strict=True) if types else ()
         self._types = tuple(dict.fromkeys((group, kind) for group, kind in typed if kind is not FieldType.STRING))
         self.pattern = ALWAYS
@@ -77,7 +78,7 @@ class Finder:
         if groups:
             if like is not None and like.blanks == blanks and like.pattern.match(first):
                 self.pattern, self.is_sure, self.strangers = like.pattern, like.is_sure, like.strangers
-                self.untyped = like.untyped
+                self._again = like._again  # noqa: SLF001 (another one of this class)
             else:
                 self._choose(first)
         captured = sorted(self._wanted)
@@ -87,7 +88,7 @@ class Finder:
     def search(self, line: bytes) -> re.Match[bytes] | None:
         """Look again at a line that `pattern` does not fit."""
         # Most often a value is not of its type: the header is the one that is known.
-        if self.untyped is not None and (match := self.untyped.match(line)):
+        if self._again is not None and (match := self._again().match(line)):
             return match
         if self._others is None:
             patterns = dict.fromkeys(self._quick(line) for line in self._probes())
@@ -99,15 +100,19 @@ class Finder:
 
     def _choose(self, first: bytes) -> None:
         """Take the fastest pattern that fits this line; one that is sure of the types, if any is."""
+        if self._types:  # to compile a pattern costs as much as to match a thousand lines: first what fits most often
+            self.pattern, self.is_sure = self._quick(first, single=True, types=self._types), True
+            if self.pattern.match(first):
+                self._again = partial(self._quick, first, single=True)
+                return
         for single in (True, False):
-            self.pattern = untyped = self._quick(first, single=single)
-            match = untyped.match(first)
-            if match is None:
-                continue
-            if self._types:
-                self._be_sure(first, match, single=single)
-                self.untyped = untyped
-            return
+            self.pattern, self.is_sure = self._quick(first, single=single), not self._types
+            match = self.pattern.match(first)
+            if match is not None:
+                if self._types:
+                    self._again = partial(self._quick, first, single=single)
+                    self._be_sure(first, match, single=single)
+                return
 
     def _be_sure(self, first: bytes, match: re.Match[bytes], *, single: bool) -> None:
         """Take a pattern that knows what the values of this line are, where each is clearly of its type or not."""

@@ -12,6 +12,7 @@ from enricher.core.collapse import collapse, collapse_hex
 from enricher.core.merge import Merger
 from enricher.core.signature import ShapeIndex
 from enricher.core.skeleton import collapsed_shape, shape_of
+from enricher.core.structured.detect import may_be_structured, parse
 from enricher.core.structured.key import key_of
 from tests.core.structured_lines import (
     access_lines,
@@ -184,6 +185,13 @@ def test_any_bytes_behind_the_beginning_of_a_format_have_a_shape(tail, head):
     shape = shape_of(head + tail.replace(b"\n", b""))
     assert shape == shape_of(head + tail.replace(b"\n", b""))
     assert not {chr(code) for code in range(32) if code != 1} & set(shape.skeleton + shape.level + shape.program)
+
+
+@settings(max_examples=200, derandomize=True)
+@given(st.text(alphabet='a0 <>{}[]="|:,;\tCEFLstdout F/-.', max_size=60).map(str.encode))
+def test_a_line_without_a_sign_of_structure_has_none(line):
+    if parse(line, is_collapsed=False, message_at=lambda _: 0) is not None:
+        assert may_be_structured(line)
 
 
 def test_a_line_of_a_quarter_megabyte_takes_milliseconds():

@@ -6,6 +6,7 @@ line of text than a few searches for single bytes cost.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -21,8 +22,14 @@ if TYPE_CHECKING:
 
     from enricher.core.structured.parsed import Parsed
 
+_SIGNS: Final = re.compile(rb'[{="<,;\t]|CEF:|LEEF:| std(?:out|err) ')
 _HEAD_BYTES: Final = 400
 _MOST_BYTES: Final = 1 << 20
+
+
+def may_be_structured(line: bytes) -> bool:
+    """Whether a line has any of the signs without which `parse` gives None: most text has none."""
+    return _SIGNS.search(line) is not None
 
 
 def parse(line: bytes, *, is_collapsed: bool, message_at: Callable[[bytes], int]) -> Parsed | None:

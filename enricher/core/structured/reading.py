@@ -21,7 +21,7 @@ from enricher.core.collapse import collapse_line
 from enricher.core.extract import compile_extractor, holes
 from enricher.core.header import split_header
 from enricher.core.skeleton import message_start
-from enricher.core.structured.detect import parse
+from enricher.core.structured.detect import may_be_structured, parse
 from enricher.core.structured.json_lines import LEVEL_OF_NUMBER
 from enricher.core.structured.key import MOST_BYTES, Found, find_parts, key_of
 from enricher.core.structured.parsed import MAX_FIELDS
@@ -180,6 +180,8 @@ def reader_for(
     line: bytes, template: str, groups: tuple[int, ...], *, has_level: bool, taken: Collection[str]
 ) -> Reader | None:
     """A reader for lines of a kind, from the first of them; None where that is text that nothing wraps."""
+    if not may_be_structured(line):
+        return None
     collapsed = key_of(collapse_line(line, limit_bytes=MOST_BYTES))
     found = find_parts(collapsed, split_header, _no_mask)
     if found.parts is None and found.line is collapsed:
