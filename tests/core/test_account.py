@@ -103,7 +103,7 @@ def test_a_request_is_one_of_the_ledger_with_an_id_made_of_what_is_asked(endpoin
     body = json.loads(request.body)
 
     assert request.is_digest
-    assert (("digest:2026-11-22T10Z",), (0,), START) == (request.signatures, request.holes, request.window)
+    assert (("digest:2026-11-22T10Z",), ("",), START) == (request.signatures, request.templates, request.window)
     assert request.id == a_request(endpoint=endpoint).id != a_request(task=replace(TASK, version="2")).id
     assert TASK.max_output_tokens == body.get("max_output_tokens", body.get("max_completion_tokens"))
     assert TASK.system == body.get("instructions") or TASK.system == body["messages"][0]["content"]
