@@ -385,6 +385,7 @@ class Enricher:
         self._telemetry.summarised(summary=summary)
         for source in self.sources:
             self._telemetry.source_progressed(source=source.id, progress=source.progress(now), now=now)
+        self._telemetry.readiness_changed(ready=not self._unready())
         return summary
 
     async def _refreshed(self) -> None:

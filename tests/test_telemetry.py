@@ -45,6 +45,12 @@ def test_avoided_cost_is_what_asking_each_event_would_have_cost_less_what_was_bo
     assert served(telemetry)["enricher_cost_avoided_usd_total",] == pytest.approx(3.0)
 
 
+def test_the_gauge_of_readiness_follows_what_readyz_says(telemetry):
+    for ready in (True, False, True):
+        telemetry.readiness_changed(ready=ready)
+        assert served(telemetry)["enricher_ready",] == ready
+
+
 def test_hostile_text_reaches_the_log_escaped():
     stream = io.StringIO()
     configure_logging(stream=stream)

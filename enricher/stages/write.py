@@ -359,8 +359,8 @@ class Write:
             state.retain_at = self._clock.monotonic() + RETAIN_EVERY_SECONDS
 
     def _refused(self, sink: Sink, state: _SinkState, error: SinkError) -> None:
-        """Try the sink again after a random part of a doubling wait: many hosts must not come back at once."""
-        wait = min(MAX_BACKOFF_SECONDS, 2.0 ** min(state.failures, 16)) * self._jitter()
+        """Try the sink again after a doubling wait, half of it random: many hosts must not come back at once."""
+        wait = min(MAX_BACKOFF_SECONDS, 2.0 ** min(state.failures, 16)) * (0.5 + self._jitter() / 2)
         state.failures += 1
         state.next_at = self._clock.monotonic() + wait
         self._telemetry.sink_failed(sink=sink.id, error=str(error), hint=error.hint, retry_in_seconds=wait)

@@ -33,10 +33,13 @@ class ProcessTold(Told):
 
     def daemon_started(self, *, version: str, state_dir: str, provider: str, model: str, admin: str) -> None:
         """The daemon is up; READY=1 follows."""
-        self._ready.set(1)
         self._log.info(
             "daemon_started", version=version, state_dir=state_dir, provider=provider, model=model, admin=admin
         )
+
+    def readiness_changed(self, *, ready: bool) -> None:
+        """What /readyz says now, looked at whenever the numbers are refreshed."""
+        self._ready.set(ready)
 
     def daemon_stopped(self, *, reason: str) -> None:
         """The daemon has drained."""

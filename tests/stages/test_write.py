@@ -112,6 +112,7 @@ class Desk:
         self.sinks = sinks
         self.directory = directory
         self.clock = ManualClock()
+        self.jitter = 0.5
         self.telemetry = Telemetry()
         self.file = a_file()
         self.write = self.a_write()
@@ -134,7 +135,7 @@ class Desk:
             clock=self.clock,
             telemetry=self.telemetry,
             settings=WriteSettings(**facts | changes),
-            jitter=lambda: 0.5,
+            jitter=lambda: self.jitter,
         )
 
     async def spool(self, *lines: bytes, start=START) -> None:
@@ -426,7 +427,7 @@ async def test_a_sink_that_refuses_is_tried_again_later_and_holds_nobody_up(tmp_
         await desk.settle()
         assert (well.messages(), ill.messages()) == (["alpha is here"], [])
         assert await desk.states() == {PANE: "closed"}
-        for wait, refused in ((0.49, 1), (0.02, 2), (0.98, 2)):  # half of 1 s, then half of 2 s
+        for wait, refused in ((0.74, 1), (0.02, 2), (1.48, 2)):  # three quarters of 1 s, then of 2 s
             desk.clock.time += wait
             await desk.settle()
             assert desk.metric("enricher_sink_failures_total", sink="ill") == refused
@@ -444,8 +445,20 @@ async def test_the_longest_wait_for_a_sink_is_five_minutes(tmp_path):
         await desk.close(PANE)
         for _ in range(20):
             await desk.settle()
-            desk.clock.time += 150
+            desk.clock.time += 225
         assert desk.metric("enricher_sink_failures_total", sink="ill") == 20
+
+
+async def test_a_sink_that_refuses_is_left_alone_for_half_of_its_wait_whatever_the_dice_say(tmp_path):
+    async with a_desk(tmp_path, ListSink("ill", refusals=99)) as desk:
+        desk.jitter = 0.0
+        await desk.answer(A)
+        await desk.spool(A)
+        await desk.close(PANE)
+        for wait, refused in ((0.0, 1), (0.49, 1), (0.02, 2)):
+            desk.clock.time += wait
+            await desk.settle()
+            assert desk.metric("enricher_sink_failures_total", sink="ill") == refused
 
 
 async def test_a_manifest_that_was_not_taken_keeps_the_pane_open_until_it_is(tmp_path):
