@@ -46,6 +46,12 @@ CANCEL_PATIENCE_SECONDS: Final = 3600.0
 """How long a cancelled batch may take to become terminal before it is collected as it is."""
 
 MAX_BACKOFF_SECONDS: Final = 600.0
+MAX_COLLECT_BACKOFF_SECONDS: Final = 3600.0
+"""Between two tries to fetch the files of a batch that has ended, where the provider gives no usable file: each try
+may transfer a gigabyte. It is never given up for that: the answers are paid for, and asking again would pay twice.
+Only a file that the provider no longer knows is asked for anew.
+"""
+
 MAX_COUNTED_TRIES: Final = 3
 """Sendings of a request that may fail for a reason that counts: the first, and two more."""
 
@@ -102,9 +108,9 @@ def after_poll(batch: LedgerBatch, status: str, now: float) -> Step:
     return Step.WAIT
 
 
-def backoff_seconds(failures: int, *, first: float, jitter: float) -> float:
-    """Wait after the nth failure in a row: doubling from `first` to 10 minutes, with jitter in [0, 1) of the half."""
-    full = min(MAX_BACKOFF_SECONDS, first * 2.0 ** min(failures, 20))
+def backoff_seconds(failures: int, *, first: float, jitter: float, most: float = MAX_BACKOFF_SECONDS) -> float:
+    """Wait after the nth failure in a row: doubling from `first` to `most`, with jitter in [0, 1) of the half."""
+    full = min(most, first * 2.0 ** min(failures, 20))
     return full * (0.5 + jitter / 2)
 
 

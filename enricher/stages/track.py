@@ -75,10 +75,19 @@ class Track:
         self._tasks = {task.hash: task for task in tasks}
         self._prices = prices
         self._jitter = jitter
-        self.blocked: ProviderError | None = None
+        self._refusal: ProviderError | None = None
         """A batch ended for a reason that an operator must mend (an unknown model)."""
+        self._held: dict[int, ProviderError] = {}
+        """By batch that is open: what an operator must mend before it goes on (a key, a proxy, a file too large)."""
+        self._unknown: Counter[int] = Counter()
+        """Polls in a row that did not find a batch. In memory: a restart counts anew rather than ask too early."""
         self.progress: dict[int, tuple[int, int]] = {}
         """Requests done and in all of each open batch, as last polled: for a progress bar."""
+
+    @property
+    def blocked(self) -> ProviderError | None:
+        """What an operator must mend, of any batch; None if all goes on."""
+        return self._refusal or next(iter(self._held.values()), None)
 
     async def step(self) -> bool:
         """Poll what is due and collect what has ended; whether anything ended."""
@@ -90,25 +99,30 @@ class Track:
 
     async def _poll(self, batch: LedgerBatch) -> bool:
         assert batch.batch_id is not None
+        collecting = False
         try:
             seen = await self._client.retrieve(batch.batch_id)
-            if isinstance(self.blocked, AuthProviderError):
-                self.blocked = None
+            self._held = {key: why for key, why in self._held.items() if not isinstance(why, AuthProviderError)}
             self.progress[batch.id] = (seen.completed + seen.failed, max(seen.total, batch.requests))
             after = job.after_poll(batch, seen.status, self._clock.now())
+            collecting = after is Step.COLLECT
+            if not collecting:
+                # What could not be fetched last time is no nearer for the batch being known.
+                self._held.pop(batch.id, None)
+                self._unknown.pop(batch.id, None)
             if after is Step.CANCEL:
                 await self._client.cancel(batch.batch_id)
                 await self._store.save_batch(
                     replace(batch, state=BatchState.CANCELLING, intent_at=self._clock.now(), status=seen.status)
                 )
                 return False
-            if after is Step.COLLECT:
+            if collecting:
                 self.progress.pop(batch.id, None)
                 return await self._end(batch, seen)
         except NotFoundProviderError as error:
             return await self._not_found(batch, error)
         except ProviderError as error:
-            await self._hold(batch, error)
+            await self._hold(batch, error, collecting=collecting)
             return False
         due = self._clock.now() + self._settings.poll_interval_seconds
         await self._store.save_batch(
@@ -148,7 +162,8 @@ class Track:
             error="; ".join(message for _, message, _ in seen.errors[:3]) or None,
         )
         await self._store.collect(done, collected.results, self._clock.now())
-        self.blocked = None
+        self._refusal = None
+        self._forget(batch)
         self._tell(done, collected)
         self._tell_digests(requests, collected.results)
         await self._clean_up(batch, seen, names)
@@ -302,7 +317,12 @@ class Track:
             answered_at=self._clock.now(),
         )
 
+    def _forget(self, batch: LedgerBatch) -> None:
+        self._held.pop(batch.id, None)
+        self._unknown.pop(batch.id, None)
+
     async def _queue_was_full(self, batch: LedgerBatch, text: str) -> bool:
+        self._forget(batch)
         limit = job.token_limit_in(text)
         if limit is not None:
             await self._store.learn_token_limit(batch.model, limit)
@@ -316,15 +336,17 @@ class Track:
     async def _misconfigured(self, batch: LedgerBatch, text: str) -> bool:
         """Nothing ran and nothing was charged: the same file goes out again once the operator has mended it."""
         hint = "set [provider] model and endpoint to what the provider offers, then restart"
-        self.blocked = PermanentProviderError(text, hint=hint, code="model_not_found")
+        self._refusal = PermanentProviderError(text, hint=hint, code="model_not_found")
+        self._forget(batch)
         wait = job.MAX_BACKOFF_SECONDS
         await self._store.save_batch(job.queue_was_full(batch, text, until=self._clock.now() + wait))
         self._telemetry.batch_waited(batch=batch, reason="auth", seconds=wait, error=text, hint=hint)
         return False
 
     async def _not_found(self, batch: LedgerBatch, error: ProviderError) -> bool:
-        if batch.failures + 1 < _LOST_AFTER_FAILURES:
-            await self._hold(batch, error)
+        self._unknown[batch.id] += 1
+        if self._unknown[batch.id] < _LOST_AFTER_FAILURES:
+            await self._hold(batch, error, collecting=False)
             return False
         requests = await self._store.batch_requests(batch.id)
         results = [
@@ -340,15 +362,24 @@ class Track:
         ]
         done = replace(batch, state=BatchState.DONE, outcome="failed", error=str(error))
         await self._store.collect(done, results, self._clock.now())
+        self._forget(batch)
         self._tell(done, _Collected(results=tuple(results), mended=0, odd=()))
         return True
 
-    async def _hold(self, batch: LedgerBatch, error: ProviderError) -> None:
-        refused = isinstance(error, AuthProviderError)
+    async def _hold(self, batch: LedgerBatch, error: ProviderError, *, collecting: bool) -> None:
+        """Look at the batch again later; `collecting`: it has ended, and its files could not be fetched."""
+        refused = isinstance(error, AuthProviderError | PermanentProviderError)
         if refused:
-            self.blocked = error
+            self._held[batch.id] = error
+        if not isinstance(error, NotFoundProviderError):
+            self._unknown.pop(batch.id, None)
+        most = job.MAX_BACKOFF_SECONDS
+        if collecting and isinstance(error, PermanentProviderError):
+            most = job.MAX_COLLECT_BACKOFF_SECONDS
         first = min(self._settings.poll_interval_seconds, 30.0)
-        wait = error.retry_after_seconds or job.backoff_seconds(batch.failures, first=first, jitter=self._jitter())
+        wait = error.retry_after_seconds or job.backoff_seconds(
+            batch.failures, first=first, jitter=self._jitter(), most=most
+        )
         await self._store.save_batch(job.held_back(batch, str(error), until=self._clock.now() + wait))
         reason = "auth" if refused else "transient"
         self._telemetry.batch_waited(batch=batch, reason=reason, seconds=wait, error=str(error), hint=error.hint)

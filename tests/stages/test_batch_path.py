@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from enricher.core.ledger import BatchState
+from enricher.errors import PermanentProviderError
 from tests.stages.bench import TASK, a_bench, spool_kinds
 
 # What goes wrong -> (answered, batches created, lines uploaded).
@@ -142,6 +143,50 @@ async def test_key_that_is_refused_while_polling_blocks_until_it_is_taken_again(
         summary = await bench.settle()
     assert {"ok": 10} == summary.answers
     assert bench.track.blocked is None
+
+
+@pytest.mark.parametrize("on", ["retrieve", "content"])
+async def test_what_the_provider_refuses_of_an_open_batch_blocks_until_it_is_given(tmp_path, on):
+    faults = [{"on": on, "what": "status", "status": 400, "times": 2}]
+    async with a_bench(tmp_path, faults=faults) as bench:
+        await bench.settle(until=lambda _: bench.track.blocked is not None)
+        assert "400" in str(bench.track.blocked)
+        summary = await bench.settle()
+        ledger = await bench.ledger()
+    assert {"ok": 10} == summary.answers
+    assert 1 == ledger["batches_created"]
+    assert bench.track.blocked is None
+
+
+async def test_files_that_cannot_be_fetched_are_tried_hourly_and_never_asked_again(tmp_path, monkeypatch):
+    async with a_bench(tmp_path) as bench:
+        tries, download = [], bench.client.download
+
+        async def refuse(*_):
+            tries.append(bench.clock.time)
+            raise PermanentProviderError("file-1 is larger than 1 byte")
+
+        monkeypatch.setattr(bench.client, "download", refuse)
+        await bench.settle(until=lambda _: len(tries) == 15)
+        assert 1800.0 <= tries[-1] - tries[-2] <= 3600.0
+        assert bench.track.blocked is not None
+        monkeypatch.setattr(bench.client, "download", download)
+        summary = await bench.settle()
+        ledger = await bench.ledger()
+    assert {"ok": 10} == summary.answers
+    assert 1 == ledger["batches_created"]
+    assert bench.track.blocked is None
+
+
+async def test_a_batch_is_not_lost_for_not_being_found_once_after_other_failures(tmp_path):
+    faults = [
+        {"on": "retrieve", "what": "status", "status": 500, "times": 12},
+        {"on": "retrieve", "what": "status", "status": 404, "times": 2},
+    ]
+    async with a_bench(tmp_path, faults=faults) as bench:
+        await bench.settle()
+        ledger = await bench.ledger()
+    assert 1 == ledger["batches_created"]
 
 
 async def test_key_that_is_refused_while_a_batch_is_looked_for_costs_no_second_batch(tmp_path):
