@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from enricher.config import SourceSettings, shipped
 from enricher.core.catalogue import Reuse
@@ -85,6 +85,12 @@ def ingest_for(config: Config, store: SqliteStore, sources: Sequence[FilesSource
     return Ingest(store=store, sources=feeds, clock=SystemClock(), telemetry=telemetry)
 
 
+DIGEST_WITHIN_SECONDS: Final = 24 * 3600.0
+"""How recently a window must have ended for the daemon to have it explained. An account is about what is going on now:
+a first start over a month of logs would otherwise ask 720 of them. `once --digest` asks about every window.
+"""
+
+
 def plan_settings(config: Config, provider: Provider, mode: Mode) -> PlanSettings:
     """What plan needs, from the configuration, the provider and the command."""
     return PlanSettings(
@@ -107,6 +113,7 @@ def plan_settings(config: Config, provider: Provider, mode: Mode) -> PlanSetting
         gravest_first=mode.gravest_first,
         reuse=reuse_of(config),
         digest=digest_task(config, provider, mode),
+        digest_within_seconds=None if mode.once else DIGEST_WITHIN_SECONDS,
     )
 
 

@@ -166,9 +166,16 @@ def _show(
     gravest = sorted(answered, key=_gravity)[:_ROWS]
     show.kinds(out, "the most severe kinds of event", [_row(kind) for kind in gravest])
     fresh = [kind for kind in answered if kind.signature not in known]
-    newest = sorted(fresh or answered, key=lambda kind: -kind.first_seen_at)[:_ROWS]
-    title = "the newest kinds of event" if fresh else "nothing new since the last demo; its newest kinds of event"
-    show.kinds(out, title, [_row(kind) for kind in newest])
+    shown = {kind.signature for kind in gravest}
+    others = [kind for kind in fresh or answered if kind.signature not in shown]
+    newest = sorted(others, key=lambda kind: -kind.first_seen_at)[:_ROWS]
+    title = (
+        "the newest kinds besides" if fresh else "nothing new since the last demo; its newest kinds of event"
+    )
+    if newest:
+        show.kinds(out, title, [_row(kind) for kind in newest])
+    elif not fresh:
+        out.print("nothing new since the last demo")
     events = sum(kind.events for kind in seen)
     covered = sum(kind.events for kind in answered)
     rows = [

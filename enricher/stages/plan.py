@@ -28,7 +28,7 @@ from enricher.core.catalogue import Reuse
 from enricher.core.ledger import BatchState, LedgerBatch, LedgerRequest, RequestState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from enricher.core.batch import Request
     from enricher.core.block import Pane
@@ -69,6 +69,8 @@ class PlanSettings:
     """When an answer that is there is asked for again."""
     digest: Task | None = None
     """How a window as a whole is asked about; None: it is not."""
+    digest_within_seconds: float | None = None
+    """Only windows that ended within so long are asked about; None: all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +122,7 @@ class Plan:
         kinds = self._limited(kinds)
         if not closed and not kinds and not again:
             return False
-        digests = await draft_digests(self._store, self._settings, [start for start, number in closed if number == 0])
+        digests = await draft_digests(self._store, self._settings, self._told_of(closed, now))
         drafted = await draft(self._store, self._settings, kinds, panes, again, digests)
         batches = await self._batches(drafted, now)
         await self._store.commit_plan(
@@ -139,6 +141,12 @@ class Plan:
         settings = self._settings
         kinds = await self._store.kinds(panes, settings.task.hash, settings.model, now, reuse=settings.reuse)
         return askable(kinds, settings)
+
+    def _told_of(self, closed: Iterable[tuple[int, int]], now: float) -> list[int]:
+        """Windows, of those that close, that a digest is asked about."""
+        within = self._settings.digest_within_seconds
+        since = -math.inf if within is None else now - within - self._settings.length_seconds
+        return [start for start, number in closed if number == 0 and start >= since]
 
     async def _waiting(self, now: float) -> list[tuple[int, int]]:
         """Closed panes that are asked about under the task and model of today.

@@ -126,6 +126,17 @@ async def test_a_window_in_which_nothing_is_new_asks_nothing(tmp_path):
     assert (1, 1) == (ledger["batches_created"], len(backend.asked))
 
 
+@pytest.mark.parametrize(("within", "asked"), [(24.0 * HOUR, 1), (None, 2)])
+async def test_the_daemon_asks_only_about_windows_of_the_last_day_and_once_about_all(tmp_path, within, asked):
+    backend = SayingBackend(an_account())
+    async with a_bench(tmp_path, digest=DIGEST, backend=backend, kinds=0) as bench:
+        bench.plan._settings = replace(bench.plan._settings, digest_within_seconds=within)
+        for start, kinds in ((START - 30 * 24 * HOUR, 2), (START, 4)):
+            await spool_kinds(bench.store, kinds, start=start)
+        await bench.settle()
+    assert asked == len(backend.asked)
+
+
 async def test_events_and_manifest_never_wait_and_the_model_is_shown_what_was_known(tmp_path):
     backend = SayingBackend(an_account())
     async with a_bench(tmp_path, digest=DIGEST, backend=backend, kinds=0) as bench:
