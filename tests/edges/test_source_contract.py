@@ -591,15 +591,18 @@ async def test_unreadable_directory_gives_up_no_file(world, monkeypatch):
     w = await world()
     w.append("sub/a.log", lines(0))
     await w.step()
-    real = os.scandir
 
-    def refuse(path):
-        if path.endswith(b"sub"):
-            raise PermissionError(13, "Permission denied")
-        return real(path)
+    def refusing(real):
+        def refuse(path, *rest, **named):
+            if not isinstance(path, int) and os.fsencode(path).endswith(b"sub"):
+                raise PermissionError(13, "Permission denied")
+            return real(path, *rest, **named)
+
+        return refuse
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "scandir", refuse)
+        patch.setattr(os, "open", refusing(os.open))
+        patch.setattr(os, "scandir", refusing(os.scandir))
         await w.step()
         assert w.progress().degraded == 2
     w.append("sub/a.log", lines(40, 1))

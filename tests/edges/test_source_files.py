@@ -92,9 +92,10 @@ def test_excluded_directory_is_not_entered(tmp_path, monkeypatch):
     write(tmp_path / "keep" / "a.log")
     write(tmp_path / "huge" / "b.log")
     entered = []
-    real = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: entered.append(os.path.basename(path)) or real(path))
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda path, *rest: entered.append(os.path.basename(path)) or real(path, *rest))
     assert ["keep/a.log"] == found(tmp_path, ["**/*.log"], ["huge"])
+    assert b"keep" in entered
     assert b"huge" not in entered
 
 
@@ -136,6 +137,21 @@ def test_links_lead_only_where_their_owner_or_root_may_lead(tmp_path):
     assert lures == skipped(tmp_path, ["logs"])
 
 
+def test_a_directory_swapped_for_a_link_after_it_was_judged_is_not_entered(tmp_path, monkeypatch):
+    write(tmp_path / "secret" / "shadow")
+    write(tmp_path / "logs" / "app" / "a.log")
+    real_open = os.open
+
+    def swap_then_open(path, *rest, **named):
+        if os.fsencode(path).endswith(b"/app") and not (tmp_path / "logs" / "app").is_symlink():
+            (tmp_path / "logs" / "app").rename(tmp_path / "away")
+            (tmp_path / "logs" / "app").symlink_to(tmp_path / "secret")
+        return real_open(path, *rest, **named)
+
+    monkeypatch.setattr(os, "open", swap_then_open)
+    assert [] == found(tmp_path, ["logs"])
+
+
 def test_loop_of_links_ends_and_files_keep_their_real_path(tmp_path):
     write(tmp_path / "real" / "a.log")
     (tmp_path / "real" / "loop").symlink_to(tmp_path)
@@ -169,14 +185,14 @@ def test_what_is_no_file_is_skipped_with_its_reason(tmp_path):
 def test_directory_that_cannot_be_read_is_named_and_blind(tmp_path, monkeypatch):
     write(tmp_path / "closed" / "a.log")
     write(tmp_path / "b.log")
-    real = os.scandir
+    real = os.open
 
-    def scandir(path):
+    def refuse(path, *rest):
         if path.endswith(b"closed"):
             raise PermissionError(13, "Permission denied")
-        return real(path)
+        return real(path, *rest)
 
-    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "open", refuse)
     findings = Discovery(["**/*.log"], [], [], tmp_path).walk()
     assert [b"closed"] == [os.path.basename(path) for path in findings.blind]
     assert ["unreadable"] == [one.reason for one in findings.skipped]

@@ -245,40 +245,60 @@ class Discovery:
             if key in entered:
                 continue
             entered.add(key)
-            for entry in _entries(path, findings):
-                left_out = self._exclude.step(excluded, entry.name)
-                following = matcher.step(states, entry.name)
+            for entry in _entries(path, seen, findings):
+                name = os.fsencode(entry.name)
+                below = os.path.join(path, name)
+                left_out = self._exclude.step(excluded, name)
+                following = matcher.step(states, name)
                 if not following or any(self._exclude.matched(left_out)):
                     continue
                 try:
                     seen = entry.stat()
                     is_lure = entry.is_symlink() and not _may_lead(entry.stat(follow_symlinks=False), seen)
                 except OSError as error:
-                    _entry_failed(entry, error, findings)
+                    _entry_failed(entry, below, error, findings)
                     continue
                 if is_lure:
-                    _lure(entry.path, findings)
+                    _lure(below, findings)
                 elif not stat.S_ISDIR(seen.st_mode):
                     if any(True for _ in matcher.matched(following)):
-                        _take(entry.path, seen, findings)
+                        _take(below, seen, findings)
                 elif (seen.st_dev, seen.st_ino) in self._own:
-                    _own(entry.path, findings)
+                    _own(below, findings)
                 else:
-                    _mind_directory(entry.path, matcher, following, findings)
+                    _mind_directory(below, matcher, following, findings)
                     if matcher.goes_on(following):
                         queue = linked if entry.is_symlink() else real
-                        queue.append((entry.path, seen, following, left_out))
+                        queue.append((below, seen, following, left_out))
 
 
-def _entries(path: bytes, findings: Findings) -> list[os.DirEntry[bytes]]:
+def _entries(path: bytes, judged: os.stat_result, findings: Findings) -> Iterator[os.DirEntry[str]]:
+    """The entries of the very directory that was judged; they are good until the next is asked for.
+
+    One that was put in its place since, by a link perhaps, is not read: the next walk judges it.
+    """
     try:
-        with os.scandir(path) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+        _closed_to_us(path, error, findings)
+        return
+    try:
+        if not os.path.samestat(os.fstat(descriptor), judged):
             findings.blind.append(path)
-            findings.skip(path, "unreadable", _why(error), "let the daemon's user read and enter this directory")
-        return []
+            return
+        with os.scandir(descriptor) as entries:
+            found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        yield from found
+    except OSError as error:
+        _closed_to_us(path, error, findings)
+    finally:
+        os.close(descriptor)
+
+
+def _closed_to_us(path: bytes, error: OSError, findings: Findings) -> None:
+    if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+        findings.blind.append(path)
+        findings.skip(path, "unreadable", _why(error), "let the daemon's user read and enter this directory")
 
 
 def _take(path: bytes, seen: os.stat_result, findings: Findings) -> None:
@@ -312,12 +332,12 @@ def _own(path: bytes, findings: Findings) -> None:
     findings.skip(path, "own_output", "enricher writes there itself", "its own state and output are never read")
 
 
-def _entry_failed(entry: os.DirEntry[bytes], error: OSError, findings: Findings) -> None:
+def _entry_failed(entry: os.DirEntry[str], path: bytes, error: OSError, findings: Findings) -> None:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         if entry.is_symlink():
-            findings.skip(entry.path, "vanished", "a symbolic link to nothing", "remove the link or exclude it")
+            findings.skip(path, "vanished", "a symbolic link to nothing", "remove the link or exclude it")
     else:
-        findings.skip(entry.path, "unreadable", _why(error), "let the daemon's user read it, or exclude it")
+        findings.skip(path, "unreadable", _why(error), "let the daemon's user read it, or exclude it")
 
 
 def _root_missing(root: bytes, error: OSError, findings: Findings) -> None:
