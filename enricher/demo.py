@@ -169,9 +169,7 @@ def _show(
     shown = {kind.signature for kind in gravest}
     others = [kind for kind in fresh or answered if kind.signature not in shown]
     newest = sorted(others, key=lambda kind: -kind.first_seen_at)[:_ROWS]
-    title = (
-        "the newest kinds besides" if fresh else "nothing new since the last demo; its newest kinds of event"
-    )
+    title = "the newest kinds besides" if fresh else "nothing new since the last demo; its newest kinds of event"
     if newest:
         show.kinds(out, title, [_row(kind) for kind in newest])
     elif not fresh:
