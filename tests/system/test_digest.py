@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from tests.system.bench import (
     FIRST_HOUR,
@@ -24,6 +24,10 @@ def accounts(bench):
     """What a model said of each window."""
     digests = {path.parent.name: json.loads(path.read_text()) for path in sorted(bench.out.glob("*/digest.json"))}
     return {window: digest["account"] for window, digest in digests.items()}
+
+
+def hours_ago(hours):
+    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours)
 
 
 def test_each_window_has_a_digest_and_status_shows_the_latest(bench):
@@ -78,16 +82,15 @@ def test_the_daemon_asks_about_each_window_in_which_something_changed_and_status
     own = serve()
     bench.url = own.url
     bench.configure(window=SOON)
-    bench.write("a.log", log_lines(4000))
+    begin = hours_ago(8)
+    bench.write("a.log", log_lines(4000, start=begin))
     daemon = bench.start("run")
-    first = f"{FIRST_HOUR:%Y-%m-%dT%HZ}"
+    first = f"{begin:%Y-%m-%dT%HZ}"
     eventually(lambda: accounts(bench).get(first), running=daemon)
     daemon.until(lambda: daemon.happened("digest_ended", outcome="answered", window=first))
-    at = FIRST_HOUR + timedelta(hours=4)
-    news = "2026-11-20T12:00:00Z ERROR raid: member disk was kicked out of the array"
-    assert at.hour == 12
-    bench.write("a.log", [news], append=True)
-    account = eventually(lambda: accounts(bench).get("2026-11-20T12Z"), running=daemon)
+    at = begin + timedelta(hours=4)
+    bench.write("a.log", [f"{at:%Y-%m-%dT%H:%M:%SZ} ERROR raid: member disk was kicked out of the array"], append=True)
+    account = eventually(lambda: accounts(bench).get(f"{at:%Y-%m-%dT%HZ}"), running=daemon)
     told = bench.status()["digest"]
     assert account == told["account"]
     assert "as schema sees it" in bench.enricher("status").out
@@ -102,7 +105,7 @@ def test_a_killed_daemon_asks_about_no_window_twice_and_writes_the_account_it_pa
     own = serve()
     bench.url = own.url
     bench.configure(window=SOON)
-    bench.write("a.log", log_lines(4000, hours=1))
+    bench.write("a.log", log_lines(4000, hours=1, start=hours_ago(8)))
     daemon = bench.start("run")
     daemon.until(lambda: daemon.happened("batch_ended"))
     daemon.end()
@@ -112,6 +115,19 @@ def test_a_killed_daemon_asks_about_no_window_twice_and_writes_the_account_it_pa
     daemon.wait()
     assert account["headline"]
     assert len(KINDS) + 1 == own.lines_uploaded()
+
+
+def test_the_daemon_asks_about_no_window_of_days_ago(bench, serve):
+    own = serve()
+    bench.url = own.url
+    bench.configure(window=SOON)
+    bench.write("a.log", log_lines(4000, hours=1, start=hours_ago(26)))
+    daemon = bench.start("run")
+    daemon.until(lambda: daemon.happened("pane_finished"))
+    daemon.signal(signal.SIGTERM)
+    daemon.wait()
+    assert [None] == list(accounts(bench).values())
+    assert len(KINDS) == own.lines_uploaded()
 
 
 def test_counts_alone_ask_nothing_about_windows(bench, serve):
