@@ -153,10 +153,15 @@ def nightly_for(config: Config, provider: Provider, store: SqliteStore, telemetr
     )
 
 
+def gold_file(task: str) -> str:
+    """Name of the labelled lines that come with a task; that for a local model says less of the same lines."""
+    return f"{task.removesuffix('-local')}.gold.jsonl"
+
+
 def gold_cases(task: Task) -> tuple[Case, ...]:
     """The labelled lines that come with a task. Raises ConfigError where there are none."""
     try:
-        return read_cases(shipped(f"tasks/{task.name.removesuffix('-local')}.gold.jsonl"))
+        return read_cases(shipped(f"tasks/{gold_file(task.name)}"))
     except OSError:
         raise ConfigError(
             [f"evaluation.nightly_at: no labelled lines come with the task {task.name!r}"], hint='set it to ""'

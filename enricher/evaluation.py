@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from enricher import app, show
 from enricher import config as configuration
 from enricher import provider as providers
-from enricher.compose import Mode, source_of
+from enricher.compose import Mode, gold_file, source_of
 from enricher.config import AdminSettings, SinkSettings
 from enricher.core.gold import Agreement, Case, Given, agreement, read_cases
 from enricher.errors import ConfigError, UsageError
@@ -114,8 +114,7 @@ async def evaluate(
 def _dataset(task: str, dataset: Path | None) -> tuple[str, str]:
     """The text of the set, and what to call it: a file, or the one shipped with the task."""
     if dataset is None:
-        # The task for a local model says less of the same lines: one set judges both.
-        name = f"{task.removesuffix('-local')}.gold.jsonl"
+        name = gold_file(task)
         try:
             return configuration.shipped(f"tasks/{name}"), name
         except OSError:

@@ -85,7 +85,7 @@ def to_bar(bar: Any) -> Callable[[Progress], None]:  # noqa: ANN401 - rich's Pro
 
 
 def spare_collector() -> None:
-    """Let Python look for cycles a tenth as often, and never in what was there at the start.
+    """Let Python look for cycles much less often, and never in what was there at the start.
 
     Events are rendered some thousands at a time, each with a few objects that live until all are written and never form
     a cycle: at Python's own threshold of 700 a fifth of the time of rendering goes into looking at them.

@@ -3,7 +3,7 @@
 36 hex digits: 16 of the file's identity, which hashes host, path, first line and generation; 12 of the event's first
 byte in the decompressed stream; 8 of the CRC-32 of its bytes (RFC 1952, 8). File and place are what make it unique; the
 checksum tells an event from another that stood in its place, where a lost state directory hides that a file began anew.
-So ids of one file sort as its events do, and an id costs a tenth of what a digest of the event does.
+So ids of one file sort as its events do, and an id costs a third of what a digest of the event does.
 
 Invariant: a pure function of who the file is, where the event starts, and its bytes; it knows neither the path that the
 file has now nor when it was read. Must never: count anything.
@@ -34,7 +34,7 @@ def event_id(identity: str, offset: int, event: bytes) -> str:
 
 
 def event_ids(identity: str, offsets: npt.NDArray[np.intp], events: Sequence[bytes]) -> list[bytes]:
-    """What `event_id` gives, for many events of a file at a third of the cost; `offsets` has one for each."""
+    """What `event_id` gives, for many events of a file at once; `offsets` has one for each."""
     sums = np.fromiter(map(crc32, events), dtype=">u4", count=len(events))
     ids = np.empty((len(events), _FILE + _PLACE + _SUM), dtype=np.uint8)
     ids[:, :_FILE] = np.frombuffer(bytes.fromhex(identity), dtype=np.uint8)
