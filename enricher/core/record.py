@@ -10,11 +10,10 @@ Never here: a decision about what is written, or a whole pane in memory.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from itertools import chain
 from operator import call, itemgetter
 from typing import TYPE_CHECKING, Final, TypeVar, cast
@@ -25,10 +24,10 @@ from enricher.core.block import CONTINUES
 from enricher.core.event_id import event_ids
 from enricher.core.extract import ANY_BLANK, ONLY_SPACES
 from enricher.core.record_form import Form, Scalar, is_below, literal, make_form, quoted
+from enricher.core.record_times import Times
 from enricher.core.record_types import TypedKinds
 from enricher.core.record_values import ALWAYS, MAX_VALUE_BYTES, NO_VALUES, Finder, Pick, Values, escape, escape_values
 from enricher.core.structured.reading import PREFIX, Reader, reader_for
-from enricher.core.timestamp import TimeContext, UserTime, line_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -394,42 +393,6 @@ class Page:
         return b'{"@timestamp":"%b","event.id":"%b"' + place + b',"message":"%b'
 
 
-class Times:
-    """The times of lines, kept for segments with events of several windows: each of their panes needs them all.
-
-    What comes out is a function of the segment; `max_bytes` bounds what is kept. For one renderer at a time.
-    """
-
-    def __init__(self, *, max_bytes: int = 8 << 20) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._known: dict[tuple[object, ...], bytes] = {}
-
-    def of(self, segment: Segment) -> bytes:
-        """The time of each line of a segment, as it is written, each with a newline."""
-        place = (segment.source, segment.identity, segment.path, segment.generation, segment.offset, len(segment.data))
-        key = (*place, segment.read_at, segment.anchor, segment.fallback, segment.time_rule)
-        text = self._known.pop(key, None)
-        if text is None:
-            text = _times_text(segment)
-            self._bytes += len(text)
-        if len(segment.windows) > 1:
-            self._known[key] = text  # as the one used last
-        else:
-            self._bytes -= len(text)
-        while self._bytes > self._max_bytes:
-            self._bytes -= len(self._known.pop(next(iter(self._known))))
-        return text
-
-
-def _times_text(segment: Segment) -> bytes:
-    zone, pattern = _time_rule(segment.time_rule)
-    context = TimeContext(
-        anchor=segment.anchor, fallback=segment.fallback, now=segment.read_at, zone=zone, pattern=pattern
-    )
-    return line_times(segment.data, context)
-
-
 def _joined(
     lines: list[bytes], escaped: list[bytes], firsts: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]
 ) -> tuple[list[bytes], list[bytes]]:
@@ -468,10 +431,3 @@ def _at(items: list[_Item], rows: npt.NDArray[np.intp]) -> list[_Item]:
     if last - first + 1 == len(rows):
         return items[first : last + 1]
     return list(itemgetter(*rows.tolist())(items))
-
-
-@lru_cache(maxsize=256)
-def _time_rule(text: str) -> tuple[str, UserTime | None]:
-    rule = json.loads(text)
-    pattern = rule.get("pattern")
-    return rule.get("zone", "UTC"), UserTime.from_text(pattern["regex"], pattern["format"]) if pattern else None

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Final
 
 from enricher.core import digest
 from enricher.core.manifest import build_manifest, imbalance
-from enricher.core.record import Page, Renderer, Times
+from enricher.core.record import Page, Renderer
+from enricher.core.record_times import Times
 from enricher.core.skeleton import logged_level
 from enricher.core.window import window_id
 from enricher.errors import SinkError

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enricher.core import record
+from enricher.core import record, record_times
 from enricher.core.block import CONTINUES, SKIPPED, Segment, SpooledSegment
 from enricher.core.event_id import event_id, event_ids
 from enricher.core.ledger import Outcome, StoredAnswer
@@ -510,13 +510,13 @@ def test_own_keys_cover_every_key_that_is_not_enrichment():
 
 def test_times_are_found_once_for_all_panes_of_a_segment_and_forgotten_when_there_are_too_many(monkeypatch):
     asked = []
-    found = record.line_times
-    monkeypatch.setattr(record, "line_times", lambda data, context: asked.append(1) or found(data, context))
+    found = record_times.line_times
+    monkeypatch.setattr(record_times, "line_times", lambda data, context: asked.append(1) or found(data, context))
     lines = [b"2026-11-22T10:59:59Z a", b"2026-11-22T11:00:00Z b"]
     index = np.array([0, 1], dtype=np.uint8)
     changes = {"windows": (START, START + 3600), "window_index": index}
     spooled = replace(a_segment(b"\n".join(lines) + b"\n", [1, 1], **changes), panes=(0, 0))
-    times = record.Times(max_bytes=100)
+    times = record_times.Times(max_bytes=100)
     outcomes = [an_outcome(1)]
     for start in (START, START + 3600):
         renderer = a_renderer(*outcomes, start=start, times=times)
