@@ -120,6 +120,8 @@ def daemon(tmp_path_factory, server):
     daemon = Daemon(bench).ready()
     daemon.eventually(lambda: sum(one["events"] for one in daemon.running.happened("part_delivered")) == MANY)
     daemon.eventually(lambda: json.loads(daemon.get("/status")[1])["windows"].keys() == {"done"})
+    # The store says "done" a moment before the log does.
+    daemon.eventually(lambda: daemon.running.happened("pane_finished"))
     yield daemon
     daemon.end()
     bench.end()
