@@ -6,6 +6,7 @@ Signals become the stop event here and nowhere else.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
@@ -37,6 +38,11 @@ EXIT_CONFIG: Final = 78
 
 _OBJECTS_BETWEEN_LOOKS: Final = 10_000
 """More than a chunk of `stages/write` holds at once."""
+
+# What glibc's malloc.h calls M_ARENA_MAX, M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
+_HEAPS, _TRIM_BYTES, _MAP_BYTES = -8, -1, -3
+_KEPT_BYTES: Final = 32 * 1024 * 1024
+"""What a block of lines takes on its way from the file into the spool."""
 
 _T = TypeVar("_T")
 
@@ -94,9 +100,23 @@ def spare_collector() -> None:
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS)
 
 
+def keep_freed_memory() -> None:
+    """Let the C library keep as much as a block of lines takes, and in one heap, instead of one for each thread.
+
+    Else each block's buffers go back to the system when it is done, and the next one waits for as many pages to be
+    zeroed and mapped again: a tenth of the time of reading. Where the library is not glibc, nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_HEAPS, 1)
+        mallopt(_TRIM_BYTES, _KEPT_BYTES)
+        mallopt(_MAP_BYTES, _KEPT_BYTES // 2)  # what is bigger has a mapping of its own, which always goes back
+
+
 async def until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, _T]]) -> _T:
     """Run a command whose stop event SIGTERM and SIGINT set; a second one of either leaves at once."""
     spare_collector()
+    keep_freed_memory()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _stop_or_leave, stop)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from enricher.cli.running import spare_collector
+from enricher.cli.running import keep_freed_memory, spare_collector
 from tests.benchmarks import drain, ingesting, whole, workload, writing
 
 if TYPE_CHECKING:
@@ -224,7 +224,9 @@ def main() -> None:
     parser.add_argument("--only", choices=_BENCHMARKS, metavar="NAME", help="one of " + ", ".join(_BENCHMARKS))
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    spare_collector()  # as every command does
+    # As every command does.
+    spare_collector()
+    keep_freed_memory()
     begun = time.monotonic()
     print(f"Python {platform.python_version()}, {platform.machine()}; the least of {_RUNS} runs, CPU of all threads\n")
     with TemporaryDirectory(prefix="enricher-bench-") as scratch:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from enricher.cli.running import spare_collector
+from enricher.cli.running import keep_freed_memory, spare_collector
 from enricher.core.block import MAX_BLOCK_BYTES
 from enricher.core.keying import KeyingRule
 from enricher.edges.clock_system import SystemClock
@@ -146,6 +146,7 @@ def main() -> None:
     """Read the files named, in this process alone; print what it took as JSON."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     spare_collector()
+    keep_freed_memory()
     print(json.dumps(asdict(ingest([Path(name) for name in sys.argv[1:]]))))
 
 
