@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from enricher.core.skeleton import Shape
 
     Intern = Callable[[list[Shape]], list[int]]
+    Starts = npt.NDArray[np.intp]
     Flags = npt.NDArray[np.bool_]
     WindowIndex = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -98,17 +99,24 @@ class Keyed:
     origins: Mapping[str, int]
 
 
-def key_lines(reading: Reading, keying: Keying, index: ShapeIndex, intern: Intern) -> Keyed:
-    """Make a segment of lines (several where their windows are too many for one)."""
+def key_lines(
+    reading: Reading, keying: Keying, index: ShapeIndex, intern: Intern, *, starts: Starts | None = None
+) -> Keyed:
+    """Make a segment of lines (several where their windows are too many for one).
+
+    Who has the `line_starts` of the data already gives them.
+    """
     file = reading.file
     rule, learned = _rule(file, reading.data, keying.user)
-    taken, joined = len(reading.data), None
+    lines = _Joined(line_starts(reading.data) if starts is None else starts)
+    taken = len(reading.data)
     if not reading.final and not reading.lost_bytes:
-        joined = None if rule.is_timed else _Joined.of(reading.data, rule)
-        taken = held_from(reading.data, rule, *(joined.both if joined else (None, None)))
+        if not rule.is_timed:
+            lines = lines.joined(reading.data, rule)
+        taken = held_from(reading.data, rule, lines.starts, lines.continues)
     ready = replace(reading, data=reading.data[:taken])
-    joined = joined.up_to(taken) if joined else None
-    parts = _key_part(ready, 0, file.anchor, rule, keying, index, intern, joined) if ready.data else []
+    lines = lines.up_to(taken)
+    parts = _key_part(ready, 0, file.anchor, rule, keying, index, intern, lines) if ready.data else []
     return Keyed(
         segments=tuple(part.segment for part in parts),
         held=reading.data[taken:],
@@ -121,24 +129,23 @@ def key_lines(reading: Reading, keying: Keying, index: ShapeIndex, intern: Inter
 
 @dataclass(frozen=True, slots=True)
 class _Joined:
-    """Where lines start, and which of them continue an event."""
+    """Where lines start and, once that was looked at, which of them continue an event."""
 
-    starts: npt.NDArray[np.intp]
-    continues: Flags | None
+    starts: Starts
+    continues: Flags | None = None
+    is_known: bool = False
 
-    @classmethod
-    def of(cls, data: bytes, rule: FirstLineRule) -> _Joined:
-        starts = line_starts(data)
-        return cls(starts, continuation_lines(data, rule, starts=starts))
-
-    @property
-    def both(self) -> tuple[npt.NDArray[np.intp], Flags | None]:
-        return self.starts, self.continues
+    def joined(self, data: bytes, rule: FirstLineRule) -> _Joined:
+        """The same with what continues an event; `data` are the lines."""
+        if self.is_known:
+            return self
+        return _Joined(self.starts, continuation_lines(data, rule, starts=self.starts), is_known=True)
 
     def up_to(self, end: int) -> _Joined:
         """The same for the lines before a line's start."""
         count = int(np.searchsorted(self.starts, end))
-        return _Joined(self.starts[: count + 1], None if self.continues is None else self.continues[:count])
+        continues = None if self.continues is None else self.continues[:count]
+        return _Joined(self.starts[: count + 1], continues, self.is_known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,22 +164,23 @@ def _key_part(
     keying: Keying,
     index: ShapeIndex,
     intern: Intern,
-    joined: _Joined | None = None,
+    lines: _Joined,
 ) -> list[_Part]:
     data = reading.data
     context = TimeContext(
         anchor=anchor, fallback=reading.fallback, now=reading.read_at, zone=keying.rule.zone, pattern=keying.time
     )
-    starts = line_starts(data) if joined is None else joined.starts
+    starts = lines.starts
     try:
         times = block_times(data, context, length_seconds=keying.rule.length_seconds, starts=starts)
     except OverflowError:
         half = data.find(b"\n", len(data) // 2) + 1
         # Too many windows: at least 65,536 lines, so that both halves have some.
-        first = _key_part(replace(reading, data=data[:half], lost_bytes=0), offset, anchor, rule, keying, index, intern)
-        rest = replace(reading, data=data[half:])
-        return [*first, *_key_part(rest, offset + half, first[-1].anchor, rule, keying, index, intern)]
-    continues = continuation_lines(data, rule, starts=starts) if joined is None else joined.continues
+        head, rest = replace(reading, data=data[:half], lost_bytes=0), replace(reading, data=data[half:])
+        first = _key_part(head, offset, anchor, rule, keying, index, intern, _Joined(line_starts(head.data)))
+        lines, anchor = _Joined(line_starts(rest.data)), first[-1].anchor
+        return [*first, *_key_part(rest, offset + half, anchor, rule, keying, index, intern, lines)]
+    continues = lines.joined(data, rule).continues
     if continues is not None:
         continues = _anchored(continues, Lines(data, starts))
     shapes, dropped = _shapes(data, reading.file, offset, continues, keying, index, intern)

@@ -23,6 +23,7 @@ from enricher.core.signature import ShapeIndex
 from enricher.core.skeleton import SPLIT_FORMAT
 from enricher.core.split import NO_SPLITS
 from enricher.core.split_events import Splitter
+from enricher.core.timestamp_columns import line_starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -268,7 +269,8 @@ def _key(feed: _Feed, chunk: Chunk, naming: _Naming) -> Keyed:
     )
     if feed.keying.rule.ask_events:
         return key_lines(reading, feed.keying, feed.index, naming.intern)
-    feed.gate.begin(chunk.data.count(b"\n"))
-    keyed = key_lines(reading, feed.keying, feed.index, naming.through(feed.gate))
+    starts = line_starts(chunk.data)
+    feed.gate.begin(len(starts) - 1)
+    keyed = key_lines(reading, feed.keying, feed.index, naming.through(feed.gate), starts=starts)
     feed.gate.finish(naming.now)
     return keyed
