@@ -133,7 +133,7 @@ def _mine(lines: Sequence[str], masks: Sequence[tuple[str, str]]) -> tuple[float
 
 
 def with_new_words(lines: Sequence[bytes], sample: Path, repeats: int, share: float) -> list[bytes]:
-    """The lines, with a word of its own in place of one value in so many of them.
+    """The lines, with a word of its own in place of one value in so many of them, or in all that have a value.
 
     Where values stand is known from the labels beside the sample; they are counted from the end of the line, since the
     time before them may have changed its length.
@@ -154,20 +154,31 @@ def with_new_words(lines: Sequence[bytes], sample: Path, repeats: int, share: fl
 
 
 def _values(sample: Path) -> list[list[tuple[int, int]]]:
-    """Where each line of a sample has words that are values: how far from the line's end they begin and end."""
+    """Where each line of a sample has values: how far from the line's end they begin and end."""
     table = sample.with_name(f"{sample.name}_structured.csv")
     with table.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
-    found = []
-    for row in rows:
-        words, template = row["Content"].split(" "), row["EventTemplate"].split(" ")
-        spots, left = [], len(row["Content"].encode())
-        for word, label in zip(words, template, strict=False):
-            if len(words) == len(template) and "<*>" in label:
-                spots.append((left, left - len(word.encode())))
-            left -= len(word.encode()) + 1
-        found.append(spots)
-    return found
+    lines = sample.read_bytes().splitlines()
+    return [
+        _spots(line, row["Content"].encode(), row["EventTemplate"].encode())
+        for line, row in zip(lines, rows, strict=True)
+    ]
+
+
+def _spots(line: bytes, content: bytes, template: bytes) -> list[tuple[int, int]]:
+    """The values of one line: of a word that holds one, what the template has not."""
+    words, labels = content.split(b" "), template.split(b" ")
+    at = line.rfind(content)
+    if at < 0 or len(words) != len(labels):
+        return []
+    spots, left = [], len(line) - at
+    for word, label in zip(words, labels, strict=True):
+        before, mark, rest = label.partition(b"<*>")
+        after = rest.rpartition(b"<*>")[2]
+        if mark and word.startswith(before) and word.endswith(after) and len(word) > len(before) + len(after):
+            spots.append((left - len(before), left - len(word) + len(after)))
+        left -= len(word) + 1
+    return spots
 
 
 def ratio(found: Sequence[Compared], name: str) -> float:
