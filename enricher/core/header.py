@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 HEADER_BYTES = 400
 _MAX_PARTS = 14
@@ -109,6 +110,7 @@ class Header:
 _NONE = Header(level="", program="", end=0)
 
 
+@lru_cache(maxsize=64)  # a line is asked for it up to three times
 def split_header(collapsed: bytes) -> Header:
     """Split the header off a collapsed line: none without a time or a level word, no end where nothing follows it."""
     found = _Found()

@@ -36,6 +36,7 @@ BURST_SHAPES = 8
 TELLING_WORDS = 3  # words with which a message says by itself what happened, whatever program it comes from
 _TEXT_FORMAT = "text"
 MAX_TOKENS = 60  # longer messages stay as they are: one place in them says little
+MOST_FRAMES = 20_000  # that are remembered; without them nothing but time is lost
 _FALLS = 6  # how many holes a new shape may fall into at once
 _FREE = "\x02"  # a blanked free word
 _ENDS = frozenset(".:!?")
@@ -73,6 +74,23 @@ class _Burst:
     cuts: list[tuple[frozenset[int], dict[Tokens, _Node]]] = field(default_factory=list)
 
 
+@dataclass(slots=True, kw_only=True)
+class _Frame:
+    """Shapes that differ in one word alone, which for most is one that nothing was made of yet (`core.frame`).
+
+    `node` is where a shape with such a word falls, found when there were `holes` holes; `covered` is what tokens its
+    signature had when they covered such a shape, and `template` how they read.
+    """
+
+    before: Tokens
+    after: Tokens
+    spaced: tuple[bool, ...]
+    node: _Node | None = None
+    holes: int = -1
+    covered: Tokens | None = None
+    template: str = ""
+
+
 class Merger:
     """Joins shapes as they come. Feed it every shape once, in row-id order."""
 
@@ -83,24 +101,66 @@ class Merger:
         self._neighbours: dict[bytes, tuple[str, _Node] | dict[str, _Node]] = {}
         self._holes: dict[bytes, _Node] = {}
         self._bursts: dict[Tokens, _Burst] = {}
+        # Words beside a hole: with any other, a shape of a frame falls where the frame's others fall. And how many
+        # holes were made, which says whether that is still so.
+        self._beside: set[str] = set()
+        self._made = 0
+        self._frames: dict[tuple[str, ...], _Frame] = {}
 
     def add(self, row_id: int, shape: Shape) -> list[Merge]:
         """Take in one shape and give the merges that it caused, in order; a row id seen before causes none."""
         if row_id in self._rows:
             return []
-        tokens, spaced = _tokens(shape)
-        node = self._exact.get(tokens) or self._fall(tokens)
+        frame, word = self._frame(shape) if shape.around else (None, "")
+        tokens, spaced = ((*frame.before, word, *frame.after), frame.spaced) if frame else _tokens(shape)
+        node = self._exact.get(tokens) or (self._fall_beside(frame, tokens, word) if frame else self._fall(tokens))
         if node is None:
             node = _Node(oldest=row_id, tokens=tokens, spaced=spaced)
             self._rows[row_id] = self._exact[tokens] = node
             merges: list[Merge] = []
             self._register(tokens, node, merges)
             return merges
-        root = _root(node)
+        root = node if node.parent is None else _root(node)
         self._rows[row_id] = self._exact[tokens] = root
-        members = (min(root.oldest, row_id), max(root.oldest, row_id))
-        _absorb(root, _Node(oldest=row_id, tokens=tokens, spaced=spaced))
-        return [Merge(members=members, template=_template(root))]
+        members = (root.oldest, row_id) if root.oldest < row_id else (row_id, root.oldest)
+        if frame is None or frame.covered is not root.tokens:
+            before = root.tokens
+            _absorb(root, _Node(oldest=row_id, tokens=tokens, spaced=spaced))
+            template = _template(root)
+            if frame and before is root.tokens:
+                frame.covered, frame.template = root.tokens, template
+        else:
+            root.oldest, template = members[0], frame.template
+        return [Merge(members=members, template=template)]
+
+    def _frame(self, shape: Shape) -> tuple[_Frame | None, str]:
+        """The frame of a shape and the shape's word in it."""
+        assert shape.around is not None
+        before, after = shape.around
+        word = shape.skeleton[len(before) : len(shape.skeleton) - len(after)]
+        key = (shape.format, shape.level, shape.program, before, after)
+        frame = self._frames.get(key)
+        if frame is None:
+            tokens, spaced = _tokens(shape)
+            if tokens.count(word) != 1:
+                return None, word
+            if len(self._frames) >= MOST_FRAMES:
+                self._frames.clear()
+            at = tokens.index(word)
+            frame = self._frames[key] = _Frame(before=tokens[:at], after=tokens[at + 1 :], spaced=spaced)
+        return frame, word
+
+    def _fall_beside(self, frame: _Frame, tokens: Tokens, word: str) -> _Node | None:
+        """`_fall`, found once for all words that no hole has beside it.
+
+        A hole takes in a shape that has all the words beside it: with one that stands beside no hole, only a hole in
+        the place of that word can, whatever the word is.
+        """
+        if word in self._beside:
+            return self._fall(tokens)
+        if frame.holes != self._made:
+            frame.node, frame.holes = self._fall(tokens), self._made
+        return frame.node
 
     def resolve(self, row_id: int) -> int:
         """Give the oldest row id of the signature that this shape belongs to; a shape never added stands for itself."""
@@ -160,6 +220,8 @@ class Merger:
 
     def _make_hole(self, key: bytes, cut: Tokens, merges: list[Merge]) -> None:
         seen = self._neighbours[key]
+        self._beside.update(cut)
+        self._made += 1
         self._holes[key] = self._join(seen.values() if isinstance(seen, dict) else (seen[1],), cut, merges)
         self._register(cut, self._holes[key], merges)
 
@@ -197,6 +259,8 @@ class Merger:
             constant = sum(word != HOLE and _is_word(word) for word in cut[1:])
             holes = cut.count(HOLE) if (short := _together(cut)) is None else short.count(HOLE)
             if len(members) >= HOLE_WORDS and constant >= max(TELLING_WORDS, min(holes, len(columns))):
+                self._beside.update(cut)
+                self._made += 1
                 nodes[cut] = self._join(members, cut, merges)
         if nodes:
             burst.cuts.append((columns, nodes))
@@ -302,15 +366,17 @@ def _distinct(nodes: Iterable[_Node]) -> list[_Node]:
 
 
 def _absorb(root: _Node, other: _Node) -> None:
-    """Widen the root's template so that it covers the other's too."""
+    """Widen the root's template so that it covers the other's too. If it does, its tokens stay the very same object."""
     root.oldest = min(root.oldest, other.oldest)
-    tokens, spaced = other.tokens, other.spaced
-    if len(root.tokens) != len(tokens):
-        root.tokens, root.spaced = _shortened(root.tokens, root.spaced)
+    own, of_own, tokens, spaced = root.tokens, root.spaced, other.tokens, other.spaced
+    if len(own) != len(tokens):
+        own, of_own = _shortened(own, of_own)
         tokens, spaced = _shortened(tokens, spaced)
-    if len(root.tokens) == len(tokens):
-        root.tokens = tuple(a if a == b else HOLE for a, b in zip(root.tokens, tokens, strict=True))
-        root.spaced = tuple(a or b for a, b in zip(root.spaced, spaced, strict=True))
+    if len(own) == len(tokens):
+        own = tuple(a if a == b else HOLE for a, b in zip(own, tokens, strict=True))
+        of_own = tuple(a or b for a, b in zip(of_own, spaced, strict=True))
+    if (own, of_own) != (root.tokens, root.spaced):
+        root.tokens, root.spaced = own, of_own
 
 
 def _shortened(tokens: Tokens, spaced: tuple[bool, ...]) -> tuple[Tokens, tuple[bool, ...]]:
