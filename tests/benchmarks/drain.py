@@ -108,11 +108,10 @@ def _name(blocks: Sequence[bytes]) -> tuple[float, int]:
     merger = Merger()
 
     def intern(shapes: list[Shape]) -> list[int]:
-        for shape in shapes:
-            if shape not in rows:
-                rows[shape] = len(rows) + 1
-                merger.add(rows[shape], shape)
-        return [rows[shape] for shape in shapes]
+        numbers = [rows.setdefault(shape, len(rows) + 1) for shape in shapes]
+        for number, shape in zip(numbers, shapes, strict=True):
+            merger.add(number, shape)
+        return numbers
 
     index = ShapeIndex()
     for block in blocks:
