@@ -4,7 +4,8 @@
 |---|---|---|
 | L1 | the line with its digits collapsed | a dict look-up, no Python bytecode |
 | L2 | the same with hexadecimal words collapsed | missed lines only |
-| L3 | header split, message masked: the shape | lines never seen in this form |
+| frames | the line without its one new word | lines never seen in this form |
+| L3 | header split, message masked: the shape | the first line of a frame |
 | L0 | numbers that carry meaning, as they are | lines of shapes in which L3 has met one |
 
 Invariant: an id is a function of the line and of the store that numbers shapes; the memos never change an answer, so
@@ -19,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from enricher.core.collapse import collapse, collapse_hex
-from enricher.core.meaning import Rules, Words, rules_for, told_apart, words_of
-from enricher.core.skeleton import KEY_BYTES, Shape, collapsed_shape
+from enricher.core.frame import Frames
+from enricher.core.meaning import Rules, Words, told_apart, words_of
+from enricher.core.skeleton import KEY_BYTES, Shape
 from enricher.core.structured.fold import fold_objects
 from enricher.core.structured.key import cut
 from enricher.core.timestamp_columns import line_starts
@@ -77,6 +79,7 @@ class ShapeIndex:
         self._shapes: dict[Shape, int] = {}
         self._telling: dict[tuple[Shape, Rules], int] = {}
         self._told: list[dict[Words, int]] = []
+        self._frames = Frames(self._memo_lines)
 
     def load(self, shapes: Iterable[tuple[int, Shape]]) -> None:
         """Learn the ids of shapes that are stored already."""
@@ -173,26 +176,26 @@ class ShapeIndex:
     ) -> tuple[dict[bytes, int], int]:
         """Ids of distinct lines that L1 does not hold, and how many of these are left without hexadecimal words."""
         folded = [cut(line) for line in fold_objects(collapse_hex(b"\n".join(lines))).split(b"\n")]
-        ids = np.fromiter(map(self._folded.__getitem__, folded), np.uint32, len(folded)).tolist()
-        fresh = {line for line, row_id in zip(folded, ids, strict=True) if row_id == UNKNOWN_ID}
-        if fresh:
-            # In the order of the lines, since the order of new ids decides which shape is the oldest.
-            shaped = self._resolve_fresh([line for line in dict.fromkeys(folded) if line in fresh], intern)
-            ids = [shaped[line] if row_id == UNKNOWN_ID else row_id for line, row_id in zip(folded, ids, strict=True)]
-            self._remember(self._folded, shaped)
-        found = dict(zip(lines, ids, strict=True))
+        known = list(map(self._folded.get, folded))
+        # In the order of the lines, since the order of new ids decides which shape is the oldest.
+        fresh = list(dict.fromkeys([line for line, row_id in zip(folded, known, strict=True) if row_id is None]))
+        shaped = self._resolve_fresh(fresh, intern) if fresh else {}
+        found = {
+            line: shaped[key] if row_id is None else row_id
+            for line, key, row_id in zip(lines, folded, known, strict=True)
+        }
+        self._remember(self._folded, shaped)
         self._remember(self._lines, found)
         return found, len(set(folded))
 
     def _resolve_fresh(self, lines: list[bytes], intern: Callable[[list[Shape]], list[int]]) -> dict[bytes, int]:
         """Ids of distinct lines that L2 does not hold either."""
-        shapes = {line: collapsed_shape(line) for line in lines if line.strip()}
-        telling = {line: rules for line, shape in shapes.items() if (rules := rules_for(shape, line))}
-        self._number(list(dict.fromkeys(shape for line, shape in shapes.items() if line not in telling)), intern)
+        shapes = {line: self._frames.shape_of(line) for line in lines if not line.isspace() and line}
+        self._number(list(dict.fromkeys([shape for shape, rules in shapes.values() if not rules])), intern)
         found = dict.fromkeys(lines, BLANK_ID)
-        for line, shape in shapes.items():
-            if line in telling:
-                at = self._telling.setdefault((shape, telling[line]), len(self._telling))
+        for line, (shape, rules) in shapes.items():
+            if rules:
+                at = self._telling.setdefault((shape, rules), len(self._telling))
                 if at == len(self._told):
                     self._told.append({})
                 found[line] = _TELLING + at
@@ -210,9 +213,10 @@ class ShapeIndex:
 
     def _remember(self, memo: _Memo, found: dict[bytes, int]) -> None:
         # A key of many kilobytes is not worth its room: such a line is found by the next level.
-        short = {line: row_id for line, row_id in found.items() if len(line) <= KEY_BYTES + 1}
-        memo.key_bytes += sum(map(len, short))
-        memo.update(short)
+        if max(map(len, found), default=0) > KEY_BYTES + 1:
+            found = {line: row_id for line, row_id in found.items() if len(line) <= KEY_BYTES + 1}
+        memo.key_bytes += sum(map(len, found))
+        memo.update(found)
         if len(memo) > self._memo_lines or memo.key_bytes > self._memo_bytes:
             memo.clear()
             memo.key_bytes = 0

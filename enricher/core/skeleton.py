@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from enricher.core.collapse import collapse_line, raw_offset
 from enricher.core.header import HEADER_BYTES, split_header
@@ -87,10 +87,12 @@ _MUTE_HUMPS = 2
 _UNIT = re.compile(HOLE + r" ?(?:ms|us|ns|msecs?|secs?|seconds|s|[kKMGT]?i?[Bb]|[kKMGT]B/s|bytes)\b")
 _DATE = re.compile(rf"\b(?:{_DAY},?\s)?{_MONTH}\s(?={HOLE})")
 # Accounts that systems bring along: few, and not a person's. Whether they are told apart is for ``core/merge.py``.
-_ACCOUNT = (
-    "root|toor|admin|administrator|system|guest|test|nobody|anonymous|daemon|bin|sys|sync|operator|backup|www-data"
-    "|ftp|git|uucp|news|mail|sshd|mysql|postgres|oracle|apache|nginx|postfix"
+ACCOUNTS = (
+    *("root", "toor", "admin", "administrator", "system", "guest", "test", "nobody", "anonymous", "daemon", "bin"),
+    *("sys", "sync", "operator", "backup", "www-data", "ftp", "git", "uucp", "news", "mail", "sshd", "mysql"),
+    *("postgres", "oracle", "apache", "nginx", "postfix"),
 )
+_ACCOUNT = "|".join(ACCOUNTS)
 _WHO = r"r?user(?:[_.]?name)?|login|account"
 _NAMED = re.compile(
     rf"(?i)\b((?:(?:{_WHO})=(?!(?:{_ACCOUNT})(?![^\s,;)\]]))"
@@ -124,6 +126,11 @@ class Shape:
     level: str
     program: str
     skeleton: str
+    around: tuple[str, str] | None = field(default=None, compare=False, repr=False)
+    """What stands around a new word of the skeleton, where the shape was made of a known one's (`core.frame`)."""
+
+    def __hash__(self) -> int:
+        return hash(self.skeleton)  # which a string remembers
 
     @property
     def id(self) -> str:

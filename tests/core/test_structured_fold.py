@@ -94,5 +94,5 @@ def test_a_known_kind_is_found_without_taking_its_lines_apart(monkeypatch):
 
     index.resolve(lines("ann"), intern)
     index.resolve(lines("bob"), intern)
-    monkeypatch.setattr("enricher.core.signature.collapsed_shape", None)
+    monkeypatch.setattr("enricher.core.frame.Frames.shape_of", None)
     assert {1} == set(index.resolve(lines("cyd"), intern).tolist())

