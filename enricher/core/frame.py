@@ -21,6 +21,8 @@ from enricher.core.skeleton import ACCOUNTS, GUARDED_WORDS, Shape, collapsed_sha
 
 _LEAST_LETTERS: Final = 4
 _MOST_LETTERS: Final = 24
+_WORD_BYTES: Final = 120  # of a word in a set, beside its letters
+_FRAME_BYTES: Final = 700  # of a frame with its shape, beside its line
 _LONGEST_LINE: Final = 300
 """With a word of any length it is shorter than what a header is read from."""
 
@@ -71,10 +73,11 @@ class _Frame:
 
 
 class Frames:
-    """The frames of one source. `most` bounds the words and the frames; too many are forgotten."""
+    """The frames of one source. `most_bytes` bounds what words and frames take, roughly; too many are forgotten."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
         self._words: set[bytes] = set()
         self._frames: dict[bytes, _Frame] = {}
 
@@ -94,6 +97,7 @@ class Frames:
             shape, rules = self._taken_apart(collapsed, words - new)
             if (made := _framed(shape, rules, word.decode())) is not None:
                 self._frames[key] = made
+                self._bytes += _FRAME_BYTES + 2 * len(key)
             return shape, rules
         shape, around = frame.shape, frame.around
         if around is None:
@@ -108,10 +112,13 @@ class Frames:
         return made_shape, frame.rules
 
     def _taken_apart(self, collapsed: bytes, words: set[bytes]) -> tuple[Shape, Rules]:
-        if len(self._words) + len(self._frames) > self._most:
+        if self._bytes > self._most_bytes:
             self._words.clear()
             self._frames.clear()
-        self._words |= words
+            self._bytes = 0
+        new = words - self._words
+        self._words |= new
+        self._bytes += sum(map(len, new)) + _WORD_BYTES * len(new)
         shape = collapsed_shape(collapsed)
         return shape, rules_for(shape, collapsed)
 

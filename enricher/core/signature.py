@@ -79,7 +79,7 @@ class ShapeIndex:
         self._shapes: dict[Shape, int] = {}
         self._telling: dict[tuple[Shape, Rules], int] = {}
         self._told: list[dict[Words, int]] = []
-        self._frames = Frames(self._memo_lines)
+        self._frames = Frames(self._memo_bytes)
 
     def load(self, shapes: Iterable[tuple[int, Shape]]) -> None:
         """Learn the ids of shapes that are stored already."""

@@ -153,7 +153,7 @@ def with_word(context: bytes, word: bytes) -> bytes:
 
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_no_word_that_a_rule_may_look_for_changes_what_comes_out(context):
-    frames = Frames(10_000)
+    frames = Frames(1 << 20)
     for known in (b"zyxwvuts", b"qwzrtzui"):
         frames.shape_of(collapsed(with_word(context, known)))
 
@@ -165,7 +165,7 @@ def test_no_word_that_a_rule_may_look_for_changes_what_comes_out(context):
 @given(st.sampled_from(CONTEXTS), st.lists(NEW, min_size=2, max_size=6))
 @settings(max_examples=300, derandomize=True, deadline=None)
 def test_words_of_any_length_change_nothing_but_themselves(context, words):
-    frames = Frames(10_000)
+    frames = Frames(1 << 20)
     for word in words:
         line = with_word(context, word)
         assert taken_apart(line) == frames.shape_of(collapsed(line))
@@ -174,7 +174,7 @@ def test_words_of_any_length_change_nothing_but_themselves(context, words):
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_lines_of_a_system_with_new_words_have_the_shapes_that_they_have_alone(system):
     dice = random.Random(11)
-    frames = Frames(10_000)
+    frames = Frames(1 << 20)
     for line in generate(system, lines=300).lines:
         words = [match.span() for match in re.finditer(rb"[a-z0-9]{3,}", line)]
         if words:
@@ -185,7 +185,7 @@ def test_lines_of_a_system_with_new_words_have_the_shapes_that_they_have_alone(s
 
 
 def test_a_line_of_a_known_frame_is_not_taken_apart(monkeypatch):
-    frames = Frames(10_000)
+    frames = Frames(1 << 20)
     frames.shape_of(b"Nov 0 0:0:0 web0 sshd[0]: Invalid user root from 0.0.0.0")
     known, _ = frames.shape_of(b"Nov 0 0:0:0 web0 sshd[0]: Invalid user friedrich from 0.0.0.0")
     monkeypatch.setattr("enricher.core.frame.collapsed_shape", None)
@@ -198,7 +198,7 @@ def test_a_line_of_a_known_frame_is_not_taken_apart(monkeypatch):
 
 
 def test_a_word_that_stands_in_a_hole_gives_the_shape_of_the_frame(monkeypatch):
-    frames = Frames(10_000)
+    frames = Frames(1 << 20)
     line = b"it broke; uid=0 tty=ssh rhost=@ of it"
     frames.shape_of(line.replace(b"@", b"root"))
     known, _ = frames.shape_of(line.replace(b"@", b"friedrich"))
@@ -210,7 +210,7 @@ def test_a_word_that_stands_in_a_hole_gives_the_shape_of_the_frame(monkeypatch):
 
 
 def test_too_many_words_are_forgotten_and_nothing_comes_out_otherwise():
-    frames = Frames(8)
+    frames = Frames(2_000)
     for number in range(200):
         line = b"shard %s of the %s pool" % (b"abcdefghij"[number % 10 :] + b"xyz", b"wide" if number % 3 else b"small")
         assert taken_apart(line) == frames.shape_of(collapsed(line))
