@@ -2,7 +2,8 @@
 
 hole   Two shapes that differ in exactly one word are neighbours. When `HOLE_WORDS` different words were seen in one
        place, the place is a hole and the shapes are one signature (`FIRST_WORDS` for the first word of a message,
-       which mostly names what happened, `PAIR_WORDS` behind "="). A value masked by its look counts for `VALUE_WEIGHT`.
+       which mostly names what happened, `PAIR_WORDS` behind "=", `STATE_WORDS` behind the name of a state). A value
+       masked by its look counts for `VALUE_WEIGHT`.
 burst  Shapes that are alike once their free words are blanked: when `BURST_SHAPES` of them are open, the columns in
        which more than half of the words differ become holes, if `TELLING_WORDS` and half of all words stay. This
        catches messages with two or more free words, which are never neighbours.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 HOLE_WORDS = 3
 FIRST_WORDS = 8
 PAIR_WORDS = 4  # behind "=", where the key says what the word is, and the word may say what happened
+STATE_WORDS = 12  # behind what names a state, as in "status half-installed": states are few, names are not
 VALUE_WEIGHT = 2  # how many words a value that is masked by its look counts for
 BURST_SHAPES = 8
 TELLING_WORDS = 3  # words with which a message says by itself what happened, whatever program it comes from
@@ -39,6 +41,7 @@ MAX_TOKENS = 60  # longer messages stay as they are: one place in them says litt
 MOST_FRAMES = 20_000  # that are remembered; without them nothing but time is lost
 _FALLS = 6  # how many holes a new shape may fall into at once
 _FREE = "\x02"  # a blanked free word
+_STATES = frozenset(("state", "status", "phase", "stage", "mode", "result", "outcome", "verdict"))
 _ENDS = frozenset(".:!?")
 _ARTICLES = frozenset(("The", "A", "An"))
 _BETWEEN = frozenset(",:;/|._=+-#@")  # what may stand between two holes that are one
@@ -247,6 +250,7 @@ class Merger:
             for at, words in enumerate(zip(*rows, strict=True))
             if at
             and len(set(words)) > len(rows) / 2
+            and not any(_is_state(row, at) for row in rows)
             and all(word == HOLE or _is_free(word, making=True) for word in words)
         )
         if not columns:
@@ -338,7 +342,15 @@ def _enough(tokens: Tokens, at: int) -> int:
     """How many different words make a hole of this place."""
     if at == 1:
         return FIRST_WORDS
+    if _is_state(tokens, at):
+        return STATE_WORDS
     return PAIR_WORDS if tokens[at - 1] == "=" else HOLE_WORDS
+
+
+def _is_state(tokens: Tokens, at: int) -> bool:
+    """Whether the word before this place says that a state follows."""
+    name = tokens[at - 2] if at > 1 and tokens[at - 1] in "=:" else tokens[at - 1]
+    return at > 1 and name.lower() in _STATES
 
 
 def _tells(tokens: Tokens, at: int, *, words: int = 1) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enricher.core.merge import BURST_SHAPES, FIRST_WORDS, Merge, Merger
+from enricher.core.merge import BURST_SHAPES, FIRST_WORDS, STATE_WORDS, Merge, Merger
 from enricher.core.skeleton import shape_of
 
 COLOURS = ["red", "green", "blue", "pink", "gold", "grey", "teal", "lime", "navy", "plum"]
@@ -96,10 +96,43 @@ def test_a_message_is_never_all_hole():
 
 
 def test_a_word_behind_an_equals_sign_needs_one_more_to_become_a_hole():
-    lines = [f"the login of phase={name} came late" for name in COLOURS[:4]]
+    lines = [f"the login of owner={name} came late" for name in COLOURS[:4]]
 
     assert [1, 2, 3] == signatures(*lines[:3])
     assert [1, 1, 1, 1] == signatures(*lines)
+
+
+@pytest.mark.parametrize("name", ["status ", "state=", "phase: ", "Mode "])
+def test_states_are_no_names(name):
+    states = [
+        "half-installed",
+        "installed",
+        "unpacked",
+        "half-configured",
+        "pending",
+        "config-files",
+        "awaited",
+        "gone",
+    ]
+
+    assert [1, 2, 3, 4, 5, 6, 7, 8] == signatures(*(f"package has {name}{state} now" for state in states))
+
+
+def test_so_many_words_behind_the_name_of_a_state_are_none():
+    lines = [f"the state {chr(97 + number) * 5} of it is known" for number in range(STATE_WORDS)]
+
+    assert [*range(1, STATE_WORDS)] == signatures(*lines[:-1])
+    assert [1] * STATE_WORDS == signatures(*lines)
+
+
+def test_states_stay_apart_when_names_beside_them_are_joined():
+    lines = [
+        f"package {colour} has state {state} now"
+        for colour in COLOURS
+        for state in ("unpacked", "installed", "half-configured")
+    ]
+
+    assert 3 == len(set(signatures(*lines)))
 
 
 @pytest.mark.parametrize("order", [1, -1])
