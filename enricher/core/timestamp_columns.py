@@ -84,9 +84,8 @@ def find_runs(
     for same in (slice(moment.start, moment.stop - seconds_width), suffix if template[3] else slice(0, 0)):
         key[same] = b"\xff" * (same.stop - same.start)
         kind[same] = bytes(same.stop - same.start)
-    zeroed = (line + b"\n" * width)[:width].translate(_DIGITS_TO_ZERO)
     cells = np.frombuffer(rows, np.uint8).reshape(len(at), width)
-    is_odd |= _differs(rows.translate(_DIGITS_TO_ZERO), zeroed, bytes(kind)) | _goes_on(cells, end, after)
+    is_odd |= _differs(rows, (line + b"\n" * width)[:width], bytes(kind)) | _goes_on(cells, end, after)
     if seconds_width:
         is_odd |= cells[:, seconds.start] > ord("5")
     return Runs(
@@ -124,11 +123,25 @@ def _firsts(rows: bytes, key: bytes, is_odd: npt.NDArray[np.bool_]) -> npt.NDArr
 
 
 def _differs(rows: bytes, template: bytes, mask: bytes) -> npt.NDArray[np.bool_]:
-    words = np.frombuffer(rows, np.uint64).reshape(-1, len(template) // _WORD_BYTES)
-    same, compared = np.frombuffer(template, np.uint64), np.frombuffer(mask, np.uint64)
+    """Whether a row is not as the template where the mask says so; a digit of the template stands for any digit.
+
+    Eight bytes at a time: what a byte and the template's differ in may be 0 or, where that has a "0" for a digit, up to
+    9. Adding what lacks to 128 brings anything more to the byte's highest bit. A sum runs over into the next byte only
+    where the difference had that bit already, so that the row differs anyhow.
+    """
+    zeroed = template.translate(_DIGITS_TO_ZERO)
+    lacks = bytes(
+        (118 if byte == ord("0") else 127) if is_compared else 0 for byte, is_compared in zip(zeroed, mask, strict=True)
+    )
+    same, lacking = np.frombuffer(zeroed, np.uint64), np.frombuffer(lacks, np.uint64)
+    highest = np.frombuffer(mask, np.uint64) & np.uint64(0x8080808080808080)
+    words = np.frombuffer(rows, np.uint64).reshape(-1, len(same))
     differs = np.zeros(len(words), np.bool_)
-    for column in np.flatnonzero(compared):
-        differs |= ((words[:, column] ^ same[column]) & compared[column]) != 0
+    for column in np.flatnonzero(highest):
+        difference = words[:, column] ^ same[column]
+        difference |= difference + lacking[column]
+        difference &= highest[column]
+        differs |= difference != 0
     return differs
 
 

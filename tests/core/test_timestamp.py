@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from enricher.core import timestamp
 from enricher.core.timestamp import TimeContext, UserTime, block_times, first_time, line_times, starts_with_time
+from enricher.core.timestamp_columns import find_runs, line_starts
 from enricher.core.timestamp_formats import ANYWHERE, LINE_START
 
 HOUR = 3600
@@ -260,6 +261,24 @@ def test_the_fast_way_is_not_fooled_by_lines_that_only_look_alike():
     assert expected == windows(*lines, zone="Europe/Berlin")
     assert "2026-11-22T09:00:11.500Z" == times(*lines, zone="Europe/Berlin")[11]
     assert times(*lines, zone="Europe/Berlin")[16] == times(*lines, zone="Europe/Berlin")[17]
+
+
+def test_a_line_is_regular_only_where_each_column_has_the_byte_or_any_digit_that_the_template_has():
+    template = b"<13>1 2026-11-22T10:00:00.123Z it begins"
+    match = LINE_START[0].find(template)
+    # Not the minute and the offset, in which lines are compared with each other, nor the ten seconds: only to 5.
+    compared = [*range(template.index(b"2026")), 22, *range(24, 29), 30]
+    lines = [
+        template[:column] + bytes([byte]) + template[column + 1 :]
+        for column in compared
+        for byte in set(range(256)) - {10}
+    ]
+    data = b"".join(line + b"\n" for line in lines)
+
+    runs = find_runs(data, line_starts(data), match, seconds_width=3, anchor=b"")
+
+    digits = bytes.maketrans(b"123456789", b"0" * 9)
+    assert [line.translate(digits) != template.translate(digits) for line in lines] == runs.is_odd.tolist()
 
 
 def test_in_an_access_log_a_time_at_the_start_of_the_line_comes_first():
