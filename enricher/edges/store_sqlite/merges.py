@@ -32,41 +32,68 @@ class _Pin:
     rest: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Class:
+    """Shapes that are one signature: their root, its template, whether events of them came, how they were judged."""
+
+    root: int
+    template: str
+    is_met: bool
+    judgement: tuple[str, str] | None
+    """Severity and category of the root's newest good answer, under whichever task and model; None without one."""
+
+
 def commit_merges(db: sqlite3.Connection, merges: Sequence[Merge], now: float) -> None:
     """Join classes; a merge that is in the table already changes nothing, whatever came after it."""
+    gone = 0
     for merge in merges:
         members = sorted(set(merge.members))
         text = json.dumps(members)
         seen = db.execute("SELECT 1 FROM aliases WHERE members = ? AND template = ?", (text, merge.template))
         if seen.fetchone() is None:
-            joined, root, refused = _decide(db, members, merge.template)
+            decided = _decide(db, members, merge.template)
+            gone += decided.gone
             db.execute(
                 "INSERT INTO aliases (members, template, joined, root, merged_at, refused) VALUES (?, ?, ?, ?, ?, ?)",
-                (text, merge.template, json.dumps(joined), root, now, refused),
+                (text, merge.template, json.dumps(decided.joined), decided.root, now, decided.refused),
             )
+    if gone:
+        db.execute("UPDATE books SET signatures = signatures - ?", (gone,))
 
 
-def _decide(db: sqlite3.Connection, members: list[int], template: str) -> tuple[list[int], int, str]:
-    """Make the merge, or what is left of it. Returns the classes joined, their root, and why nothing was."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """The roots of the classes joined, the root of all, how many signatures fewer there are, or why none was joined."""
+
+    joined: tuple[int, ...] = ()
+    root: int
+    gone: int = 0
+    refused: str = ""
+
+
+def _decide(db: sqlite3.Connection, members: list[int], template: str) -> _Decided:
+    """Make the merge, or what is left of it."""
     pin = _pin_of(db, members)
     if pin is None:
-        roots = _roots(db, members)
-        refused = _disagreement(db, roots)
+        classes = _classes(db, members)
+        refused = _disagreement(classes)
         if not refused:
-            return roots, _join(db, roots, template), ""
+            return _join(db, classes, template)
         _save_pin(db, members, _Pin(shapes=(), newcomers=0, rest=None))
-        return [], roots[0], refused
+        return _Decided(root=classes[0].root, refused=refused)
     newcomers = [member for member in members if member not in pin.shapes]
     if pin.newcomers < PIN_LIMIT or not newcomers:
         _save_pin(db, members, _Pin(shapes=(), newcomers=pin.newcomers + len(newcomers), rest=pin.rest))
-        return [], pin.shapes[0], "pinned: answers over this hole disagreed before"
-    roots = _roots(db, [*newcomers, *([] if pin.rest is None else [pin.rest])])
-    refused = _disagreement(db, roots)
+        return _Decided(root=pin.shapes[0], refused="pinned: answers over this hole disagreed before")
+    classes = _classes(db, [*newcomers, *([] if pin.rest is None else [pin.rest])])
+    refused = _disagreement(classes)
     if refused:
-        return [], roots[0], refused
-    root = _join(db, roots, template) if len(roots) > 1 else roots[0]
-    _save_pin(db, list(pin.shapes), _Pin(shapes=(), newcomers=pin.newcomers, rest=root))
-    return roots, root, ""
+        return _Decided(root=classes[0].root, refused=refused)
+    decided = (
+        _join(db, classes, template) if len(classes) > 1 else _Decided(joined=(classes[0].root,), root=classes[0].root)
+    )
+    _save_pin(db, list(pin.shapes), _Pin(shapes=(), newcomers=pin.newcomers, rest=decided.root))
+    return decided
 
 
 def make_root(db: sqlite3.Connection, signature: str, now: float) -> None:
@@ -107,35 +134,42 @@ def _save_pin(db: sqlite3.Connection, shapes: Sequence[int], pin: _Pin) -> None:
     )
 
 
-def _roots(db: sqlite3.Connection, members: Sequence[int]) -> list[int]:
+def _classes(db: sqlite3.Connection, members: Sequence[int]) -> list[_Class]:
+    """The classes that shapes belong to, by root."""
     text = json.dumps(members)
-    roots = [row["root"] for row in db.execute(_ROOTS, (text,))]
-    if not roots:
+    found = db.execute(_CLASSES, (text,)).fetchall()
+    if not found:
         raise StoreError(f"merge of shapes that are not stored: {text}")
-    return roots
+    return [
+        _Class(
+            root=row["root"],
+            template=row["template"],
+            is_met=row["events"] > 0,
+            judgement=None if row["severity"] is None else (row["severity"], row["category"]),
+        )
+        for row in found
+    ]
 
 
-def _disagreement(db: sqlite3.Connection, roots: Sequence[int]) -> str:
-    answers = [(row["severity"], row["category"]) for row in db.execute(_JUDGEMENTS, (json.dumps(roots),))]
-    return disagreement(answers) if len(answers) > 1 else ""
+def _disagreement(classes: Sequence[_Class]) -> str:
+    judgements = [one.judgement for one in classes if one.judgement is not None]
+    return disagreement(judgements) if len(judgements) > 1 else ""
 
 
-def _join(db: sqlite3.Connection, roots: Sequence[int], template: str) -> int:
-    root = int(db.execute(_BEST_ROOT, (json.dumps(roots),)).fetchone()["id"])
+def _join(db: sqlite3.Connection, classes: Sequence[_Class], template: str) -> _Decided:
+    """Make one class of them: its root is the first that is answered, else the first."""
+    best = next((one for one in classes if one.judgement is not None), classes[0])
+    _point(db, [one.root for one in classes], best.root, template if template != best.template else None)
     # Only those with events count as signatures: a shape may stand for the first lines of longer events alone.
-    met = db.execute(_MET, (json.dumps(roots),)).fetchone()["signatures"]
-    _point(db, roots, root, template)
-    db.execute("UPDATE books SET signatures = signatures - ?", (max(0, met - 1),))
-    return root
+    met = sum(one.is_met for one in classes)
+    return _Decided(joined=tuple(one.root for one in classes), root=best.root, gone=max(0, met - 1))
 
 
-def _point(db: sqlite3.Connection, roots: Sequence[int], root: int, template: str) -> None:
+def _point(db: sqlite3.Connection, roots: Sequence[int], root: int, template: str | None) -> None:
     # The template stands with the root alone: a class that grows by one must not cost by its size.
-    db.execute(
-        "UPDATE shapes SET root = ? WHERE root IN (SELECT value FROM json_each(?))",
-        (root, json.dumps([one for one in roots if one != root])),
-    )
-    db.execute("UPDATE shapes SET template = ? WHERE id = ?", (template, root))
+    db.executemany("UPDATE shapes SET root = ? WHERE root = ?", [(root, one) for one in roots if one != root])
+    if template is not None:
+        db.execute("UPDATE shapes SET template = ? WHERE id = ?", (template, root))
 
 
 def _is_answered(db: sqlite3.Connection, root: int) -> bool:
@@ -147,22 +181,13 @@ def _is_answered(db: sqlite3.Connection, root: int) -> bool:
     return found.fetchone() is not None
 
 
-_MET = """
-SELECT count(*) AS signatures FROM json_each(?) WHERE EXISTS (SELECT 1 FROM shapes WHERE root = value AND events > 0)
-"""
-
-_ROOTS = "SELECT DISTINCT root FROM shapes WHERE id IN (SELECT value FROM json_each(?)) ORDER BY root"
-
 # Of each class the newest good answer, under whichever task and model.
-_JUDGEMENTS = """
-SELECT json_extract(a.body, '$.severity') AS severity, coalesce(json_extract(a.body, '$.category'), 'other') AS category
-FROM shapes s JOIN answers a ON a.id = (SELECT b.id FROM answers b
+_CLASSES = """
+SELECT c.root, c.events, s.template, json_extract(a.body, '$.severity') AS severity,
+    coalesce(json_extract(a.body, '$.category'), 'other') AS category
+FROM classes c JOIN shapes s ON s.id = c.root
+LEFT JOIN answers a ON a.id = (SELECT b.id FROM answers b
     WHERE b.signature = s.key AND b.is_current AND b.status = 'ok' ORDER BY b.answered_at DESC, b.id DESC LIMIT 1)
-WHERE s.id IN (SELECT value FROM json_each(?))
-"""
-
-_BEST_ROOT = """
-SELECT s.id FROM shapes s WHERE s.id IN (SELECT value FROM json_each(?))
-ORDER BY EXISTS (SELECT 1 FROM answers a WHERE a.signature = s.key AND a.is_current AND a.status = 'ok') DESC, s.id
-LIMIT 1
+WHERE c.root IN (SELECT root FROM shapes WHERE id IN (SELECT value FROM json_each(?)))
+ORDER BY c.root
 """

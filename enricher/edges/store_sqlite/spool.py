@@ -285,8 +285,8 @@ VALUES (:source, :file_id, :path, :identity, :generation, :offset, :lost_bytes, 
 # A signature counts from its first event on.
 _COUNT_SIGNATURES = """
 UPDATE books SET signatures = signatures + (SELECT count(DISTINCT s.root)
-    FROM json_each(:events) met JOIN shapes s ON s.id = CAST(met.key AS INTEGER)
-    WHERE s.events = 0 AND NOT EXISTS (SELECT 1 FROM shapes o WHERE o.root = s.root AND o.events > 0))
+    FROM json_each(:events) met JOIN shapes s ON s.id = CAST(met.key AS INTEGER) JOIN classes c ON c.root = s.root
+    WHERE c.events = 0)
 """
 
 _COUNT_EVENTS = """
