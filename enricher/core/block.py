@@ -71,6 +71,18 @@ class FileState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tail:
+    """Lines at the start of a file that end the last event of the file before it, in whose segment they lie."""
+
+    path: bytes
+    generation: int
+    offset: int
+    """First byte, in the decompressed stream of its own file."""
+    size_bytes: int
+    lines: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
     """Contiguous lines of one file, named and windowed."""
 
@@ -97,6 +109,9 @@ class Segment:
     fallback: float
     time_rule: str
     """How times were read, as `core.timestamp` needs it again: JSON of zone and the user's pattern."""
+    tails: tuple[Tail, ...] = ()
+    """Where the last lines of `data` come from, if not from the file, for the books of its window. A segment that was
+    spooled has none: it is committed, and nothing of an event is written by where its further lines lay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
-from enricher.core.block import CONTINUES, SKIPPED, BlockCounts, FileState, Segment
+from enricher.core.block import CONTINUES, SKIPPED, BlockCounts, FileState, Segment, Tail
 from enricher.core.event_id import event_id
 from enricher.core.multiline import FirstLineRule, UserRule, continuation_lines, held_from, learn
 from enricher.core.multiline.lines import Lines
@@ -73,6 +73,30 @@ class Keying:
         pattern = {"regex": rule.time_pattern[0], "format": rule.time_pattern[1]} if rule.time_pattern else None
         self.time_rule = json.dumps({"zone": rule.zone, "pattern": pattern}, separators=(",", ":"))
 
+    @property
+    def joins(self) -> bool:
+        """Whether events may have several lines."""
+        return self.user is None or self.user.pattern is not None
+
+    def joined(self, file: FileState, held: bytes, following: bytes, *, whole: bool) -> int | None:
+        """How many bytes at the start of the file after this one belong to the event that was held back here.
+
+        Both are whole lines. None: as many as there are, and lines to come may tell, unless what follows is `whole`.
+        """
+        rule, _ = _rule(file, held, self.user)
+        data = held + following
+        starts = line_starts(data)
+        continues = continuation_lines(data, rule, starts=starts)
+        held_to = held_from(data, rule, starts, continues)
+        if continues is not None:
+            continues = _anchored(continues, Lines(data, starts))
+        end = first = held.count(b"\n")
+        while continues is not None and end < len(continues) and continues[end]:
+            end += 1
+        if not whole and starts[end] > held_to:
+            return None
+        return int(starts[end] - starts[first])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
@@ -84,6 +108,8 @@ class Reading:
     final: bool
     fallback: float
     read_at: float
+    tails: tuple[Tail, ...] = ()
+    """Where the last lines of `data` lie, if not in the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +133,8 @@ def key_lines(
     Who has the `line_starts` of the data already gives them.
     """
     file = reading.file
-    rule, learned = _rule(file, reading.data, keying.user)
+    own = len(reading.data) - sum(tail.size_bytes for tail in reading.tails)
+    rule, learned = _rule(file, reading.data[:own], keying.user)
     lines = _Joined(line_starts(reading.data) if starts is None else starts)
     taken = len(reading.data)
     if not reading.final and not reading.lost_bytes:
@@ -176,7 +203,7 @@ def _key_part(
     except OverflowError:
         half = data.find(b"\n", len(data) // 2) + 1
         # Too many windows: at least 65,536 lines, so that both halves have some.
-        head, rest = replace(reading, data=data[:half], lost_bytes=0), replace(reading, data=data[half:])
+        head, rest = replace(reading, data=data[:half], lost_bytes=0, tails=()), replace(reading, data=data[half:])
         first = _key_part(head, offset, anchor, rule, keying, index, intern, _Joined(line_starts(head.data)))
         lines, anchor = _Joined(line_starts(rest.data)), first[-1].anchor
         return [*first, *_key_part(rest, offset + half, anchor, rule, keying, index, intern, lines)]
@@ -204,6 +231,7 @@ def _key_part(
         anchor=anchor,
         fallback=reading.fallback,
         time_rule=keying.time_rule,
+        tails=reading.tails,
     )
     skipped = int(np.count_nonzero(shapes == SKIPPED))
     continued = 0 if continues is None else int(np.count_nonzero(shapes == CONTINUES))

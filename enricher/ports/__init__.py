@@ -12,7 +12,7 @@ from enricher.ports.batches import BatchClient, BatchFiles, ProviderBatch
 from enricher.ports.catalogue import Catalogue
 from enricher.ports.clock import Clock
 from enricher.ports.sink import Sink, Taken
-from enricher.ports.source import Chunk, SkippedFile, Source, SourceProgress
+from enricher.ports.source import Chunk, Joined, SkippedFile, Source, SourceProgress
 from enricher.ports.store import BlockReceipt, ShapeRow, Store
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Catalogue",
     "Chunk",
     "Clock",
+    "Joined",
     "ProviderBatch",
     "ShapeRow",
     "Sink",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from enricher.core.block import FileState
+    from enricher.core.block import FileState, Tail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,9 @@ class Chunk:
     fallback: float
     """Epoch seconds for events that have no time anywhere before: file mtime in `once`, read time in `run`."""
     read_at: float
+    tails: tuple[Tail, ...] = ()
+    """Where the last lines of `data` lie that `length` does not count, since they are the first of the files after this
+    one. Each of those files has a chunk without lines in the same read, which moves it behind them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +64,26 @@ class SourceProgress:
     """`once` only: every file was read to its end."""
 
 
+class Joined(Protocol):
+    """Which lines at the start of a file belong to the last event of the file before it."""
+
+    def __call__(self, file: FileState, held: bytes, following: bytes, *, whole: bool) -> int | None:
+        """How many bytes of `following` do; None: lines to come may tell, which there are none of where it is `whole`.
+
+        `held` is what was held back of `file`; both are whole lines.
+        """
+
+
 class Source(Protocol):
     """Where lines come from: one configured source."""
 
     id: str
 
-    async def start(self, states: Sequence[FileState]) -> None:
-        """Take the registry rows of this source; called once, before all else."""
+    async def start(self, states: Sequence[FileState], joined: Joined | None) -> None:
+        """Take the registry rows of this source; called once, before all else.
+
+        `joined` says which events go on in the file that a rotation begins; None: no event has several lines.
+        """
 
     async def scan(self, now: float) -> Sequence[SkippedFile]:
         """Find files, recognise those known under a new name, notice truncation; returns files newly skipped.

@@ -81,7 +81,8 @@ class Ingest:
         for feed in self._feeds:
             feed.gate = Gate(breakers.get(feed.source.id, Breaker()))
             self._telemetry.breaker_known(source=feed.source.id, is_open=feed.gate.breaker.is_open)
-            await feed.source.start(await self._store.files(feed.source.id))
+            joined = feed.keying.joined if feed.keying.joins else None
+            await feed.source.start(await self._store.files(feed.source.id), joined)
 
     async def _replay(self) -> None:
         """Take up the shapes and their merges; before the first lines, not in the way of a start.
@@ -266,6 +267,7 @@ def _key(feed: _Feed, chunk: Chunk, naming: _Naming) -> Keyed:
         final=chunk.final,
         fallback=chunk.fallback,
         read_at=chunk.read_at,
+        tails=chunk.tails,
     )
     if feed.keying.rule.ask_events:
         return key_lines(reading, feed.keying, feed.index, naming.intern)

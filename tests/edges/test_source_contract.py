@@ -46,12 +46,13 @@ class World:
         self.chunks = []
         self.skipped = []
         self.source = None
+        self.joined = None
 
     async def start(self):
         if self.source is not None:
             await self.source.close()
         self.source = FilesSource("s", **self.options, telemetry=Telemetry())
-        await self.source.start(list(self.rows.values()))
+        await self.source.start(list(self.rows.values()), self.joined)
         return self
 
     async def step(self, seconds=0.0, *, flush=True, hold=0, commit=True):
@@ -101,6 +102,7 @@ async def world(tmp_path):
         made.append(world)
         return await world.start()
 
+    make.directory = tmp_path
     yield make
     for one in made:
         await one.source.close()
@@ -473,6 +475,111 @@ async def test_descriptors_are_bounded(world, monkeypatch):
 # ---------------------------------------------------------------- compressed files
 
 
+# ---------------------------------------------------------------- events that go on in the next file
+
+
+def odd_lines(file, held, following, *, whole):
+    """A rule by which lines with an odd number continue the event before them."""
+    taken = 0
+    for line in following.splitlines(keepends=True):
+        if int(line.split()[0]) % 2 == 0:
+            return taken
+        taken += len(line)
+    return taken if whole else None
+
+
+async def joining(world, **changes):
+    w = await world(**changes)
+    w.joined = odd_lines
+    return await w.start()
+
+
+def touched(w, *names):
+    for name in names:
+        os.utime(w.path(name), (w.now, w.now))
+
+
+async def test_first_lines_of_the_new_file_end_the_event_of_the_old_one(world):
+    w = await joining(world)
+    w.append("a.log", b"0 zero\n2 two\n")
+    await w.step(hold=6)
+    w.path("a.log").rename(w.path("a.log.1"))
+    w.append("a.log", b"3 three\n5 five\n6 six\n")
+    touched(w, "a.log", "a.log.1")
+    assert [] == await w.step()
+    assert [b"2 two", b"3 three", b"5 five"] == await w.step(6.0)
+    new, old = w.chunks[-2:]
+    assert (b"2 two\n3 three\n5 five\n", len(b"2 two\n"), 7) == (old.data, old.length, old.file.position)
+    (tail,) = old.tails
+    assert (os.fsencode(w.path("a.log")), 0, 15, 2) == (tail.path, tail.offset, tail.size_bytes, tail.lines)
+    assert (b"", 15) == (new.data, new.length)
+    assert [b"6 six"] == await w.step()
+    assert {13, 21} == {row.position for row in w.rows.values()}
+
+
+async def test_positions_of_both_files_move_together_or_not_at_all(world):
+    w = await joining(world)
+    w.append("a.log", b"2 two\n")
+    await w.step(hold=6)
+    w.path("a.log").rename(w.path("a.log.1"))
+    w.append("a.log", b"3 three\n6 six\n")
+    touched(w, "a.log", "a.log.1")
+    await w.step()
+    first = await w.step(6.0, commit=False)
+    again = await w.step(commit=False)
+    assert [chunk.data for chunk in first] == [chunk.data for chunk in again] == [b"", b"2 two\n3 three\n"]
+    await w.start()
+    assert [b"2 two", b"3 three"] == await w.step()
+    assert [b"6 six"] == await w.step()
+
+
+async def test_a_file_that_waits_is_found_again_under_another_name_after_a_restart(world):
+    w = await joining(world, include=[f"{world.directory}/*.log"])
+    w.append("a.log", b"2 two\n")
+    await w.step(hold=6)
+    w.path("a.log").rename(w.path("a.log.1"))
+    w.append("a.log", b"3 three\n6 six\n")
+    touched(w, "a.log", "a.log.1")
+    await w.step()
+    w.path("a.log.1").rename(w.path("a.log.2"))
+    w.path("a.log").rename(w.path("a.log.1"))
+    await w.start()
+    await w.step(6.0)
+    await w.step(6.0)
+    assert [b"2 two", b"3 three", b"6 six"] == w.read
+
+
+async def test_a_copy_is_known_of_a_file_of_which_nothing_was_read(world):
+    w = await joining(world, include=[f"{world.directory}/*.log"])
+    w.append("a.log", b"2 two\n")
+    await w.step(hold=6)
+    w.path("a.log").rename(w.path("a.log.2"))
+    w.append("a.log", b"3 three\n")
+    touched(w, "a.log", "a.log.2")
+    await w.step()
+    shutil.copy2(w.path("a.log"), w.path("a.log.1"))
+    w.path("a.log").write_bytes(b"5 five\n6 six\n")
+    w.now += 1.0
+    touched(w, "a.log")
+    for _ in range(4):
+        await w.step(6.0)
+    assert [b"2 two", b"3 three", b"5 five", b"6 six"] == w.read
+
+
+async def test_a_new_file_waits_for_none_that_cannot_be_read(world, monkeypatch):
+    w = await joining(world)
+    w.append("a.log", b"2 two\n")
+    await w.step(hold=6)
+    w.path("a.log").rename(w.path("a.log.1"))
+    w.append("a.log", b"3 three\n")
+    touched(w, "a.log", "a.log.1")
+    await w.step()
+    old = next(file for file in w.source._known if file.path.endswith(b".1"))
+    old.degraded_since = w.now
+    monkeypatch.setattr(w.source._scanner, "scan", lambda now: None)
+    assert [b"3 three"] == await w.step()
+
+
 async def test_compressed_file_is_read_to_its_end_once(world):
     w = await world()
     w.append("a.log.1.gz", gzip.compress(b"one\ntwo"))
@@ -825,5 +932,16 @@ class Rotations(RuleBasedStateMachine):
         assert len(read) == len(set(read))
 
 
+class JoinedRotations(Rotations):
+    """The same where every other line continues an event, if it comes first in a file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w.joined = odd_lines
+        self.loop.run_until_complete(self.w.start())
+
+
 TestRotations = Rotations.TestCase
-TestRotations.settings = settings(max_examples=12, stateful_step_count=12, derandomize=True, deadline=None)
+TestJoinedRotations = JoinedRotations.TestCase
+for case in (TestRotations, TestJoinedRotations):
+    case.settings = settings(max_examples=12, stateful_step_count=12, derandomize=True, deadline=None)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from enricher.core.block import CONTINUES, SKIPPED, Block, BlockCounts, FileState, Segment
+from enricher.core.block import CONTINUES, SKIPPED, Block, BlockCounts, FileState, Segment, Tail
 from enricher.core.ledger import (
     BatchState,
     LedgerBatch,
@@ -323,6 +323,39 @@ async def test_panes_count_events_and_the_lines_that_continue_them(store):
     ]
     summary = await store.summary(NOW)
     assert (8, 4, 1, 4) == (summary.read_lines, summary.read_events, summary.blank_lines, summary.pending_events)
+
+
+async def test_lines_that_lie_in_other_files_are_in_the_ranges_of_those(store):
+    await store.intern_shapes([a_shape("a"), a_shape("b")], NOW)
+    file, one, two = a_file(), a_file(path=b"/log/2"), a_file(path=b"/log/1")
+    tails = (
+        Tail(path=b"/log/2", generation=7, offset=3, size_bytes=7, lines=1),
+        Tail(path=b"/log/1", generation=0, offset=0, size_bytes=14, lines=2),
+    )
+    shapes = [1, 2, CONTINUES, CONTINUES, CONTINUES, CONTINUES]
+    segment = a_segment(shapes, file=file, windows=(W0, W1), index=[0, 1, 1, 1, 1, 1], tails=tails)
+    block = a_block(segment, files=[replace(file, position=21), replace(one, position=10), replace(two, position=14)])
+    await store.commit_block(block, NOW)
+    await store.commit_block(block, NOW)
+    first, second = await store.window_report(W0), await store.window_report(W1)
+    assert [(b"/var/log/shop.log", 0, 0, 21, 1, 1)] == [astuple(one) for one in first.files]
+    assert {
+        (b"/var/log/shop.log", 0, 0, 21, 2, 1),
+        (b"/log/2", 7, 3, 10, 1, 0),
+        (b"/log/1", 0, 0, 14, 2, 0),
+    } == {astuple(one) for one in second.files}
+    assert (6, 2) == ((await store.summary(NOW)).read_lines, (await store.summary(NOW)).read_events)
+    (spooled,) = await segments_of(store, (W1, 0))
+    assert segment.data == spooled.segment.data
+
+
+async def test_lines_in_other_files_of_a_dropped_event_are_in_no_range(store):
+    await store.intern_shapes([a_shape("a")], NOW)
+    file = a_file()
+    tail = Tail(path=b"/log/1", generation=0, offset=0, size_bytes=7, lines=1)
+    segment = a_segment([1, SKIPPED, SKIPPED], file=file, tails=(tail,))
+    await store.commit_block(a_block(segment, files=[replace(file, position=14)]), NOW)
+    assert [b"/var/log/shop.log"] == [one.path for one in (await store.window_report(W0)).files]
 
 
 async def test_a_block_of_nothing_but_skipped_lines_moves_the_position_and_spools_nothing(store):

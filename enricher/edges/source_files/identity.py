@@ -85,7 +85,7 @@ def resume_verdict(row: FileState, seen: Sighting, *, original_gone: bool) -> Ve
     unchanged = has_head(row, seen.head) and seen.before == row.marker
     if same_inode:
         return Verdict.CONTINUE if unchanged else Verdict.REWRITTEN
-    if not unchanged or row.position == 0 or not _is_telling(row, seen):
+    if not unchanged or row.head_bytes == 0 or not _is_telling(row, seen):
         return Verdict.OTHER
     return Verdict.ADOPT if original_gone or is_rotation_of(seen.path, row.path) else Verdict.OTHER
 

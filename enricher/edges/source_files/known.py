@@ -121,7 +121,7 @@ class Known:
 
     def alike(self, path: bytes, head: bytes) -> Iterable[Tracked]:
         """Files that start as this one does, those of the same logical path and the latest first."""
-        found = [file for file in self._files if file.row.position and has_head(file.row, head)]
+        found = [file for file in self._files if file.row.head_bytes and has_head(file.row, head)]
         name = logical_path(path)
         return sorted(found, key=lambda file: (logical_path(file.path) == name, file.row.id), reverse=True)
 

@@ -94,7 +94,7 @@ def find_inode(file: Tracked) -> bytes | None:
 
 def find_copy(known: Known, descriptors: Descriptors, file: Tracked, now: float) -> bool:
     """Go on with a file in its copy under a rotated name in its directory, compressed too. False if there is none."""
-    if not file.row.position:
+    if not file.row.head_bytes:
         return False
     name = logical_path(file.path)
     for entry in _neighbours(file.path):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from enricher.edges.source_files.identity import MARKER_BYTES
 
 if TYPE_CHECKING:
+    from enricher.core.block import Tail
     from enricher.edges.source_files.streams import Stream
 
 _LOOK_BYTES: Final = 1024 * 1024
@@ -36,6 +37,8 @@ class Reading:
     looked_to: int = 0
     """Offset up to which the content was looked through."""
     at_end: bool = False
+    tails: tuple[Tail, ...] = ()
+    """Where those lines at the end of `data` lie that are of other files."""
 
 
 def read_lines(

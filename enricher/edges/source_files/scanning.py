@@ -195,6 +195,8 @@ class Scanner:
     def _saw(self, file: Tracked, stat: os.stat_result, head: bytes, now: float) -> None:
         """A file is what it is taken for."""
         file.head = head
+        if not file.row.position:
+            file.row = with_head(file.row, head)  # all that tells its copy while none of it is read
         file.seen(stat, now)
         file.checked = (stat.st_size, stat.st_mtime)
         file.degraded_since = None

@@ -1,7 +1,7 @@
 """Log files as a source: the port's methods over a scanner, a reader and the descriptors.
 
 Invariants: positions move in `committed` alone, so that what was read and not committed is read again; a busy file
-never keeps a quiet one waiting; file I/O runs in a worker thread. Must never: raise for what a file does.
+never keeps one of another log waiting; file I/O runs in a worker thread. Must never: raise for what a file does.
 """
 
 from __future__ import annotations
@@ -13,22 +13,26 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from enricher.core.block import MAX_BLOCK_BYTES, MAX_LINE_BYTES
+from enricher.core.block import MAX_BLOCK_BYTES, MAX_LINE_BYTES, Tail
 from enricher.edges.source_files.discovery import Discovery
+from enricher.edges.source_files.handover import Handover
 from enricher.edges.source_files.identity import HEAD_BYTES, MARKER_BYTES
 from enricher.edges.source_files.known import Known, readable
 from enricher.edges.source_files.notices import Notices
+from enricher.edges.source_files.progress import NO_PROGRESS, measure
 from enricher.edges.source_files.reader import Reading, read_lines
 from enricher.edges.source_files.scanning import UTF8_BOM, Scanner
 from enricher.edges.source_files.streams import PLAIN, Stream
 from enricher.edges.source_files.tracking import Descriptors, ReplacedError, Tracked, with_head
-from enricher.ports import Chunk, SkippedFile, SourceProgress
+from enricher.ports import Chunk
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
     from enricher.core.block import FileState
+    from enricher.edges.source_files.handover import Sequel
+    from enricher.ports import Joined, SkippedFile, SourceProgress
     from enricher.telemetry import Telemetry
 
 WORTH_READING_BYTES: Final = 256 * 1024
@@ -37,7 +41,6 @@ _MAX_DESCRIPTORS: Final = 256
 _MAX_COMPRESSED: Final = 2
 """Compressed files read at a time: each holds a decompressor, whose dictionary may be large."""
 _MAX_CHUNKS: Final = 1000
-_LEFT_OUT_SECONDS: Final = 15 * 60.0
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -91,15 +94,17 @@ class FilesSource:
             once=once,
             line_bytes=max_line_bytes,
         )
+        self._handover = Handover(
+            known=self._known, descriptors=self._descriptors, once=once, line_bytes=max_line_bytes
+        )
         self._turn = 0
         self._reads: dict[int, _Read] = {}
         self._accepted: dict[FileState, _Read] = {}
-        self._progress = SourceProgress(
-            files=0, degraded=0, unread_bytes=0, oldest_unread_at=None, read_through=None, left_out=(), exhausted=False
-        )
+        self._progress = NO_PROGRESS
 
-    async def start(self, states: Sequence[FileState]) -> None:
+    async def start(self, states: Sequence[FileState], joined: Joined | None) -> None:
         """Take the registry rows of this source."""
+        self._handover.joined = joined
         self._scanner.first_run = not states
         self._known.take(states)
 
@@ -152,9 +157,9 @@ class FilesSource:
             file.looked_to = max(file.looked_to, file.read_end, read.reading.looked_to)
             if read.drained:
                 file.done, file.gone_at = True, state.gone_at
-            if self._once and read.reading.at_end:
+            if self._once and read.chunk.final:
                 file.done = True
-            if not file.present and not read.chunk.data:
+            if not file.present and read.chunk.lost_bytes and not read.chunk.data:
                 file.lost_bytes = 0
             if read.chunk.lost_bytes and read.chunk.data:
                 self._telemetry.line_cut(source=self.id, path=readable(file.path), lost_bytes=read.chunk.lost_bytes)
@@ -177,9 +182,12 @@ class FilesSource:
         self._reads.clear()
         self._accepted.clear()
         self._turn += 1
-        ready = [file for file in self._known if self._is_ready(file, now, flush=flush)]
+        self._handover.look(now)
+        waiting = self._handover.waiting
+        ready = [file for file in self._known if file not in waiting and self._is_ready(file, now, flush=flush)]
         files = [file for file in ready if not self._has_content(file)][:_MAX_CHUNKS]
-        chunks = [read.chunk for file in files if (read := self._attempt(file, 0, now))]
+        for file in files:
+            self._attempt(file, 0, now)
         files = self._next_in_turn([file for file in ready if self._has_content(file)])
         left = MAX_BLOCK_BYTES
         for at, file in enumerate(files):
@@ -187,11 +195,11 @@ class FilesSource:
                 break
             # What a file leaves of its share goes to those behind it.
             share = left if self._once else max(WORTH_READING_BYTES, left // (len(files) - at))
-            read = self._attempt(file, share, now)
-            if read is not None:
-                chunks.append(read.chunk)
-                left -= len(read.chunk.data)
-        return chunks
+            left -= self._attempt(file, share, now)
+        for file in self._known:
+            if file in waiting and file.dirty and file.last_turn != self._turn:
+                self._attempt(file, 0, now)
+        return [read.chunk for read in self._reads.values()]
 
     def _next_in_turn(self, files: list[Tracked]) -> list[Tracked]:
         """The files to read now: those that waited longest, as many as a block has room for, small ones first.
@@ -210,21 +218,25 @@ class FilesSource:
             files.sort(key=lambda file: file.unread)
         return files
 
-    def _attempt(self, file: Tracked, share: int, now: float) -> _Read | None:
+    def _attempt(self, file: Tracked, share: int, now: float) -> int:
+        """Read a file; how many bytes of lines that gave."""
         file.last_turn = self._turn
         read = self._read_file(file, share, now)
-        if read is not None:
-            self._reads[id(read.chunk)] = read
-        return read
+        if read is None:
+            return 0
+        self._reads[id(read.chunk)] = read
+        return len(read.chunk.data)
 
     def _has_content(self, file: Tracked) -> bool:
-        waiting = file.unread or file.row.partial or self._holds_back(file)
-        return bool(file.present and not file.done and (waiting or self._once))
+        if not file.present or file.done or file in self._handover.waiting:
+            return False
+        return bool(file.unread or file.row.partial or self._holds_back(file) or self._once)
 
     def _is_ready(self, file: Tracked, now: float, *, flush: bool) -> bool:
         """Whether reading it now is worth a commit."""
         if not file.present:
-            return bool(file.dirty or file.row.partial or file.lost_bytes)
+            words = bool(file.row.partial) and not self._handover.may_go_on(file, now)
+            return bool(file.dirty or words or (file.lost_bytes and not file.row.partial))
         if file.degraded_since is not None or file.done:
             return file.dirty
         if self._once or file.dirty:
@@ -260,15 +272,17 @@ class FilesSource:
                 self._scanner.degrade(file, error, now)
         if reading is None:
             return self._made(file, Reading(marker=file.row.marker, tail=file.row.partial), now) if file.dirty else None
-        drained = reading.at_end and file.row.codec != PLAIN and (self._once or file.is_quiet(now))
-        final = reading.at_end and (self._once or file.is_quiet(now))
-        return self._made(file, reading, now, final=final, drained=drained)
+        # The last of lines that are new is held back once more, to be looked at with its sequel.
+        is_last = self._handover.sequel(file) is None or not _is_news(reading, file)
+        final = reading.at_end and (self._once or file.is_quiet(now)) and is_last
+        return self._made(file, reading, now, final=final, drained=final and file.row.codec != PLAIN)
 
     def _lines(self, file: Tracked, stream: Stream, share: int, now: float) -> Reading | None:
         """Lines that are new, or that nothing more is waited for; None if there are none."""
         row = file.row
         left = file.renamed or file.deleted or row.codec != PLAIN
         whole = file.end is None or file.size <= file.end
+        sequel = self._handover.sequel(file)
         reading = read_lines(
             stream,
             position=row.position,
@@ -278,7 +292,7 @@ class FilesSource:
             end=file.end,
             line_bytes=self._line_bytes,
             looked_to=file.looked_to,
-            to_the_last_byte=whole if self._once else left and file.is_quiet(now),
+            to_the_last_byte=sequel is None and (whole if self._once else left and file.is_quiet(now)),
         )
         if reading.changed:
             file.checked = None
@@ -289,10 +303,15 @@ class FilesSource:
         if row.head_bytes < HEAD_BYTES and row.codec == PLAIN:
             file.head = stream.pread(HEAD_BYTES, 0)
         ended = reading.at_end and (self._once or file.is_quiet(now))
-        if reading.length > len(row.partial) or (ended and reading.length):
+        if reading.length > len(row.partial) or (ended and reading.length and sequel is None):
+            return reading
+        if sequel is not None and _is_news(reading, file):
             return reading
         file.looked_to = max(file.looked_to, reading.looked_to)
-        if ended and (self._once or row.codec != PLAIN):
+        is_all = sequel is None or file.looked_to <= file.read_end
+        if ended and is_all and sequel is not None and row.partial:
+            return self._last_event(file, sequel, now)
+        if ended and is_all and (self._once or row.codec != PLAIN):
             # Nothing more will come: that is worth a row where there is one, or where restarts must know it.
             file.done = True
             if row.codec != PLAIN:
@@ -316,17 +335,62 @@ class FilesSource:
             first = stream.pread(self._line_bytes + 1, begin)
         self._known.identify(file, first[: first.find(b"\n") if b"\n" in first else None][: self._line_bytes])
 
-    def _last_words(self, file: Tracked, now: float) -> _Read:
+    def _last_words(self, file: Tracked, now: float) -> _Read | None:
         """What the row of a file that is gone still holds: its partial, then the count of what was lost with it."""
         row = file.row
-        marker = (row.marker + row.partial)[-MARKER_BYTES:]
         if row.partial:
-            data = row.partial if row.partial.endswith(b"\n") else row.partial + b"\n"
+            reading = None
+            if not self._handover.may_go_on(file, now):
+                reading = self._last_event(file, self._handover.sequel(file), now)
+            if reading is None:
+                return self._made(file, Reading(marker=row.marker, tail=row.partial), now)
             if not row.identity:
-                self._known.identify(file, data[: data.find(b"\n")])
-            return self._made(file, Reading(data=data, length=len(row.partial), marker=marker), now, final=True)
+                self._known.identify(file, reading.data[: reading.data.find(b"\n")])
+            return self._made(file, reading, now, final=True)
         lost = file.lost_bytes
-        return self._made(file, Reading(length=lost, lost_bytes=lost, marker=marker), now)
+        return self._made(file, Reading(length=lost, lost_bytes=lost, marker=row.marker), now)
+
+    def _last_event(self, file: Tracked, sequel: Sequel | None, now: float) -> Reading | None:
+        """What was held back of a file that ends, with those first lines of its successors that belong to it.
+
+        None while more of them may come.
+        """
+        row = file.row
+        if sequel is not None and sequel.taken is None:
+            return None
+        data = row.partial if row.partial.endswith(b"\n") else row.partial + b"\n"
+        tails = []
+        left = 0 if sequel is None else sequel.taken or 0
+        for after, text in () if sequel is None else sequel.parts:
+            if not left:
+                break
+            lines = text[:left]
+            tails.append(self._begin(after, lines, learned=row.learned, now=now))
+            data += lines
+            left -= len(lines)
+        marker = (row.marker + row.partial)[-MARKER_BYTES:]
+        return Reading(
+            data=data, length=len(row.partial), marker=marker, looked_to=file.read_end, at_end=True, tails=tuple(tails)
+        )
+
+    def _begin(self, file: Tracked, lines: bytes, *, learned: bool | None, now: float) -> Tail:
+        """Move a file behind its first lines, which are in the chunk of the one before it in the same log."""
+        if not file.row.identity:
+            self._known.identify(file, lines[: lines.find(b"\n")])
+        file.last_turn = self._turn
+        row = file.row = replace(file.row, learned=learned)
+        end = row.position + len(lines)
+        read = self._made(
+            file, Reading(length=len(lines), marker=(row.marker + lines)[-MARKER_BYTES:], looked_to=end), now
+        )
+        self._reads[id(read.chunk)] = read
+        return Tail(
+            path=file.path,
+            generation=row.generation,
+            offset=row.position,
+            size_bytes=len(lines),
+            lines=lines.count(b"\n"),
+        )
 
     def _made(
         self, file: Tracked, reading: Reading, now: float, *, final: bool = False, drained: bool = False
@@ -339,34 +403,26 @@ class FilesSource:
             final=final,
             fallback=file.mtime if self._once else now,
             read_at=now,
+            tails=reading.tails,
         )
         # Bytes behind the chunk that are still in a plain file are read from there again, unless it may lose them.
         keep = reading.at_end or file.row.codec != PLAIN or not reading.data
         return _Read(file, chunk, reading if keep else replace(reading, tail=b""), drained)
 
-    # -- telling how far
-
     def _measure(self, now: float) -> SourceProgress:
         files = list(self._known)
-        live = [file for file in files if file.present]
-        degraded = [file for file in live if file.degraded_since is not None]
-        left_out = {file for file in degraded if now - (file.degraded_since or 0.0) >= _LEFT_OUT_SECONDS}
-        counted = [file for file in live if file not in left_out]
-        counted += [file for file in files if not file.present and file.row.partial]
-        unread = [file.unread_since for file in live if file.unread_since is not None]
-        times = [file.through for file in counted]
-        scanned_at = self._scanner.scanned_at
-        return SourceProgress(
-            files=len(live),
-            degraded=len(degraded) + len(self._notices.unreadable),
-            unread_bytes=sum(file.unread for file in live),
-            oldest_unread_at=min(unread, default=None),
-            read_through=None if None in times else min((t for t in times if t is not None), default=scanned_at),
-            left_out=tuple(sorted({file.path for file in left_out} | self._notices.unreadable)),
-            exhausted=self._once
-            and scanned_at is not None
-            and not any(self._is_ready(file, now, flush=True) for file in files),
+        return measure(
+            files,
+            unreadable=self._notices.unreadable,
+            scanned_at=self._scanner.scanned_at,
+            exhausted=self._once and not any(self._is_ready(file, now, flush=True) for file in files),
+            now=now,
         )
+
+
+def _is_news(reading: Reading, file: Tracked) -> bool:
+    """Whether more was seen than the file's row holds."""
+    return reading.length + len(reading.tail) > len(file.row.partial)
 
 
 def _skip_older_than(start: str) -> float | None:

@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from enricher.core.block import FileState
-from enricher.edges.source_files.identity import MARKER_BYTES, birth_of
+from enricher.edges.source_files.identity import MARKER_BYTES, birth_of, logical_path
 from enricher.edges.source_files.streams import PLAIN, Stream, open_stream
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Tracked:
     row: FileState
     path: bytes
     """Where it is now; the row has it after the next commit."""
+    home: bytes = field(init=False)
+    """The path of its log, of which it may be a rotated file: what its path was, without what rotation appends."""
     size: int = 0
     mtime: float = 0.0
     changed_at: float = 0.0
@@ -67,6 +69,9 @@ class Tracked:
     through: float | None = None
     goals: deque[tuple[float, int]] = field(default_factory=deque)
     """(time, size then), for sizes not read to yet."""
+
+    def __post_init__(self) -> None:
+        self.home = logical_path(self.path)
 
     @property
     def read_end(self) -> int:

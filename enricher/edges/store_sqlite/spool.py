@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from enricher.core.block import Segment
+from enricher.core.block import CONTINUES, Segment
 from enricher.edges.store_sqlite import codec, rows
 from enricher.edges.store_sqlite.merges import commit_merges
 from enricher.ports import BlockReceipt
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from enricher.core.block import Block, FileState
+    from enricher.core.block import Block, FileState, Tail
     from enricher.edges.store_sqlite.codec import EncodedSegment, WindowKinds
 
 
@@ -186,8 +186,12 @@ def _save_segment(db: sqlite3.Connection, one: EncodedSegment, state: FileState 
     end = segment.offset + len(segment.data) + segment.lost_bytes
     if state is not None:
         end = min(end, state.position)  # a newline may have been added to the last line of the file
+    tails, tails_start = _tails(segment)
     for window in one.windows:
         pane = panes.take(window)
+        own_lines = window.lines
+        if window.start == tails_start:
+            own_lines -= sum(tail.lines for tail in tails)
         db.execute(
             "INSERT INTO segment_panes VALUES (?, ?, ?, ?, ?, ?)",
             (window.start, pane, number, window.events, window.lines, window.kinds.tobytes()),
@@ -197,8 +201,18 @@ def _save_segment(db: sqlite3.Connection, one: EncodedSegment, state: FileState 
         )
         db.execute(
             _ADD_RANGE,
-            (window.start, segment.path, segment.generation, segment.offset, end, window.lines, window.events),
+            (window.start, segment.path, segment.generation, segment.offset, end, own_lines, window.events),
         )
+    for tail in tails:
+        tail_end = tail.offset + tail.size_bytes
+        db.execute(_ADD_RANGE, (tails_start, tail.path, tail.generation, tail.offset, tail_end, tail.lines, 0))
+
+
+def _tails(segment: Segment) -> tuple[tuple[Tail, ...], int | None]:
+    """Where lines of a segment lie in other files, and the window of the event that they end; none if it is dropped."""
+    if not segment.tails or segment.shapes[-1] != CONTINUES:
+        return (), None
+    return segment.tails, segment.windows[0 if segment.window_index is None else segment.window_index[-1]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
