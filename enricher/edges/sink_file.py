@@ -27,7 +27,7 @@ from enricher.errors import SinkError
 from enricher.ports import Taken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from enricher.core.ledger import Part
@@ -65,14 +65,14 @@ class FileSink:
         self.trouble = ""
         """Why the last part or manifest could not be written; empty after one that could."""
 
-    async def deliver(self, window: str, part: Part, chunks: AsyncIterator[bytes]) -> Taken:
+    async def deliver(self, window: str, part: Part, batches: AsyncIterator[Iterable[bytes]]) -> Taken:
         """Write a part whole, or leave what was there before."""
         with self._mapped(window):
             directory = await asyncio.to_thread(self._prepared, window)
             name = part_name(part.number, self._compress)
             temporary = directory / f".{name}{_TEMPORARY}"
             try:
-                taken = await self._write(temporary, chunks)
+                taken = await self._write(temporary, batches)
                 await asyncio.to_thread(_replace, temporary, directory / name)
             except BaseException:
                 temporary.unlink(missing_ok=True)
@@ -171,31 +171,33 @@ class FileSink:
         if shutil.disk_usage(existing).free == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    async def _write(self, path: Path, chunks: AsyncIterator[bytes]) -> Taken:
+    async def _write(self, path: Path, batches: AsyncIterator[Iterable[bytes]]) -> Taken:
         digest = hashlib.sha256()
         size = unsynced = 0
         packer = _packer(self._compress)
 
-        # Packed, summed and written in one go: each hand-over to a thread costs as much as a hundred events.
-        def put(file: BinaryIO, chunk: bytes | None) -> int:
-            piece = packer.end() if chunk is None else packer.add(chunk)
+        def put(file: BinaryIO, piece: bytes) -> None:
+            nonlocal size, unsynced
             digest.update(piece)
-            return file.write(piece)
+            size += file.write(piece)
+            unsynced += len(piece)
+            if unsynced >= _SYNC_BYTES:
+                _let_go(file)
+                unsynced = 0
 
-        def finish(file: BinaryIO) -> int:
-            written = put(file, None)
+        # Made, packed, summed and written in one go: each hand-over to a thread costs as much as a hundred events.
+        def put_all(file: BinaryIO, batch: Iterable[bytes]) -> None:
+            for chunk in batch:
+                put(file, packer.add(chunk))
+
+        def finish(file: BinaryIO) -> None:
+            put(file, packer.end())
             _let_go(file)
-            return written
 
         with await asyncio.to_thread(open, path, "wb", opener=_private) as file:
-            async for chunk in chunks:
-                written = await asyncio.to_thread(put, file, chunk)
-                size += written
-                unsynced += written
-                if unsynced >= _SYNC_BYTES:
-                    await asyncio.to_thread(_let_go, file)
-                    unsynced = 0
-            size += await asyncio.to_thread(finish, file)
+            async for batch in batches:
+                await asyncio.to_thread(put_all, file, batch)
+            await asyncio.to_thread(finish, file)
         return Taken(sha256=digest.hexdigest(), size_bytes=size)
 
     @contextlib.contextmanager

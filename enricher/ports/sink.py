@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from enricher.core.ledger import (
         Part,
@@ -28,10 +28,11 @@ class Sink(Protocol):
     id: str
     min_severity: str
 
-    async def deliver(self, window: str, part: Part, chunks: AsyncIterator[bytes]) -> Taken:
-        """Take a whole part: NDJSON in chunks of whole lines. All or nothing; the same part again replaces it.
+    async def deliver(self, window: str, part: Part, batches: AsyncIterator[Iterable[bytes]]) -> Taken:
+        """Take a whole part: NDJSON in batches of chunks of whole lines. All or nothing; again, it replaces itself.
 
-        SinkError: try again later; nothing of the part counts.
+        The chunks of a batch are made while they are taken, which is work for a worker thread: each batch is run
+        through, to its end, before the next one is asked for. SinkError: try again later; nothing of the part counts.
         """
 
     async def manifest(self, window: str, manifest: bytes) -> None:

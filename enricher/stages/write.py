@@ -1,9 +1,9 @@
 """Write: closed pane -> rounds -> parts -> sinks -> manifest -> done.
 
 A round fixes what a set of shapes is written with; its events go out as parts, rendered anew for each sink from the
-spool, a chunk at a time. Each sink has its own cursor (the deliveries in the store) and its own backoff, so that one
-that takes nothing holds up nobody else. A pane is done when everything of it was decided, delivered to every sink and
-told in every sink's manifest; only then is its spool freed.
+spool, a chunk at a time, in the thread in which the sink takes it. Each sink has its own cursor (the deliveries in the
+store) and its own backoff, so that one that takes nothing holds up nobody else. A pane is done when everything of it
+was decided, delivered to every sink and told in every sink's manifest; only then is its spool freed.
 
 What is kept in memory here saves look-ups and can be forgotten at any time. Never here: a whole pane in memory, a
 choice of answers (the store's `undecided`), the form of a record (`core.record`).
@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Final
 
 from enricher.core import digest
 from enricher.core.manifest import build_manifest, imbalance
-from enricher.core.record import Page, Renderer
+from enricher.core.record import Page, Rendered, Renderer
 from enricher.core.record_times import Times
 from enricher.core.skeleton import logged_level
 from enricher.core.window import window_id
 from enricher.errors import SinkError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from enricher.core.block import Pane, SpooledSegment
     from enricher.core.ledger import Outcome, Part
@@ -263,8 +263,8 @@ class Write:
         begun = self._clock.monotonic()
         window = window_id(part.start, self._settings.length_seconds)
         books = _Books()
-        async with aclosing(events.chunks(part, books)) as chunks:
-            taken = await sink.deliver(window, part, chunks)
+        async with aclosing(events.batches(part, books)) as batches:
+            taken = await sink.deliver(window, part, batches)
         if part not in await self._store.parts((part.start, part.pane)):
             # The store met a segment that cannot be read and took it out: this part is written again, and replaced.
             return False
@@ -376,6 +376,13 @@ class _Books:
     filtered: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
 
+    def add(self, rendered: Rendered) -> None:
+        """Enter one more chunk."""
+        self.events += rendered.events
+        self.lines += rendered.lines
+        self.filtered += rendered.filtered
+        self.statuses.update(rendered.statuses)
+
 
 class _Round:
     """The events of a round, in order, read from the spool once for all parts that are cut from it."""
@@ -394,23 +401,17 @@ class _Round:
         if isinstance(self._segments, AsyncGenerator):
             await self._segments.aclose()
 
-    async def chunks(self, part: Part, books: _Books) -> AsyncGenerator[bytes, None]:
-        """The records of a part, a chunk at a time; `books` adds up what was given out."""
+    async def batches(self, part: Part, books: _Books) -> AsyncGenerator[Iterator[bytes], None]:
+        """The records of a part, those of a page at a time; `books` adds up what was made of them."""
         end = part.first + part.events
         while self._position < end and (page := await self._current()) is not None:
             left = page.events - self._used
             if self._position < part.first:
                 self._advance(min(left, part.first - self._position))
                 continue
-            count = min(left, end - self._position, CHUNK_EVENTS)
-            rendered = await asyncio.to_thread(page.render, self._used, count)
+            first, count = self._used, min(left, end - self._position)
             self._advance(count)
-            books.events += rendered.events
-            books.lines += rendered.lines
-            books.filtered += rendered.filtered
-            books.statuses.update(rendered.statuses)
-            if rendered.data:
-                yield rendered.data
+            yield _chunks(page, first, first + count, books)
 
     async def _current(self) -> Page | None:
         """The page with the next event; None behind the last."""
@@ -425,6 +426,15 @@ class _Round:
     def _advance(self, events: int) -> None:
         self._used += events
         self._position += events
+
+
+def _chunks(page: Page, first: int, end: int, books: _Books) -> Iterator[bytes]:
+    """The records of a page's events, a chunk at a time; rendered by whoever asks for them, in a thread of his."""
+    for at in range(first, end, CHUNK_EVENTS):
+        rendered = page.render(at, min(CHUNK_EVENTS, end - at))
+        books.add(rendered)
+        if rendered.data:
+            yield rendered.data
 
 
 def _key(pane: Pane) -> Key:

@@ -54,15 +54,15 @@ def a_part(number: int = 0) -> Part:
     return Part(start=1_795_341_600, number=number, pane=0, round_number=0, first=0, events=2)
 
 
-async def chunks(*pieces: bytes, fail: Exception | None = None):
+async def batches(*pieces: bytes, fail: Exception | None = None):
     for piece in pieces:
-        yield piece
+        yield iter(piece.splitlines(keepends=True))
     if fail is not None:
         raise fail
 
 
 async def deliver(reader, number, *pieces, fail=None):
-    async with aclosing(chunks(*pieces, fail=fail)) as stream:
+    async with aclosing(batches(*pieces, fail=fail)) as stream:
         return await reader.sink.deliver(WINDOW, a_part(number), stream)
 
 

@@ -25,11 +25,11 @@ def a_sink(directory, **changes) -> FileSink:
 
 
 async def deliver(sink, number=0, text=b"one\n", window=WINDOW):
-    async def chunks():
-        yield text
+    async def batches():
+        yield iter([text])
 
     part = Part(start=1_795_341_600, number=number, pane=0, round_number=0, first=0, events=1)
-    async with aclosing(chunks()) as stream:
+    async with aclosing(batches()) as stream:
         return await sink.deliver(window, part, stream)
 
 

@@ -71,16 +71,17 @@ class ListSink:
         self.digests: dict[str, tuple[dict, str]] = {}
         self.told = asyncio.Event()
 
-    async def deliver(self, window, part, chunks):
+    async def deliver(self, window, part, batches):
         await self.gate.wait()
         data = b""
-        async for chunk in chunks:
-            assert chunk.endswith(b"\n")
-            data += chunk
-            self.chunks += 1
-            if self.refusals:
-                self.refusals -= 1
-                raise SinkError("no room", hint="make room")
+        async for batch in batches:
+            for chunk in batch:
+                assert chunk.endswith(b"\n")
+                data += chunk
+                self.chunks += 1
+                if self.refusals:
+                    self.refusals -= 1
+                    raise SinkError("no room", hint="make room")
         self.parts[window, part.number] = data
         self.deliveries += 1
         return Taken(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
@@ -364,10 +365,10 @@ async def test_a_process_that_dies_between_two_parts_goes_on_with_the_next_and_w
             if crash:
                 deliver = sink.deliver
 
-                async def dies(window, part, chunks, deliver=deliver):
+                async def dies(window, part, batches, deliver=deliver):
                     if part.number == 1:
                         raise StoreError("gone")
-                    return await deliver(window, part, chunks)
+                    return await deliver(window, part, batches)
 
                 sink.deliver = dies
                 with pytest.raises(StoreError):
