@@ -386,7 +386,8 @@ def assert_ranges_hold(manifest, written):
         assert first <= event["log.offset"] < last
     if not manifest["events"]["filtered"]:
         found = Counter(event["log.file.path"] for event in written)
-        assert {path: one["events"] for path, one in ranges.items()} == found
+        # A file may have nothing but the last lines of an event that began in another.
+        assert Counter({path: one["events"] for path, one in ranges.items()}) == found
 
 
 def eventually(condition, *, seconds=DEADLINE_SECONDS, running=None):
