@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 import numpy as np
 
 from enricher.core.block import CONTINUES
-from enricher.core.event_id import event_ids
 from enricher.core.extract import ANY_BLANK, ONLY_SPACES
-from enricher.core.record_form import Form, Scalar, is_below, literal, make_form, quoted
+from enricher.core.record_form import Form, Scalar, is_below, literal, make_form
+from enricher.core.record_heads import Heads
 from enricher.core.record_times import Times
 from enricher.core.record_types import TypedKinds
 from enricher.core.record_values import ALWAYS, MAX_VALUE_BYTES, NO_VALUES, Finder, Pick, Values, escape, escape_values
@@ -38,10 +38,11 @@ if TYPE_CHECKING:
     from enricher.core.ledger import Outcome
 
 _CUT: Final = b',"log.flags":["truncated"]}\n'
+_START: Final = b'%b%b"'
+"""Format of a record up to what its form says: the head, the message, and the quote behind it."""
+
 _PROBES: Final = 16
 """Lines of a kind whose headers are tried on those that its first line is no example of."""
-
-_POWERS: Final = 10 ** np.arange(18, -1, -1, dtype=np.int64)
 
 _Item = TypeVar("_Item")
 
@@ -158,7 +159,7 @@ class _Kinds:
         self.patterns: dict[int, re.Pattern[bytes]] = {}
         self.picks: dict[int, Pick] = {}
         self.formats: dict[int, bytes] = {}
-        """Each takes the time, the id, the offset, the message, then the values as the kind's pattern finds them."""
+        """Each takes the head, the message, then the values as the kind's pattern finds them."""
         self.typed_formats: dict[int, bytes] = {}
         """The same for values that are all of their types, before one is found not to be."""
         self.plain: dict[int, bytes] = {}
@@ -166,39 +167,39 @@ class _Kinds:
         self.readers: dict[int, Reader] = {}
         """Of the kinds that are structured; behind the message, their formats take the fields."""
         self.forms: dict[int, Form] = {}
-        self.heads: dict[int, bytes] = {}
-        """What stands before that which a form says, its quote included."""
+        self.starts: dict[int, bytes] = {}
+        """What stands in a format before that which a form says, its quote included."""
         self.unsure: set[int] = set()
         """Kinds in which a match may find a value that is not as its type is written."""
 
     @cached_property
     def typed(self) -> TypedKinds:
         """What the values of all these kinds are converted with."""
-        return TypedKinds(self.forms, self.heads)
+        return TypedKinds(self.forms, self.starts)
 
-    def add_reader(self, shape: int, reader: Reader, finder: Finder, *, head: bytes, form: Form) -> None:
+    def add_reader(self, shape: int, reader: Reader, finder: Finder, *, form: Form) -> None:
         self.readers[shape] = reader
         self.finders[shape] = finder
         self.patterns[shape] = ALWAYS
         self.picks[shape] = tuple
-        self._add_form(shape, form, head=head + form.format[:1] + b"%b")
+        self._add_form(shape, form, start=_START + b"%b")
 
-    def add(self, shape: int, finder: Finder, *, head: bytes, form: Form) -> None:
+    def add(self, shape: int, finder: Finder, *, form: Form) -> None:
         self.finders[shape] = finder
         self.patterns[shape] = finder.pattern
         self.picks[shape] = finder.pick
         if not finder.is_sure:
             self.unsure.add(shape)
-        self._add_form(shape, form, head=head + form.format[:1])
+        self._add_form(shape, form, start=_START)
         if finder.strangers:
             places = [at for at in form.spares if form.groups[at] in finder.strangers]
-            self.formats[shape] = self.heads[shape] + form.format_without(places)[1:]
+            self.formats[shape] = _START + form.format_without(places)[1:]
 
-    def _add_form(self, shape: int, form: Form, *, head: bytes) -> None:
+    def _add_form(self, shape: int, form: Form, *, start: bytes) -> None:
         self.forms[shape] = form
-        self.heads[shape] = head
-        self.formats[shape] = self.typed_formats[shape] = head + form.format[1:]
-        self.plain[shape] = head + literal(form.plain[1:])
+        self.starts[shape] = start
+        self.formats[shape] = self.typed_formats[shape] = start + form.format[1:]
+        self.plain[shape] = start + literal(form.plain[1:])
 
 
 class Page:
@@ -245,10 +246,9 @@ class Page:
         formats, values = self._filled(shapes, firsts, is_plain=is_plain)
         if self._kinds.readers:
             values = self._read(shapes, firsts, events, messages, formats, values)
-        ids = event_ids(segment.identity, starts, events)
-        heads = zip(self._times_of(rows), ids, _texts(starts), messages, strict=True)
+        heads = self._heads.of(self._times_of(first, int(rows[-1])), places, starts, events)
         # One format for all, which takes two thirds of the time of one for each.
-        given = chain.from_iterable(chain.from_iterable(zip(heads, values, strict=True)))
+        given = chain.from_iterable(chain.from_iterable(zip(zip(heads, messages, strict=True), values, strict=True)))
         records = b"".join(formats) % tuple(given)
         is_cut = segment.lost_bytes and end == len(segment.shapes)
         return records.removesuffix(b"}\n") + _CUT if is_cut else records
@@ -320,10 +320,10 @@ class Page:
             reader = self._renderer.reader(form, self._segment.source, shape, self._line(row))
             if reader is not None:
                 finder = Finder(form.template, form.groups, blanks=self._blanks, first=b"", probes=list, like=None)
-                kinds.add_reader(shape, reader, finder, head=self._head, form=form)
+                kinds.add_reader(shape, reader, finder, form=form)
                 continue
             finder = self._renderer.finder(form, self._blanks, self._line(row), partial(self._some, shape))
-            kinds.add(shape, finder, head=self._head, form=form)
+            kinds.add(shape, finder, form=form)
         return kinds
 
     def _some(self, shape: int) -> list[bytes]:
@@ -334,11 +334,9 @@ class Page:
     def _line(self, row: int) -> bytes:
         return self._segment.data[self._starts[row] : self._starts[row + 1]].removesuffix(b"\n")
 
-    def _times_of(self, rows: npt.NDArray[np.intp]) -> list[bytes]:
-        """The time of each of these lines, as it is written."""
-        first, last = int(rows[0]), int(rows[-1])
-        text = self._times[self._time_starts[first] : self._time_starts[last + 1]]
-        return _at(text.removesuffix(b"\n").split(b"\n"), rows - first)
+    def _times_of(self, first: int, last: int) -> bytes:
+        """The times of these lines and those between them, as they are written, each with a newline."""
+        return self._times[self._time_starts[first] : self._time_starts[last + 1]]
 
     def _statuses(self, shapes: npt.NDArray[np.uint32]) -> Counter[str]:
         statuses: Counter[str] = Counter()
@@ -385,12 +383,9 @@ class Page:
         return _line_starts(self._times)
 
     @cached_property
-    def _head(self) -> bytes:
-        """Format of what stands before the end of the message: the time, the id, the offset and the message."""
-        host = literal(quoted(self._renderer.host))
-        path = literal(quoted(self._segment.path.decode("utf-8", "backslashreplace")))
-        place = b',"host.name":' + host + b',"log.file.path":' + path + b',"log.offset":%b'
-        return b'{"@timestamp":"%b","event.id":"%b"' + place + b',"message":"%b'
+    def _heads(self) -> Heads:
+        segment = self._segment
+        return Heads(host=self._renderer.host, path=segment.path, identity=segment.identity)
 
 
 def _joined(
@@ -410,17 +405,6 @@ def _line_starts(data: bytes) -> npt.NDArray[np.intp]:
     newlines = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")) + 1
     ends = newlines if data.endswith(b"\n") else np.append(newlines, len(data))
     return np.concatenate((np.zeros(1, dtype=np.intp), ends))
-
-
-def _texts(numbers: npt.NDArray[np.intp]) -> list[bytes]:
-    """Numbers from 0 on as text; quick where neighbours are of one length, as ascending ones mostly are."""
-    widths = len(_POWERS) - np.searchsorted(-_POWERS, -np.maximum(numbers, 1))
-    edges = np.flatnonzero(np.diff(widths)) + 1
-    texts: list[bytes] = []
-    for part, width in zip(np.split(numbers, edges), widths[np.append(0, edges)].tolist(), strict=True):
-        digits = part[:, None] // _POWERS[-width:] % 10 + ord("0")
-        texts += digits.astype(np.uint8).view(f"S{width}").ravel().tolist()
-    return texts
 
 
 def _at(items: list[_Item], rows: npt.NDArray[np.intp]) -> list[_Item]:

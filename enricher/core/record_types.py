@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class TypedKinds:
     """The kinds of a page by shape: their forms, and what stands in their formats up to the form's first quote."""
 
-    def __init__(self, forms: Mapping[int, Form], heads: Mapping[int, bytes]) -> None:
+    def __init__(self, forms: Mapping[int, Form], starts: Mapping[int, bytes]) -> None:
         self._forms = forms
-        self._heads = heads
+        self._starts = starts
         self._formats: dict[tuple[int, tuple[int, ...]], bytes] = {}
 
     def fit(self, rows: Iterable[int], shapes: Sequence[int], formats: list[bytes], values: list[Values]) -> None:
@@ -53,7 +53,7 @@ class TypedKinds:
     def _format_without(self, shape: int, misfits: tuple[int, ...]) -> bytes:
         known = self._formats.get((shape, misfits))
         if known is None:
-            known = self._heads[shape] + self._forms[shape].format_without(misfits)[1:]
+            known = self._starts[shape] + self._forms[shape].format_without(misfits)[1:]
             self._formats[shape, misfits] = known
         return known
 
