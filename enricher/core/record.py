@@ -86,8 +86,10 @@ class Renderer:
         self.host = host
         self.outcomes = {outcome.shape: outcome for outcome in outcomes}
         self.shapes = np.array(sorted(self.outcomes), dtype=np.uint32)
-        below = [outcome.shape for outcome in outcomes if is_below(outcome, min_severity)]
-        self.below = np.array(sorted(below), dtype=np.uint32)
+        known = [self.outcomes[shape] for shape in self.shapes.tolist()]
+        self.statuses = [outcome.status for outcome in known]
+        self.left_out = np.array([is_below(outcome, min_severity) for outcome in known], dtype=bool)
+        """Both beside `shapes`; whether `min_severity` leaves such events out."""
         self._window = window
         self._start = start
         self._pane = pane
@@ -118,16 +120,12 @@ class Renderer:
         return form
 
     def finder(self, form: Form, blanks: bytes, first: bytes, probes: Callable[[], list[bytes]]) -> Finder:
-        """A finder for the events of a form in one page."""
-        finder = self._finders[id(form)] = Finder(
-            form.template,
-            form.groups,
-            blanks=blanks,
-            first=first,
-            probes=probes,
-            like=self._finders.get(id(form)),
-            types=form.types,
-        )
+        """A finder for the events of a form in one page: the last one again, if it would do: making one is dear."""
+        finder = self._finders.get(id(form))
+        if finder is None or not finder.would_do(blanks, first):
+            finder = Finder(form.template, form.groups, blanks=blanks, first=first, types=form.types)
+            self._finders[id(form)] = finder
+        finder.probe(probes)
         return finder
 
     def reader(self, form: Form, source: str, shape: int, first: bytes) -> Reader | None:
@@ -214,9 +212,8 @@ class Page:
     def render(self, first: int, count: int) -> Rendered:
         """Records of the events with ordinals `first` up to `first + count` of this page."""
         places = np.arange(first, min(first + count, self.events))
-        shapes = self._segment.shapes[self._picked[places]]
-        below = self._renderer.below
-        written = places[np.isin(shapes, below, invert=True)] if len(below) else places
+        ordinals = self._ordinals[places]
+        written = places[~self._renderer.left_out[ordinals]]
         rows = self._picked[written]
         ends = self._ends[np.searchsorted(self._breaks, rows)]
         return Rendered(
@@ -224,7 +221,7 @@ class Page:
             events=len(rows),
             lines=int((ends - rows).sum()),
             filtered=len(places) - len(rows),
-            statuses=self._statuses(shapes),
+            statuses=self._statuses(ordinals),
         )
 
     def _records(self, rows: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]) -> bytes:
@@ -313,13 +310,15 @@ class Page:
     def _kinds(self) -> _Kinds:
         """The kinds of the page's events."""
         rows = self._picked
-        shapes, firsts = np.unique(self._segment.shapes[rows], return_index=True)
+        firsts = np.full(len(self._renderer.shapes), -1, dtype=np.intp)
+        firsts[self._ordinals[::-1]] = rows[::-1]  # of several rows for one place, the last one stays
+        found = firsts >= 0
         kinds = _Kinds()
-        for shape, row in zip(shapes.tolist(), rows[firsts].tolist(), strict=True):
+        for shape, row in zip(self._renderer.shapes[found].tolist(), firsts[found].tolist(), strict=True):
             form = self._renderer.form(self._segment.source, shape)
             reader = self._renderer.reader(form, self._segment.source, shape, self._line(row))
             if reader is not None:
-                finder = Finder(form.template, form.groups, blanks=self._blanks, first=b"", probes=list, like=None)
+                finder = Finder(form.template, form.groups, blanks=self._blanks, first=b"")
                 kinds.add_reader(shape, reader, finder, form=form)
                 continue
             finder = self._renderer.finder(form, self._blanks, self._line(row), partial(self._some, shape))
@@ -338,14 +337,19 @@ class Page:
         """The times of these lines and those between them, as they are written, each with a newline."""
         return self._times[self._time_starts[first] : self._time_starts[last + 1]]
 
-    def _statuses(self, shapes: npt.NDArray[np.uint32]) -> Counter[str]:
+    def _statuses(self, ordinals: npt.NDArray[np.intp]) -> Counter[str]:
         statuses: Counter[str] = Counter()
-        found, numbers = np.unique(shapes, return_counts=True)
-        for shape, number in zip(found.tolist(), numbers.tolist(), strict=True):
-            statuses[self._renderer.outcomes[shape].status] += number
+        numbers = np.bincount(ordinals, minlength=len(self._renderer.shapes))
+        for ordinal in np.flatnonzero(numbers).tolist():
+            statuses[self._renderer.statuses[ordinal]] += int(numbers[ordinal])
         return statuses
 
     # ------------------------------------------------------------ of the whole segment, once
+
+    @cached_property
+    def _ordinals(self) -> npt.NDArray[np.intp]:
+        """Of each event: where its shape stands among the renderer's."""
+        return np.searchsorted(self._renderer.shapes, self._segment.shapes[self._picked])
 
     @cached_property
     def _blanks(self) -> bytes:

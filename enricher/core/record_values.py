@@ -43,10 +43,9 @@ class Finder:
     """Finds the values of events of one kind of a page in their first lines.
 
     `template` is the kind's, `groups` say which hole each value is, `blanks` what the lines hold of white space
-    (`compile_quick`), `first` is the kind's first line; `probes` give a few from all over the page. Their headers are
-    those that are tried; before them all that of `like`, a finder of the same kind for another page, since reading a
-    header is dear. Which one a line is matched with changes no value. `types`, beside the groups, are those of the
-    fields that the values are for.
+    (`compile_quick`), `first` is the kind's first line. Its header is the one that is tried, then those of a few lines
+    from all over the page (`probe`); which one a line is matched with changes no value, so that a finder may go on to
+    another page. `types`, beside the groups, are those of the fields that the values are for.
     """
 
     def __init__(
@@ -56,14 +55,12 @@ class Finder:
         *,
         blanks: bytes,
         first: bytes,
-        probes: Callable[[], list[bytes]],
-        like: Finder | None,
         types: tuple[FieldType, ...] = (),
     ) -> None:
         self._template = template
         self._wanted = frozenset(groups)
         self.blanks = blanks
-        self._probes = probes
+        self._probes: Callable[[], list[bytes]] = list
         self._others: list[re.Pattern[bytes]] | None = None
         self._again: Callable[[], re.Pattern[bytes]] | None = None
         """Makes the pattern for lines that `pattern` does not fit since it knows the types."""
@@ -76,14 +73,19 @@ class Finder:
         self.strangers: frozenset[int] = frozenset()
         """Groups whose values, as `pattern` finds them, are never of their types."""
         if groups:
-            if like is not None and like.blanks == blanks and like.pattern.match(first):
-                self.pattern, self.is_sure, self.strangers = like.pattern, like.is_sure, like.strangers
-                self._again = like._again  # noqa: SLF001 (another one of this class)
-            else:
-                self._choose(first)
+            self._choose(first)
         captured = sorted(self._wanted)
         is_ordered = groups == tuple(captured)
         self.pick: Pick = tuple if is_ordered else itemgetter(*(captured.index(group) for group in groups))
+
+    def would_do(self, blanks: bytes, first: bytes) -> bool:
+        """Whether another page's lines of the kind can be looked at with the same pattern, as its first one shows."""
+        return self.blanks == blanks and self.pattern.match(first) is not None
+
+    def probe(self, probes: Callable[[], list[bytes]]) -> None:
+        """Go to a page: where `pattern` does not fit, the headers of these lines are tried."""
+        self._probes = probes
+        self._others = None
 
     def search(self, line: bytes) -> re.Match[bytes] | None:
         """Look again at a line that `pattern` does not fit."""

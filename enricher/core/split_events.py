@@ -89,9 +89,8 @@ def _reader(split: Split, first: bytes, segment: Segment, starts: Starts, shape:
     """How the slot's value is found in the segment's lines of a shape, of which this is the first."""
     groups = (split.hole,)
     blanks = ANY_BLANK if any(byte in segment.data for byte in b"\t\r\f\v") else ONLY_SPACES
-    finder = Finder(
-        split.template, groups, blanks=blanks, first=first, probes=lambda: _some(segment, starts, shape), like=None
-    )
+    finder = Finder(split.template, groups, blanks=blanks, first=first)
+    finder.probe(lambda: _some(segment, starts, shape))
 
     def from_text(line: bytes) -> bytes | None:
         match = finder.pattern.match(line) or finder.search(line)
