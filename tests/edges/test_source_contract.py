@@ -4,16 +4,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import itertools
 import os
 import shutil
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -56,7 +58,7 @@ class World:
         return self
 
     async def step(self, seconds=0.0, *, flush=True, hold=0, commit=True):
-        """Scan, read, take all but the last `hold` bytes of each chunk, commit. Returns the lines read."""
+        """Scan, read, take all but the last `hold` bytes (None: line) of each chunk, commit. Returns the lines read."""
         self.now += seconds
         self.skipped += await self.source.scan(self.now)
         chunks = await self.source.read(self.now, flush=flush)
@@ -64,7 +66,8 @@ class World:
             return chunks
         states, lines = [], []
         for chunk in chunks:
-            keep = min(hold, len(chunk.data)) if not chunk.final and not chunk.lost_bytes else 0
+            last = len(chunk.data) - chunk.data.rfind(b"\n", 0, -1) - 1 if hold is None else hold
+            keep = min(last, len(chunk.data)) if not chunk.final and not chunk.lost_bytes else 0
             data = chunk.data[: len(chunk.data) - keep]
             state = self.source.accept(
                 chunk, chunk.length - keep, partial=chunk.data[len(data) :], anchor=None, learned=None
@@ -930,6 +933,43 @@ class Rotations(RuleBasedStateMachine):
     def nothing_is_read_twice(self):
         read = numbers(self.w.read)
         assert len(read) == len(set(read))
+
+
+CONTENTS = st.lists(st.lists(st.sampled_from([1, 3, 5, 2, 4, 6, 7000, 7001]), max_size=5), min_size=2, max_size=4)
+
+
+@given(
+    contents=CONTENTS, ends=st.lists(st.booleans(), min_size=4, max_size=4), compress=st.booleans(), once=st.booleans()
+)
+@settings(max_examples=60, derandomize=True, deadline=None)
+def test_rotated_files_of_any_content_are_read_to_their_end(contents, ends, compress, once):
+    # Numbers from 7000 on make lines that are too long; an odd number continues an event.
+    async def read(directory):
+        w = World(Path(directory), once=once, max_line_bytes=2000, exclude=[])
+        w.joined = odd_lines
+        expected = []
+        for age, (numbers_in, newline) in enumerate(zip(contents, ends, strict=False)):
+            name = f"a.log.{age}" if age else "a.log"
+            ended = newline or (age > 0 and not (once or compress))
+            data = b"\n".join(b"%d %d %b" % (one, age, b"x" * one) for one in numbers_in) + (b"\n" if ended else b"")
+            if not data.strip():
+                continue
+            old = age and compress
+            w.path(name + ".gz" if old else name).write_bytes(gzip.compress(data) if old else data)
+            os.utime(w.path(name + ".gz" if old else name), (w.now - age - 60, w.now - age - 60))
+            # Of a live file an unended line waits for its end.
+            expected += numbers_in if ended or once or old else numbers_in[:-1]
+        await w.start()
+        for _ in range(25):
+            await w.step(6.0, hold=None)
+        assert once <= w.progress().exhausted
+        assert 0 == w.progress().unread_bytes
+        await w.source.close()
+        return expected, numbers([line for line in w.read if line])
+
+    with tempfile.TemporaryDirectory() as directory:
+        expected, found = asyncio.run(read(directory))
+    assert sorted(expected) == sorted(found)
 
 
 class JoinedRotations(Rotations):

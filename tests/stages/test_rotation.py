@@ -85,7 +85,7 @@ async def test_an_event_that_goes_on_in_the_new_file_is_one_event_of_the_old_fil
     if restart == "before":
         await w.start()
     rotate(w, way)
-    if restart == "after" and way != "delete":  # nothing tells a new process that the new file goes on for the old one
+    if restart == "after":
         await w.start()
     w.clock.time += 1.0
     w.append("a.log", BROKEN[cut:] + AFTER)
