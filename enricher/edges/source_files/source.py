@@ -308,10 +308,10 @@ class FilesSource:
         if sequel is not None and _is_news(reading, file):
             return reading
         file.looked_to = max(file.looked_to, reading.looked_to)
-        is_all = sequel is None or file.looked_to <= file.read_end
-        if ended and is_all and sequel is not None and row.partial:
-            return self._last_event(file, sequel, now)
-        if ended and is_all and (self._once or row.codec != PLAIN):
+        if sequel is not None and (row.partial or file.looked_to > file.read_end):
+            is_over = ended and sequel.taken is not None and file.looked_to == file.read_end
+            return self._last_event(file, sequel, now) if is_over else None
+        if ended and (self._once or row.codec != PLAIN):
             # Nothing more will come: that is worth a row where there is one, or where restarts must know it.
             file.done = True
             if row.codec != PLAIN:
@@ -338,26 +338,19 @@ class FilesSource:
     def _last_words(self, file: Tracked, now: float) -> _Read | None:
         """What the row of a file that is gone still holds: its partial, then the count of what was lost with it."""
         row = file.row
+        if row.partial and self._handover.may_go_on(file, now):
+            return self._made(file, Reading(marker=row.marker, tail=row.partial), now)
         if row.partial:
-            reading = None
-            if not self._handover.may_go_on(file, now):
-                reading = self._last_event(file, self._handover.sequel(file), now)
-            if reading is None:
-                return self._made(file, Reading(marker=row.marker, tail=row.partial), now)
+            reading = self._last_event(file, self._handover.sequel(file), now)
             if not row.identity:
                 self._known.identify(file, reading.data[: reading.data.find(b"\n")])
             return self._made(file, reading, now, final=True)
         lost = file.lost_bytes
         return self._made(file, Reading(length=lost, lost_bytes=lost, marker=row.marker), now)
 
-    def _last_event(self, file: Tracked, sequel: Sequel | None, now: float) -> Reading | None:
-        """What was held back of a file that ends, with those first lines of its successors that belong to it.
-
-        None while more of them may come.
-        """
+    def _last_event(self, file: Tracked, sequel: Sequel | None, now: float) -> Reading:
+        """What was held back of a file that ends, with those first lines of its successors that belong to it."""
         row = file.row
-        if sequel is not None and sequel.taken is None:
-            return None
         data = row.partial if row.partial.endswith(b"\n") else row.partial + b"\n"
         tails = []
         left = 0 if sequel is None else sequel.taken or 0
