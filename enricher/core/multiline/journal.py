@@ -19,6 +19,8 @@ from enricher.core.block import MAX_LINE_BYTES
 from enricher.core.skeleton import Shape, shape_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from enricher.core.multiline.lines import Flags, Lines
 
 CURSOR: Final = b"__CURSOR="
@@ -59,21 +61,39 @@ def _behind_value(lines: Lines, at: int) -> int:
     return behind if int(lines.starts[behind]) == end else at + 1
 
 
+def is_record(event: bytes) -> bool:
+    """Whether an event, or the first line of one, is a record of the journal."""
+    return event.startswith(CURSOR)
+
+
 def record_shape(first: bytes, rest: bytes) -> Shape | None:
     """The shape of a record by its first line and those behind it: that of the same event in the journal's JSON."""
-    if not first.startswith(CURSOR):
+    if not is_record(first):
         return None
-    fields = {"PRIORITY": ""}
+    fields = {"PRIORITY": ""} | {name: text for name, text in _fields(rest) if name in _KEY_FIELDS}
+    return shape_of(json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def as_object(record: bytes) -> bytes:
+    """A record as the journal's JSON has it; a field that is there several times becomes a list."""
+    fields: dict[str, str | list[str]] = {}
+    for name, text in _fields(record):
+        before = fields.get(name)
+        if before is None:
+            fields[name] = text
+        else:
+            fields[name] = [*before, text] if isinstance(before, list) else [before, text]
+    return json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _fields(lines: bytes) -> Iterator[tuple[str, str]]:
     at = 0
-    while at < len(rest):
-        line, _, _ = rest[at:].partition(b"\n")
+    while at < len(lines):
+        line, _, _ = lines[at:].partition(b"\n")
         name, is_text, value = line.partition(b"=")
         at += len(line) + 1
         if not is_text:
-            length = int.from_bytes(rest[at : at + _LENGTH_BYTES], "little")
-            value = rest[at + _LENGTH_BYTES : at + _LENGTH_BYTES + length]
+            length = int.from_bytes(lines[at : at + _LENGTH_BYTES], "little")
+            value = lines[at + _LENGTH_BYTES : at + _LENGTH_BYTES + length]
             at += _LENGTH_BYTES + length + 1
-        key = name.decode("ascii", "replace")
-        if key in _KEY_FIELDS:
-            fields[key] = value.decode("utf-8", "replace")
-    return shape_of(json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace"))
+        yield name.decode("ascii", "replace"), value.decode("utf-8", "replace")

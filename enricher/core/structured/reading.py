@@ -20,6 +20,7 @@ import msgspec
 from enricher.core.collapse import collapse_line
 from enricher.core.extract import compile_extractor, holes
 from enricher.core.header import split_header
+from enricher.core.multiline.journal import as_object, is_record
 from enricher.core.skeleton import message_start
 from enricher.core.structured.detect import may_be_structured, parse
 from enricher.core.structured.json_lines import LEVEL_OF_NUMBER
@@ -81,13 +82,16 @@ class Reader:
         self._pattern = compile_extractor(message) if message and self._wants_message() else None
 
     def read(self, line: bytes) -> Reading | None:
-        """What a record says of this line; None where the line is text, whatever the first of its kind was."""
+        """What a record says of this line; None where the line is text, whatever the first of its kind was.
+
+        `line` is the whole event where it is a record of several lines.
+        """
         for quick in self._quick:
             match = quick.match(line)
             found = None if match is None else self._quickly(quick, match.groups())
             if found is not None:
                 return found
-        return self._in_full(line)
+        return self._in_full(as_object(line) if is_record(line) else line)
 
     def _quickly(self, quick: Quick, groups: tuple[bytes, ...]) -> Reading | None:
         message: bytes | None = None
@@ -179,9 +183,14 @@ class Reader:
 def reader_for(
     line: bytes, template: str, groups: tuple[int, ...], *, has_level: bool, taken: Collection[str]
 ) -> Reader | None:
-    """A reader for lines of a kind, from the first of them; None where that is text that nothing wraps."""
+    """A reader for lines of a kind, from the first of them; None where that is text that nothing wraps.
+
+    `line` is the whole event where it is a record of several lines.
+    """
     if not may_be_structured(line):
         return None
+    if is_record(line):
+        line = as_object(line)
     collapsed = key_of(collapse_line(line, limit_bytes=MOST_BYTES))
     found = find_parts(collapsed, split_header, _no_mask)
     if found.parts is None and found.line is collapsed:
