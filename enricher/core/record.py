@@ -22,6 +22,7 @@ import numpy as np
 
 from enricher.core.block import CONTINUES
 from enricher.core.extract import ANY_BLANK, ONLY_SPACES
+from enricher.core.multiline.journal import is_record
 from enricher.core.record_form import Form, Scalar, is_below, literal, make_form
 from enricher.core.record_heads import Heads
 from enricher.core.record_times import Times
@@ -288,7 +289,8 @@ class Page:
             reader = kinds.readers.get(shape)
             if reader is None:
                 continue
-            reading = reader.read(lines[at])
+            line = events[at] if is_record(lines[at]) else lines[at]
+            reading = reader.read(line)
             if reading is None:  # text among lines that wrap such text
                 match = kinds.finders[shape].search(lines[at])
                 found = None if match is None else kinds.finders[shape].pick(match.groups())
@@ -296,7 +298,7 @@ class Page:
                 found = None if found is None else escape_values([found])[0]
             else:
                 fields[at], found = reading.fields, reading.values
-                if reading.message is not None and events[at] is lines[at]:
+                if reading.message is not None and events[at] is line:
                     messages[at] = reading.message
             if found is None:
                 formats[at] = kinds.plain[shape]
@@ -316,12 +318,14 @@ class Page:
         kinds = _Kinds()
         for shape, row in zip(self._renderer.shapes[found].tolist(), firsts[found].tolist(), strict=True):
             form = self._renderer.form(self._segment.source, shape)
-            reader = self._renderer.reader(form, self._segment.source, shape, self._line(row))
+            first = self._line(row)
+            text = self._event(row) if is_record(first) else first
+            reader = self._renderer.reader(form, self._segment.source, shape, text)
             if reader is not None:
                 finder = Finder(form.template, form.groups, blanks=self._blanks, first=b"")
                 kinds.add_reader(shape, reader, finder, form=form)
                 continue
-            finder = self._renderer.finder(form, self._blanks, self._line(row), partial(self._some, shape))
+            finder = self._renderer.finder(form, self._blanks, first, partial(self._some, shape))
             kinds.add(shape, finder, form=form)
         return kinds
 
@@ -332,6 +336,11 @@ class Page:
 
     def _line(self, row: int) -> bytes:
         return self._segment.data[self._starts[row] : self._starts[row + 1]].removesuffix(b"\n")
+
+    def _event(self, row: int) -> bytes:
+        """The event that begins with a line, whole."""
+        end = self._ends[np.searchsorted(self._breaks, row)]
+        return self._segment.data[self._starts[row] : self._starts[end]].removesuffix(b"\n")
 
     def _times_of(self, first: int, last: int) -> bytes:
         """The times of these lines and those between them, as they are written, each with a newline."""

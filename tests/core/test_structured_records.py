@@ -8,11 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enricher.core.block import CONTINUES
+from enricher.core.naming import kind_of
 from enricher.core.signature import ShapeIndex
 from enricher.core.skeleton import logged_level, shape_of
 from enricher.core.structured.reading import MAX_TEXT_CHARACTERS, reader_for
 from enricher.core.timestamp import TimeContext, first_time
 from tests.core.structured_lines import audit_events
+from tests.core.test_journal_export import a_record
 from tests.core.test_record import a_renderer, a_segment, an_outcome, records
 
 LOGIN = (
@@ -293,3 +296,43 @@ def test_lines_of_one_spelling_are_read_by_one_pattern(monkeypatch):
     read = [reader.read(line) for line in lines]
     assert [(b"%d" % at, b"ann") for at in range(20)] == [one.values for one in read]
     assert b',"log.fields.user":"ann","log.fields.n":7' == read[7].fields
+
+
+def journal_records(*exported: bytes) -> list[dict]:
+    """The records of what `journalctl -o export` wrote, each record a kind of its own."""
+    data, ids, outcomes = b"", [], []
+    for number, record in enumerate(exported, start=1):
+        first, _, rest = record.removesuffix(b"\n").partition(b"\n")
+        shape = kind_of(first, rest)
+        assert shape is not None
+        names = [f"v{at}" for at in range(1, shape.template.count("<*>") + 1)]
+        outcomes.append(an_outcome(number, template=shape.template, slots=names))
+        data += record
+        ids += [number] + [CONTINUES] * (record.count(b"\n") - 1)
+    return records(a_renderer(*outcomes), a_segment(data, ids))
+
+
+def test_a_record_of_the_journal_is_its_message_and_its_fields():
+    (record,) = journal_records(a_record(b"Invalid user ann from 10.0.0.7 port 22"))
+
+    assert "Invalid user ann from 10.0.0.7 port 22" == record["message"]
+    assert {"SYSLOG_IDENTIFIER": "sshd", "_PID": "1", "PRIORITY": "6", "_BOOT_ID": "45f"}.items() <= fields(
+        record
+    ).items()
+    assert "10.0.0.7" in values(record)
+    assert ("info", 9) == (record["log.level"], record["severity_number"])
+
+
+def test_a_record_of_the_journal_with_a_long_value_is_read_to_its_end():
+    (record,) = journal_records(a_record(b"two\n\nlines", is_long=True))
+
+    assert "two\n\nlines" == record["message"]
+    assert "1" == fields(record)["_PID"]
+
+
+def test_a_field_that_a_record_of_the_journal_has_twice_keeps_both_values():
+    doubled = a_record(b"hello there").replace(b"_PID=1\n", b"_PID=1\nCODE=a\nCODE=b\n_PID=1\n")
+
+    (record,) = journal_records(doubled)
+
+    assert ["a", "b"] == fields(record)["CODE"]

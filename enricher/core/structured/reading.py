@@ -133,10 +133,12 @@ class Reader:
         fields = list(parsed.fields)
         number, is_whole = parsed.level_number, parsed.is_whole
         inner: bytes | None = None
+        said = ""  # the line that is wrapped, with its newlines
         for _ in range(_MOST_WRAPPERS):
             if parsed is None or parsed.inner is None:
                 break
-            inner = parsed.inner.replace("\n", " ").encode("utf-8", "replace")
+            said = parsed.inner
+            inner = said.replace("\n", " ").encode("utf-8", "replace")
             parsed = parse(inner, is_collapsed=False, message_at=message_start)
             fields += parsed.fields if parsed else ()
             is_whole &= parsed is None or parsed.is_whole
@@ -144,16 +146,12 @@ class Reader:
         text, is_all = _rendered(fields, parsed.message_name if parsed else "", self._taken)
         message = inner
         if parsed is not None:
-            message = parsed.message.encode("utf-8", "replace") if parsed.message else None
+            message, said = (parsed.message.encode("utf-8", "replace") if parsed.message else None), parsed.message
         if number and not self._has_level:
             text += b',"log.level":"%b","severity_number":%d' % (LEVEL_OF_NUMBER[number].encode(), number)
         if is_whole and is_all and not number and parsed is outer:
             self._learn(line, outer)
-        shown = (
-            None
-            if message is None or not (is_whole and is_all) or self._is_request
-            else _string(message.decode("utf-8", "replace"))
-        )
+        shown = None if message is None or not (is_whole and is_all) or self._is_request else _string(said)
         return Reading(message=shown, fields=text, values=self._values(parsed, message or b"", fields))
 
     def _wants_message(self) -> bool:
