@@ -11,7 +11,6 @@ Never here: a decision about what is written, or a whole pane in memory.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
@@ -88,9 +87,11 @@ class Renderer:
         self.outcomes = {outcome.shape: outcome for outcome in outcomes}
         self.shapes = np.array(sorted(self.outcomes), dtype=np.uint32)
         known = [self.outcomes[shape] for shape in self.shapes.tolist()]
-        self.statuses = [outcome.status for outcome in known]
+        self.statuses = list(dict.fromkeys(outcome.status for outcome in known))
+        self.status_numbers = np.array([self.statuses.index(outcome.status) for outcome in known], dtype=np.intp)
+        """Beside `shapes`: which of `statuses` they have."""
         self.left_out = np.array([is_below(outcome, min_severity) for outcome in known], dtype=bool)
-        """Both beside `shapes`; whether `min_severity` leaves such events out."""
+        """Beside `shapes`: whether `min_severity` leaves such events out."""
         self._window = window
         self._start = start
         self._pane = pane
@@ -346,12 +347,9 @@ class Page:
         """The times of these lines and those between them, as they are written, each with a newline."""
         return self._times[self._time_starts[first] : self._time_starts[last + 1]]
 
-    def _statuses(self, ordinals: npt.NDArray[np.intp]) -> Counter[str]:
-        statuses: Counter[str] = Counter()
-        numbers = np.bincount(ordinals, minlength=len(self._renderer.shapes))
-        for ordinal in np.flatnonzero(numbers).tolist():
-            statuses[self._renderer.statuses[ordinal]] += int(numbers[ordinal])
-        return statuses
+    def _statuses(self, ordinals: npt.NDArray[np.intp]) -> dict[str, int]:
+        numbers = np.bincount(self._renderer.status_numbers[ordinals]).tolist()
+        return {status: number for status, number in zip(self._renderer.statuses, numbers, strict=False) if number}
 
     # ------------------------------------------------------------ of the whole segment, once
 

@@ -50,11 +50,18 @@ class Heads:
 
     def _joined(self, *varying: Matrix) -> list[bytes]:
         """The constants with these texts between them."""
-        count = len(varying[0])
-        pieces: list[Matrix] = []
-        for constant, texts in zip(self._constants, (*varying, np.empty((count, 0), dtype=np.uint8)), strict=True):
-            pieces += np.broadcast_to(np.frombuffer(constant, dtype=np.uint8), (count, len(constant))), texts
-        return _lines(np.concatenate(pieces, axis=1))
+        row, places = b"", []
+        for constant, texts in zip(self._constants[:-1], varying, strict=True):
+            row += constant
+            places.append((len(row), len(row) + texts.shape[1]))
+            row += bytes(texts.shape[1])
+        row += self._constants[-1]
+        # All constants at once: one piece after the other takes twice the time.
+        heads = np.empty((len(varying[0]), len(row)), dtype=np.uint8)
+        heads[:] = np.frombuffer(row, dtype=np.uint8)
+        for (begin, end), texts in zip(places, varying, strict=True):
+            heads[:, begin:end] = texts
+        return _lines(heads)
 
 
 def numerals(numbers: npt.NDArray[np.intp]) -> Iterator[tuple[slice, Matrix]]:

@@ -41,6 +41,7 @@ MAX_FIELDS_BYTES: Final = 64 * 1024
 _MAX_VALUE_CHARACTERS: Final = 1_000
 _MAX_INTEGER: Final = 1 << 63
 _MOST_WRAPPERS: Final = 3
+_SHORT_BYTES: Final = 1_000
 _MOST_QUICK: Final = 8
 _NOTHING: Final = {b"null": b""}
 _UNSAFE_NAME = re.compile(r"[^\w@:/\-$ .]|[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
@@ -190,10 +191,17 @@ def reader_for(
     if is_record(line):
         line = as_object(line)
     collapsed = key_of(collapse_line(line, limit_bytes=MOST_BYTES))
-    found = find_parts(collapsed, split_header, _no_mask)
-    if found.parts is None and found.line is collapsed:
+    found = (_parts_again if len(collapsed) <= _SHORT_BYTES else _parts)(collapsed)
+    if found.parts is None and found.line == collapsed:
         return None
     return Reader(found, template, groups, has_level=has_level, taken=taken)
+
+
+def _parts(collapsed: bytes) -> Found:
+    return find_parts(collapsed, split_header, _no_mask)
+
+
+_parts_again = lru_cache(maxsize=4096)(_parts)  # the first line of a kind in one page is as that in another
 
 
 def _no_mask(message: str) -> str:
