@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _MEGABYTE: Final = 1_000_000
-_RUNS: Final = 3
+_RUNS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
