@@ -60,7 +60,7 @@ async def _sources(config: Config) -> list[Finding]:
     now = time.time()
     for settings in config.sources:
         source = source_for(config, settings, Telemetry(), once=True)
-        await source.start([])
+        await source.start([], None)
         skipped = await source.scan(now)
         progress = source.progress(now)
         await source.close()
