@@ -21,18 +21,19 @@ from enricher.core.skeleton import ACCOUNTS, GUARDED_WORDS, Shape, collapsed_sha
 
 _LEAST_LETTERS: Final = 4
 _MOST_LETTERS: Final = 24
-_WORD_BYTES: Final = 120  # of a word in a set, beside its letters
-_FRAME_BYTES: Final = 700  # of a frame with its shape, beside its line
+_HEXADECIMAL: Final = b"abcdef"
 _LONGEST_LINE: Final = 300
 """With a word of any length it is shorter than what a header is read from."""
 
-_HEXADECIMAL: Final = b"abcdef"
 # What may stand on either side of a plain word: no rule reads on across it into the word.
-_PRIORITY: Final = ord("<")  # begins a line of RFC 5424
-_OF_KEY: Final = (b"=", b" =")
-_UNMARKED: Final = bytes(set(range(256)) - set(b"\n\"'[](){"))
 _EDGES: Final = b"=()[]\"',;:"
 _TO_BLANKS: Final = bytes.maketrans(_EDGES, b" " * len(_EDGES))
+_OF_KEY: Final = (b"=", b" =")
+_PRIORITY: Final = ord("<")  # begins a line of RFC 5424
+_UNMARKED: Final = bytes(set(range(256)) - set(b"\n\"'[](){"))  # all but what `_is_counted` looks at
+
+_WORD_BYTES: Final = 120  # of a word in a set, beside its letters
+_FRAME_BYTES: Final = 700  # of a frame with its shape, beside its line
 _TEXT_FORMAT: Final = "text"
 
 _SOUGHT: Final = (
