@@ -477,6 +477,36 @@ def test_pieces_of_a_page_are_the_page_and_twice_is_the_same(lines, names, count
     assert whole.data == a_case(lines, names)[0].open(spooled).render(0, len(events)).data
 
 
+WAITED = st.tuples(
+    st.sampled_from(["2026-11-22T10:00:01Z web1 app[7]: ", "Nov 22 10:00:01 web1 app[7]: ", "[x] INFO ", ""]),
+    st.sampled_from(["7", "43 ms", "007", "none", "a b c d", '"', "é", "\t", ""]),
+)
+
+
+@settings(max_examples=120, derandomize=True, deadline=None)
+@given(st.lists(st.lists(WAITED, min_size=1, max_size=5), min_size=2, max_size=4))
+def test_a_page_is_what_it_is_without_the_pages_before_it(pages):
+    outcome = an_outcome(template="waited <*> for it", slots=["process.pid"], summary="It took {process.pid}.")
+    shared = a_renderer(outcome)
+    for lines in pages:
+        data = "".join(f"{header}waited {value} for it\n" for header, value in lines).encode()
+        spooled = a_segment(data, [1] * len(lines))
+        assert records(a_renderer(outcome), spooled) == records(shared, spooled)
+
+
+def test_times_of_every_width_and_places_of_every_size_stand_before_their_messages():
+    lines = [b"2026-11-22T10:00:01Z one", b"2026-11-22T10:00:01.25Z two", b"2026-11-22T10:00:01.123456Z three"] * 3
+    found = records(a_renderer(an_outcome()), a_segment(b"\n".join(lines) + b"\n", [1] * len(lines), offset=950))
+    places = [950 + sum(len(line) + 1 for line in lines[:at]) for at in range(len(lines))]
+    assert places[0] < 1_000 <= places[-1]
+    assert places == [one["log.offset"] for one in found]
+    assert [line.decode() for line in lines] == [one["message"] for one in found]
+    assert [event_id("0123456789abcdef", at, line) for at, line in zip(places, lines, strict=True)] == [
+        one["event.id"] for one in found
+    ]
+    assert ["01Z", "01.250Z", "01.123456Z"] * 3 == [one["@timestamp"].rpartition(":")[2] for one in found]
+
+
 @settings(max_examples=100, derandomize=True)
 @given(st.binary())
 def test_escaping_many_lines_is_escaping_each(data):
