@@ -10,10 +10,10 @@ LOGS ?=
 LIMIT ?=
 SMALL ?=
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench crash-points clean
 
 help:  ## Show what there is to make
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 # What the embedded model's engine links against and Debian's slim images leave out.
 $(VENV)/.system:
@@ -49,6 +49,9 @@ check: $(VENV)/.dev  ## Run the static checks only
 
 bench: $(VENV)/.dev  ## Measure: ratios within one run
 	@$(BIN)/python -m tests.benchmarks
+
+crash-points: $(VENV)/.dev  ## Kill a run at every point at which anything becomes durable or is sent (10 minutes)
+	@ENRICHER_EVERY_CRASH_POINT=1 $(BIN)/python -m pytest -q -s tests/system/test_crash_points.py
 
 clean:  ## Remove the virtual environment and what the tools left
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

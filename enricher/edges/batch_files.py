@@ -1,6 +1,7 @@
 """The directory of batch files: input files until their batch is done, downloads until they are read.
 
-Everything in it can be made again from the store or the provider, so nothing here is precious.
+Everything in it can be made again from the store or the provider, so nothing here is precious: what a process that was
+killed has left is removed by the next.
 """
 
 from __future__ import annotations
@@ -23,11 +24,20 @@ _LINES_PER_WRITE: Final = 200
 
 
 class DirectoryBatchFiles:
-    """Batch files in one directory. Implements `ports.BatchFiles`."""
+    """Batch files in one directory, which is this process's alone. Implements `ports.BatchFiles`."""
 
     def __init__(self, directory: Path) -> None:
+        """Make the directory, or empty it: up to some hundred megabytes of a process that was killed. StoreError."""
         self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for leftover in directory.iterdir():
+                leftover.unlink()
+        except OSError as error:
+            raise StoreError(
+                f"{directory}: cannot be used for batch files: {error.strerror}",
+                hint="is there room, and may the daemon write there?",
+            ) from error
 
     async def write(self, name: str, lines: Iterable[bytes]) -> Path:
         """Write an input file whole."""
