@@ -19,7 +19,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enricher.edges.source_files.discovery import Discovery, expand_braces
+from enricher.edges.source_files.discovery import Discovery
 from enricher.edges.source_files.identity import (
     Sighting,
     Verdict,
@@ -29,6 +29,7 @@ from enricher.edges.source_files.identity import (
     logical_path,
     resume_verdict,
 )
+from enricher.edges.source_files.patterns import expand_braces
 from enricher.edges.source_files.reader import read_lines
 from enricher.edges.source_files.streams import CompressedStream, PlainStream, binary_reason, codec_of
 from enricher.edges.source_files.tracking import new_row

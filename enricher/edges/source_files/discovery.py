@@ -1,7 +1,7 @@
-"""Which files there are: patterns, and a walk that never enters what the patterns rule out.
+"""Which files there are: a walk that never enters what the patterns rule out, and remembers what it saw.
 
-A pattern is compiled into segments, and the walk carries the set of pattern states that are still alive, so that a
-directory below which nothing can match is not read. Paths are bytes throughout: a file name need not be text.
+A directory that has not changed since it was listed is not listed again: only what is in it is looked at. Single
+directories can be looked at alone, where something says that names came or went in them. Paths are bytes throughout.
 
 Invariants: each directory is entered once per set of states (so a loop of symbolic links ends), real directories before
 linked ones (so a file keeps its shortest honest name), and own directories never. Must never: open a file, or raise for
@@ -12,138 +12,120 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from enricher.edges.source_files.patterns import (
+    ANY_DEPTH,
+    Matcher,
+    Pattern,
+    States,
+    compile_patterns,
+    compile_segment,
+    expand_braces,
+)
 from enricher.ports import SkippedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
-_MAGIC: Final = re.compile(rb"[*?\[]")
-_QUOTED: Final = re.compile(rb"\[(.)\]", re.DOTALL)
-_CHOICE: Final = re.compile(rb"\[.[^\]]*\]|\{([^{}]*,[^{}]*)\}", re.DOTALL)
-_ANY_DEPTH: Final = re.compile(rb"")
-"""Stands for `**`; compared by identity, never matched."""
-_MAX_ALTERNATIVES: Final = 1000
-
-
-def expand_braces(pattern: bytes) -> list[bytes]:
-    """`a{b,c{d,e}}` as `ab`, `acd`, `ace`; a brace in brackets or without its partner stands for itself."""
-    done: list[bytes] = []
-    waiting = deque([pattern])
-    while waiting and len(done) + len(waiting) < _MAX_ALTERNATIVES:
-        text = waiting.popleft()
-        inner = next((found for found in _CHOICE.finditer(text) if found[1] is not None), None)
-        if inner is None:
-            done.append(text)
-            continue
-        waiting.extend(text[: inner.start()] + choice + text[inner.end() :] for choice in inner[1].split(b","))
-    return sorted({*done, *waiting})
-
-
-def _segment(text: bytes) -> re.Pattern[bytes]:
-    """One path segment as a regular expression; `**` alone is any number of directories."""
-    if text == b"**":
-        return _ANY_DEPTH
-    parts: list[bytes] = []
-    at = 0
-    while at < len(text):
-        char = text[at : at + 1]
-        closing = text.find(b"]", at + 2) if char == b"[" else -1
-        if char == b"*":
-            parts.append(b"[^/]*")
-        elif char == b"?":
-            parts.append(b"[^/]")
-        elif closing > 0:
-            inside = text[at + 1 : closing].replace(b"\\", b"\\\\").replace(b"[", b"\\[")
-            parts.append(b"[" + (b"^/" + inside[1:] if inside[:1] in (b"!", b"^") else inside) + b"]")
-            at = closing
-        else:
-            parts.append(re.escape(char))
-        at += 1
-    try:
-        return re.compile(b"".join(parts), re.DOTALL)
-    except re.error:
-        return re.compile(re.escape(text), re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pattern:
-    root: bytes
-    segments: tuple[re.Pattern[bytes], ...]
-    named: bool
-    """Its last segment says more than "anything": a directory that matches it is worth a word."""
-
-
-def _compile(text: bytes, directory: bytes) -> list[_Pattern]:
-    patterns = []
-    for plain in expand_braces(text):
-        parts = os.path.normpath(os.path.join(directory, plain)).split(b"/")[1:]
-        # `[*]` is a star: a name quoted so is as plain as any other.
-        fixed = next((at for at, part in enumerate(parts) if _MAGIC.search(_QUOTED.sub(b"", part))), len(parts))
-        rest = [_segment(part) for part in parts[fixed:]]
-        named = bool(rest) and parts[-1].strip(b"*?") != b""
-        patterns.append(_Pattern(b"/" + _QUOTED.sub(rb"\1", b"/".join(parts[:fixed])), tuple(rest), named))
-    return patterns
-
-
-_States = frozenset[tuple[int, int]]
-
-
-class _Matcher:
-    """Several patterns with a common root, matched name by name on the way down."""
-
-    def __init__(self, patterns: Sequence[_Pattern]) -> None:
-        self._patterns = patterns
-        self.start = self._closed((which, 0) for which in range(len(patterns)))
-
-    def _closed(self, states: Iterable[tuple[int, int]]) -> _States:
-        closed = set()
-        for which, at in states:
-            closed.add((which, at))
-            segments = self._patterns[which].segments
-            while at < len(segments) and segments[at] is _ANY_DEPTH:  # `**` may also stand for no directory
-                at += 1  # noqa: PLW2901 - walks on over a run of `**`
-                closed.add((which, at))
-        return frozenset(closed)
-
-    def step(self, states: _States, name: bytes) -> _States:
-        following = []
-        for which, at in states:
-            segments = self._patterns[which].segments
-            if at == len(segments):
-                continue
-            if segments[at] is _ANY_DEPTH:
-                following.append((which, at))
-            elif segments[at].fullmatch(name):
-                following.append((which, at + 1))
-        return self._closed(following)
-
-    def matched(self, states: _States) -> Iterator[_Pattern]:
-        return (self._patterns[which] for which, at in states if at == len(self._patterns[which].segments))
-
-    def goes_on(self, states: _States) -> bool:
-        return any(at < len(self._patterns[which].segments) for which, at in states)
+_SETTLED_NS: Final = 2_000_000_000
+"""A directory that changed so shortly before it was listed may have changed again in the same tick of its clock."""
+_BELIEVED_SECONDS: Final = 600.0
+"""So long a directory is believed to be as it was: not every file system tells of its changes."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What a walk found."""
+    """What a look found."""
 
     files: dict[bytes, os.stat_result] = field(default_factory=dict)
     """Regular files by path, links followed."""
     skipped: list[SkippedFile] = field(default_factory=list)
     blind: list[bytes] = field(default_factory=list)
     """Directories that could not be read: nothing is known of what lies below them."""
+    entered: set[bytes] = field(default_factory=set)
+    """Directories of which all that is wanted in them was looked at."""
+    gone: set[bytes] = field(default_factory=set)
+    """Directories that were there before."""
 
     def skip(self, path: bytes, reason: str, detail: str, hint: str) -> None:
         """Remember a file or directory that is not read."""
         self.skipped.append(SkippedFile(path=path, reason=reason, detail=detail, hint=hint))
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """A directory to enter, and what the patterns make of the way to it."""
+
+    path: bytes
+    seen: os.stat_result
+    states: States
+    excluded: States
+    is_linked: bool = False
+
+    @property
+    def key(self) -> tuple[int, int, States]:
+        """Whatever its path: the directory, and how far the patterns have come."""
+        return self.seen.st_dev, self.seen.st_ino, self.states
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A directory, or a link to anything, on whose name the patterns go on."""
+
+    name: bytes
+    is_link: bool
+    states: States
+    excluded: States
+
+
+@dataclass(slots=True)
+class _Listing:
+    """What a directory held when it was listed, as far as the patterns want it."""
+
+    visit: _Visit
+    files: list[bytes] = field(default_factory=list)
+    """Names of no directories and no links."""
+    others: list[_Entry] = field(default_factory=list)
+    listed_at: float = 0.0
+    is_firm: bool = False
+    """A later change of it would show."""
+
+    def is_as(self, seen: os.stat_result) -> bool:
+        """Whether the directory still holds the same."""
+        before = self.visit.seen
+        same = (before.st_dev, before.st_ino, before.st_mtime_ns) == (seen.st_dev, seen.st_ino, seen.st_mtime_ns)
+        return same and self.is_firm and time.monotonic() - self.listed_at < _BELIEVED_SECONDS
+
+
+class _Root:
+    """The patterns that start at one path, and what was seen below it."""
+
+    def __init__(self, path: bytes, patterns: list[Pattern]) -> None:
+        self.path = path
+        self.is_plain = any(not pattern.segments for pattern in patterns)
+        # A plain directory stands for all below it.
+        self.matcher = Matcher(
+            [
+                pattern if pattern.segments else Pattern(path, (ANY_DEPTH, compile_segment(b"*")), named=False)
+                for pattern in patterns
+            ]
+        )
+        self.listings: dict[bytes, dict[States, _Listing]] = {}
+        self.entered: set[tuple[int, int, States]] = set()
+
+    def forget(self, path: bytes) -> set[bytes]:
+        """Forget a directory and all below it; their paths."""
+        forgotten = {one for one in self.listings if one == path or one.startswith(path + b"/")}
+        for one in forgotten:
+            for listing in self.listings.pop(one).values():
+                self.entered.discard(listing.visit.key)
+        return forgotten
 
 
 class Discovery:
@@ -151,6 +133,7 @@ class Discovery:
 
     A plain directory among the includes means every file below it, a plain file itself. Relative patterns start at
     `directory`. An exclude without a slash is for names at any depth; one that matches a directory rules out all below.
+    `watch` is called with each directory before it is listed.
     """
 
     def __init__(
@@ -159,24 +142,29 @@ class Discovery:
         exclude: Sequence[str],
         own_directories: Sequence[str | os.PathLike[str]],
         directory: Path,
+        watch: Callable[[bytes], object] = lambda path: None,  # noqa: ARG005 - nobody watches
     ) -> None:
         here = os.fsencode(directory)
-        self._include = [pattern for text in include for pattern in _compile(os.fsencode(text), here)]
+        by_root: dict[bytes, list[Pattern]] = {}
+        for pattern in (pattern for text in include for pattern in compile_patterns(os.fsencode(text), here)):
+            by_root.setdefault(pattern.root, []).append(pattern)
+        self._roots = [_Root(root, patterns) for root, patterns in by_root.items()]
         texts = [os.fsencode(text) for text in exclude]
         texts = [text if b"/" in text else b"/**/" + text for text in texts]
         # An exclude has one root, "/", so that one matcher follows every walk from the top.
-        self._exclude = _Matcher(
+        self._exclude = Matcher(
             [
-                _Pattern(b"/", tuple(_segment(part) for part in alternative.split(b"/")[1:]), named=True)
+                Pattern(b"/", tuple(compile_segment(part) for part in alternative.split(b"/")[1:]), named=True)
                 for text in texts
                 for alternative in (os.path.normpath(os.path.join(here, plain)) for plain in expand_braces(text))
             ]
         )
         self._own_paths = [os.fsencode(path) for path in own_directories]
         self._own: set[tuple[int, int]] = set()
+        self._watch = watch
 
     def walk(self) -> Findings:
-        """Look at the file system now."""
+        """Look at all of it now."""
         findings = Findings()
         self._own = set()
         for path in self._own_paths:
@@ -185,39 +173,91 @@ class Discovery:
             except OSError:
                 continue
             self._own.add((seen.st_dev, seen.st_ino))
-        by_root: dict[bytes, list[_Pattern]] = {}
-        for pattern in self._include:
-            by_root.setdefault(pattern.root, []).append(pattern)
-        for root, patterns in by_root.items():
-            self._walk_root(root, patterns, findings)
+        for root in self._roots:
+            self._walk_root(root, findings)
         return findings
 
-    def _walk_root(self, root: bytes, patterns: list[_Pattern], findings: Findings) -> None:
+    def look(self, directories: Collection[bytes]) -> Findings:
+        """Look at what is in these directories now, and below those that are new in them.
+
+        A directory that was never entered is not looked at.
+        """
+        findings = Findings()
+        for root in self._roots:
+            if os.path.dirname(root.path) in directories:
+                self._walk_root(root, findings)
+                continue
+            visits: deque[_Visit] = deque()
+            for listing in [one for path in directories for one in root.listings.get(path, {}).values()]:
+                before = listing.visit
+                root.entered.discard(before.key)
+                del root.listings[before.path][before.states]
+                try:
+                    seen = os.stat(before.path)
+                except OSError as error:
+                    _closed_to_us(before.path, error, findings)
+                    findings.gone |= {before.path} | root.forget(before.path)
+                    continue
+                visits.append(_Visit(before.path, seen, before.states, before.excluded))
+                findings.gone |= self._vanished(root, listing)
+            self._follow(root, visits, findings, {})
+        return findings
+
+    def wants(self, path: bytes) -> bool:
+        """Whether a file with this path, in a directory that was entered, is one to follow."""
+        directory, name = os.path.split(path)
+        for root in self._roots:
+            if root.is_plain and root.path == path:
+                return True
+            for states, listing in root.listings.get(directory, {}).items():
+                if any(root.matcher.matched(root.matcher.step(states, name))):
+                    return not any(self._exclude.matched(self._exclude.step(listing.visit.excluded, name)))
+        return False
+
+    def directories(self) -> set[bytes]:
+        """All that were entered, and those that hold a root."""
+        found = {path for root in self._roots for path in root.listings}
+        return found | {os.path.dirname(root.path) for root in self._roots if not root.listings}
+
+    def _vanished(self, root: _Root, listing: _Listing) -> set[bytes]:
+        """Directories that were in a directory and are there no more."""
+        vanished: set[bytes] = set()
+        for entry in listing.others:
+            below = os.path.join(listing.visit.path, entry.name)
+            known = root.listings.get(below, {}).get(entry.states)
+            if known is None:
+                continue
+            try:
+                seen = os.stat(below)
+            except OSError:
+                seen = None
+            if seen is None or not os.path.samestat(seen, known.visit.seen):
+                vanished |= root.forget(below)
+        return vanished
+
+    def _walk_root(self, root: _Root, findings: Findings) -> None:
+        before, root.listings, root.entered = root.listings, {}, set()
         excluded = self._exclude.start
-        for name in root.split(b"/")[1:] if root != b"/" else []:
+        for name in root.path.split(b"/")[1:] if root.path != b"/" else []:
             excluded = self._exclude.step(excluded, name)
             if any(self._exclude.matched(excluded)):
                 return
         try:
-            seen = os.stat(root)
+            seen = os.stat(root.path)
         except OSError as error:
-            _root_missing(root, error, findings)
-            return
-        if not stat.S_ISDIR(seen.st_mode):
-            if any(not pattern.segments for pattern in patterns):
-                _take(root, seen, findings)
-            return
-        if self._within_own(root):
-            _own(root, findings)
-            return
-        # A plain directory stands for all below it.
-        matcher = _Matcher(
-            [
-                pattern if pattern.segments else _Pattern(root, (_ANY_DEPTH, _segment(b"*")), named=False)
-                for pattern in patterns
-            ]
-        )
-        self._walk_below(root, seen, matcher, excluded, findings)
+            self._watch(os.path.dirname(root.path))
+            _root_missing(root.path, error, findings)
+        else:
+            if not stat.S_ISDIR(seen.st_mode):
+                self._watch(os.path.dirname(root.path))
+                if root.is_plain:
+                    _take(root.path, seen, findings)
+            elif self._within_own(root.path):
+                _own(root.path, findings)
+            else:
+                start = _Visit(root.path, seen, root.matcher.start, excluded)
+                self._follow(root, deque([start]), findings, before)
+        findings.gone |= before.keys() - root.listings.keys()
 
     def _within_own(self, path: bytes) -> bool:
         """Whether a root lies in an own directory, however it is spelled."""
@@ -233,66 +273,123 @@ class Discovery:
                 return False
             real = os.path.dirname(real)
 
-    def _walk_below(
-        self, root: bytes, seen: os.stat_result, matcher: _Matcher, excluded: _States, findings: Findings
+    def _follow(
+        self,
+        root: _Root,
+        real: deque[_Visit],
+        findings: Findings,
+        before: dict[bytes, dict[States, _Listing]],
     ) -> None:
-        real: deque[tuple[bytes, os.stat_result, _States, _States]] = deque([(root, seen, matcher.start, excluded)])
-        linked: deque[tuple[bytes, os.stat_result, _States, _States]] = deque()
-        entered: set[tuple[int, int, _States]] = set()
+        """Enter directories and all below them that was not entered yet."""
+        linked: deque[_Visit] = deque()
         while real or linked:
-            path, seen, states, excluded = real.popleft() if real else linked.popleft()
-            key = (seen.st_dev, seen.st_ino, states)
-            if key in entered:
+            visit = real.popleft() if real else linked.popleft()
+            if visit.key in root.entered:
                 continue
-            entered.add(key)
-            for entry in _entries(path, seen, findings):
-                name = os.fsencode(entry.name)
-                below = os.path.join(path, name)
-                left_out = self._exclude.step(excluded, name)
-                following = matcher.step(states, name)
-                if not following or any(self._exclude.matched(left_out)):
-                    continue
-                try:
-                    seen = entry.stat()
-                    is_lure = entry.is_symlink() and not _may_lead(entry.stat(follow_symlinks=False), seen)
-                except OSError as error:
-                    _entry_failed(entry, below, error, findings)
-                    continue
-                if is_lure:
-                    _lure(below, findings)
-                elif not stat.S_ISDIR(seen.st_mode):
-                    if any(True for _ in matcher.matched(following)):
-                        _take(below, seen, findings)
-                elif (seen.st_dev, seen.st_ino) in self._own:
-                    _own(below, findings)
-                else:
-                    _mind_directory(below, matcher, following, findings)
-                    if matcher.goes_on(following):
-                        queue = linked if entry.is_symlink() else real
-                        queue.append((below, seen, following, left_out))
+            root.entered.add(visit.key)
+            known = before.get(visit.path, {}).get(visit.states)
+            for below in self._enter(root, visit, known, findings):
+                if below.states not in root.listings.get(below.path, {}):
+                    (linked if below.is_linked else real).append(below)
 
+    def _enter(self, root: _Root, visit: _Visit, known: _Listing | None, findings: Findings) -> list[_Visit]:
+        """Take the files of a directory, listed anew where it may have changed; the directories in it.
 
-def _entries(path: bytes, judged: os.stat_result, findings: Findings) -> Iterator[os.DirEntry[str]]:
-    """The entries of the very directory that was judged; they are good until the next is asked for.
+        It is the very directory that was judged: one that was put in its place since, by a link perhaps, is not read,
+        and the next walk judges it.
+        """
+        path = visit.path
+        self._watch(path)  # first, so that nothing is missed that happens meanwhile
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            _closed_to_us(path, error, findings)
+            return []
+        try:
+            seen = os.fstat(descriptor)
+            if not os.path.samestat(seen, visit.seen):
+                findings.blind.append(path)
+                return []
+            listing = known if known is not None and known.is_as(seen) else self._list(root, visit, seen, descriptor)
+            root.listings.setdefault(path, {})[visit.states] = listing
+            findings.entered.add(path)
+            for name in listing.files:
+                _take_in(descriptor, path, name, listing, findings)
+            return [
+                below
+                for entry in listing.others
+                if (below := self._judge(root, path, entry, descriptor, findings)) is not None
+            ]
+        except OSError as error:
+            _closed_to_us(path, error, findings)
+            return []
+        finally:
+            os.close(descriptor)
 
-    One that was put in its place since, by a link perhaps, is not read: the next walk judges it.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        _closed_to_us(path, error, findings)
-        return
-    try:
-        if not os.path.samestat(os.fstat(descriptor), judged):
-            findings.blind.append(path)
-            return
+    def _list(self, root: _Root, visit: _Visit, seen: os.stat_result, descriptor: int) -> _Listing:
+        firm = 0 < seen.st_mtime_ns < time.time_ns() - _SETTLED_NS
+        current = _Visit(visit.path, seen, visit.states, visit.excluded, visit.is_linked)
+        listing = _Listing(current, listed_at=time.monotonic(), is_firm=firm)
         with os.scandir(descriptor) as entries:
-            found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
-        yield from found
+            found = sorted((os.fsencode(entry.name), entry) for entry in entries)
+        for name, entry in found:
+            states = root.matcher.step(visit.states, name)
+            if not states:
+                continue
+            excluded = self._exclude.step(visit.excluded, name)
+            if any(self._exclude.matched(excluded)):
+                continue
+            try:
+                is_link = entry.is_symlink()
+                is_other = is_link or entry.is_dir(follow_symlinks=False)
+            except OSError:
+                is_link, is_other = False, True
+            if is_other:
+                listing.others.append(_Entry(name, is_link, states, excluded))
+            elif any(True for _ in root.matcher.matched(states)):
+                listing.files.append(name)
+        return listing
+
+    def _judge(
+        self, root: _Root, directory: bytes, entry: _Entry, descriptor: int, findings: Findings
+    ) -> _Visit | None:
+        """What a directory or a link is now: one to enter; or a file, taken if it is wanted."""
+        path = os.path.join(directory, entry.name)
+        try:
+            seen = os.stat(entry.name, dir_fd=descriptor)
+            link = os.stat(entry.name, dir_fd=descriptor, follow_symlinks=False)
+        except OSError as error:
+            _entry_failed(entry, path, error, findings)
+            return None
+        if stat.S_ISLNK(link.st_mode) and not _may_lead(link, seen):
+            _lure(path, findings)
+        elif not stat.S_ISDIR(seen.st_mode):
+            if any(True for _ in root.matcher.matched(entry.states)):
+                _take(path, seen, findings)
+        elif (seen.st_dev, seen.st_ino) in self._own:
+            _own(path, findings)
+        else:
+            _mind_directory(path, root.matcher, entry.states, findings)
+            if root.matcher.goes_on(entry.states):
+                return _Visit(path, seen, entry.states, entry.excluded, is_linked=stat.S_ISLNK(link.st_mode))
+        return None
+
+
+def _take_in(descriptor: int, directory: bytes, name: bytes, listing: _Listing, findings: Findings) -> None:
+    """Take a file by its name in an open directory. One that has become something else is judged at the next look."""
+    try:
+        seen = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+    except FileNotFoundError:
+        return
     except OSError as error:
-        _closed_to_us(path, error, findings)
-    finally:
-        os.close(descriptor)
+        findings.skip(
+            os.path.join(directory, name), "unreadable", _why(error), "let the daemon's user read it, or exclude it"
+        )
+        return
+    if stat.S_ISLNK(seen.st_mode) or stat.S_ISDIR(seen.st_mode):
+        listing.is_firm = False
+    else:
+        _take(os.path.join(directory, name), seen, findings)
 
 
 def _closed_to_us(path: bytes, error: OSError, findings: Findings) -> None:
@@ -310,7 +407,7 @@ def _take(path: bytes, seen: os.stat_result, findings: Findings) -> None:
     findings.skip(path, "not_regular", f"it is {detail}", "only regular files are read; exclude it")
 
 
-def _mind_directory(path: bytes, matcher: _Matcher, states: _States, findings: Findings) -> None:
+def _mind_directory(path: bytes, matcher: Matcher, states: States, findings: Findings) -> None:
     if any(pattern.named for pattern in matcher.matched(states)):
         findings.skip(path, "directory", "it is a directory", "to read the files in it, include PATH/**")
 
@@ -332,9 +429,9 @@ def _own(path: bytes, findings: Findings) -> None:
     findings.skip(path, "own_output", "enricher writes there itself", "its own state and output are never read")
 
 
-def _entry_failed(entry: os.DirEntry[str], path: bytes, error: OSError, findings: Findings) -> None:
+def _entry_failed(entry: _Entry, path: bytes, error: OSError, findings: Findings) -> None:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        if entry.is_symlink():
+        if entry.is_link:
             findings.skip(path, "vanished", "a symbolic link to nothing", "remove the link or exclude it")
     else:
         findings.skip(path, "unreadable", _why(error), "let the daemon's user read it, or exclude it")
