@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import itertools
 import os
 import shutil
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,105 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from enricher.edges.source_files import FilesSource
 from enricher.edges.source_files import source as source_module
 from enricher.edges.source_files import tracking as tracking_module
-from enricher.telemetry import Telemetry
+from tests.edges.following import World, lines, numbers
 
 KIB = 1024
-
-
-class World:
-    """A directory of logs, a source over it, a registry, and all that was read."""
-
-    def __init__(self, directory: Path, **changes) -> None:
-        self.directory = directory
-        self.options = {
-            "include": [f"{directory}/**/*.log", f"{directory}/**/*.log.*"],
-            "exclude": [],
-            "start": "beginning",
-            "once": False,
-            "own_directories": [],
-            "host": "h",
-            **changes,
-        }
-        self.now = time.time()  # files are dated by the file system
-        self.rows = {}
-        self.ids = itertools.count(1)
-        self.read = []
-        self.chunks = []
-        self.skipped = []
-        self.source = None
-        self.joined = None
-
-    async def start(self):
-        if self.source is not None:
-            await self.source.close()
-        self.source = FilesSource("s", **self.options, telemetry=Telemetry())
-        await self.source.start(list(self.rows.values()), self.joined)
-        return self
-
-    async def step(self, seconds=0.0, *, flush=True, hold=0, commit=True):
-        """Scan, read, take all but the last `hold` bytes (None: line) of each chunk, commit. Returns the lines read."""
-        self.now += seconds
-        self.skipped += await self.source.scan(self.now)
-        chunks = await self.source.read(self.now, flush=flush)
-        if not commit:
-            return chunks
-        states, lines = [], []
-        for chunk in chunks:
-            last = len(chunk.data) - chunk.data.rfind(b"\n", 0, -1) - 1 if hold is None else hold
-            keep = min(last, len(chunk.data)) if not chunk.final and not chunk.lost_bytes else 0
-            data = chunk.data[: len(chunk.data) - keep]
-            state = self.source.accept(
-                chunk, chunk.length - keep, partial=chunk.data[len(data) :], anchor=None, learned=None
-            )
-            states.append(replace(state, id=state.id or next(self.ids)))
-            lines += data.split(b"\n")[:-1]
-        for state in states:
-            self.rows[state.id] = state
-        self.source.committed(states)
-        self.chunks += chunks
-        self.read += lines
-        return lines
-
-    def path(self, name) -> Path:
-        return self.directory / name
-
-    def append(self, name, data):
-        self.path(name).parent.mkdir(parents=True, exist_ok=True)
-        with self.path(name).open("ab") as file:
-            file.write(data)
-
-    def progress(self):
-        return self.source.progress(self.now)
-
-    def reasons(self):
-        return {os.path.basename(one.path).decode(): one.reason for one in self.skipped}
-
-
-@pytest.fixture
-async def world(tmp_path):
-    made = []
-
-    async def make(**changes):
-        world = World(tmp_path, **changes)
-        made.append(world)
-        return await world.start()
-
-    make.directory = tmp_path
-    yield make
-    for one in made:
-        await one.source.close()
-
-
-# Longer than a telling head, so that copies are recognised.
-def lines(first, count=40):
-    return b"".join(b"%d a line of some length\n" % at for at in range(first, first + count))
-
-
-def numbers(read):
-    return [int(line.split()[0]) for line in read]
 
 
 # ---------------------------------------------------------------- reading

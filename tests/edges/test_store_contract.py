@@ -1148,3 +1148,13 @@ async def test_windows_stay_in_a_batch_that_may_have_been_sent(store):
     await store.save_batch(replace(batch, state=BatchState.UPLOADING))
     assert 0 == await store.skip_digests(batch, "over budget", NOW)
     assert 1 == len(await store.batch_requests(batch.id))
+
+
+async def test_files_of_which_nothing_was_read_share_a_path_and_an_inode_but_no_row(store):
+    waiting = a_file(identity="", position=0, head_hash=b"1" * 32)
+    (moved,) = (await store.commit_block(a_block(files=(waiting,)), NOW)).files
+    moved = replace(moved, inode=moved.inode + 1, path=moved.path + b".1")
+    for head in (b"1" * 32, b"2" * 32):
+        fresh = replace(waiting, head_hash=head)
+        files = (await store.commit_block(a_block(files=(fresh, moved)), NOW)).files
+        assert 2 == len({file.id for file in files})

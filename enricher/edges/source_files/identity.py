@@ -37,7 +37,7 @@ _STATX_BYTES: Final = 256
 _STATX_BTIME_OFFSET: Final = 80
 
 _SUFFIXES: Final = re.compile(
-    rb"(?:\.(?:gz|xz|bz2|zst|old|[0-9]{1,4})|[-.][0-9]{8}(?:[-T]?[0-9]{2,6})?|[-.][0-9]{4}-[0-9]{2}-[0-9]{2}|-[0-9]{10})$"
+    rb"(?:\.(?:gz|xz|bz2|zst|old|tmp|[0-9]{1,4})|[-.][0-9]{8}(?:[-T]?[0-9]{2,6})?|[-.][0-9]{4}-[0-9]{2}-[0-9]{2}|-[0-9]{10})$"
 )
 
 
@@ -96,8 +96,12 @@ def has_head(row: FileState, head: bytes) -> bool:
 
 
 def _is_telling(row: FileState, seen: Sighting) -> bool:
-    """Whether equal heads say that the files are one: long ones, or those that are all there is."""
-    return row.head_bytes >= _STRONG_HEAD_BYTES or len(seen.head) == row.head_bytes
+    """Whether equal heads say that the files are one: long ones, or those that are all there is.
+
+    Of a file that is named as a rotation of the row's, all that was read is enough.
+    """
+    is_all_read = row.head_bytes >= row.position + len(row.partial) and is_rotation_of(seen.path, row.path)
+    return row.head_bytes >= _STRONG_HEAD_BYTES or len(seen.head) == row.head_bytes or is_all_read
 
 
 def logical_path(path: bytes) -> bytes:
@@ -109,8 +113,9 @@ def logical_path(path: bytes) -> bytes:
 
 
 def is_rotation_of(path: bytes, original: bytes) -> bool:
-    """Whether a path is the original's with a rotation or compression suffix more."""
-    return path != original and path.startswith(original) and logical_path(path) == logical_path(original)
+    """Whether a path is that of a rotated or compressed file of the log that another path belongs to."""
+    logical = logical_path(path)
+    return path not in (original, logical) and logical == logical_path(original)
 
 
 def file_identity(host: str, path: bytes, first_line: bytes, generation: int) -> str:

@@ -120,10 +120,15 @@ class Known:
         self._files = [file for file in self._files if not _is_forgotten(file, now)]
 
     def alike(self, path: bytes, head: bytes) -> Iterable[Tracked]:
-        """Files that start as this one does, those of the same logical path and the latest first."""
-        found = [file for file in self._files if file.row.head_bytes and has_head(file.row, head)]
+        """Files that start as this one does; first those of the same logical path, of which most was read.
+
+        The more was read, the more is known to be equal where a position fits.
+        """
+        found = [file for file in self._files if file.row.head_bytes and _starts_alike(file, head)]
         name = logical_path(path)
-        return sorted(found, key=lambda file: (logical_path(file.path) == name, file.row.id), reverse=True)
+        return sorted(
+            found, key=lambda file: (logical_path(file.path) == name, file.row.position, file.row.id), reverse=True
+        )
 
     def identify(self, file: Tracked, first_line: bytes) -> None:
         """Give a file its identity, once its first line is known: the first generation that nobody else has."""
@@ -132,6 +137,11 @@ class Known:
             generation += 1
         self._identities.add(identity)
         file.row = replace(file.row, identity=identity, generation=generation)
+
+
+def _starts_alike(file: Tracked, head: bytes) -> bool:
+    """Whether content with this head starts as a file did, or as far as it goes as one that is followed does."""
+    return has_head(file.row, head) or (file.present and file.head.startswith(head))
 
 
 def key_of(file: Tracked) -> Key:

@@ -19,11 +19,13 @@ from enricher.edges.source_files.identity import (
     logical_path,
     resume_verdict,
 )
+from enricher.edges.source_files.known import key_of
 from enricher.edges.source_files.streams import PLAIN, Stream, codec_of, open_stream
 from enricher.edges.source_files.tracking import Descriptors, Tracked, open_file
 
 if TYPE_CHECKING:
     from enricher.core.block import FileState
+    from enricher.edges.source_files.copies import Copies
     from enricher.edges.source_files.known import Known
 
 
@@ -55,11 +57,21 @@ def sight(seen: Stranger, row: FileState, now: float) -> Sighting:
     )
 
 
-def adopt(known: Known, stranger: Stranger, now: float) -> Tracked | None:
-    """The known file that a stranger is; None if it is none."""
+def adopt(
+    known: Known, copies: Copies, descriptors: Descriptors, stranger: Stranger, now: float, *, given_up: Tracked | None
+) -> Tracked | bool:
+    """The known file that a stranger is or goes on for; True if it is to wait, False if it is none.
+
+    A file that is known, or was known and is `given_up`, moves to the stranger. A new one is not known yet.
+    """
+    copies.forget(stranger.stat)
     for original in known.alike(stranger.path, stranger.head):
-        gone = not original.present or not _is_in_place(original)
-        verdict = resume_verdict(original.row, sight(stranger, original.row, now), original_gone=gone)
+        if original is not given_up and _is_there(original, descriptors):
+            judged = copies.judge(stranger, original, now)
+            if judged is not False:
+                return judged
+            continue
+        verdict = resume_verdict(original.row, sight(stranger, original.row, now), original_gone=True)
         # A file that was given up may be back as it was: an unmounted disk, a directory that could not be entered.
         if not (verdict is Verdict.ADOPT or (verdict is Verdict.CONTINUE and not original.present)):
             continue
@@ -72,13 +84,9 @@ def adopt(known: Known, stranger: Stranger, now: float) -> Tracked | None:
             codec=stranger.codec,
             gone_at=None,
         )
-        if gone:
-            known.move(original, row)
-            return original
-        file = Tracked(row=replace(row, id=0), path=row.path, dirty=True, renamed=True, looked_to=original.read_end)
-        known.add(file)
-        return file
-    return None
+        known.move(original, row)
+        return original
+    return False
 
 
 def find_inode(file: Tracked) -> bytes | None:
@@ -92,7 +100,7 @@ def find_inode(file: Tracked) -> bytes | None:
     return None
 
 
-def find_copy(known: Known, descriptors: Descriptors, file: Tracked, now: float) -> bool:
+def find_copy(known: Known, copies: Copies, descriptors: Descriptors, file: Tracked, now: float) -> bool:
     """Go on with a file in its copy under a rotated name in its directory, compressed too. False if there is none."""
     if not file.row.head_bytes:
         return False
@@ -101,16 +109,18 @@ def find_copy(known: Known, descriptors: Descriptors, file: Tracked, now: float)
         try:
             stat = entry.stat()
             is_other = modes.S_ISREG(stat.st_mode) and not known.has((stat.st_dev, stat.st_ino))
-            if is_other and logical_path(entry.path) == name and _goes_on_in(known, descriptors, file, entry.path, now):
+            if not is_other or logical_path(entry.path) != name:
+                continue
+            if _goes_on_in(known, copies, descriptors, file, entry.path, now):
                 return True
         except OSError:
             continue
     return False
 
 
-def _goes_on_in(known: Known, descriptors: Descriptors, file: Tracked, path: bytes, now: float) -> bool:
+def _goes_on_in(known: Known, copies: Copies, descriptors: Descriptors, file: Tracked, path: bytes, now: float) -> bool:
     descriptor = open_file(path)
-    adopted = None
+    adopted: Tracked | bool = False
     try:
         stat = os.fstat(descriptor)
         codec = codec_of(os.pread(descriptor, HEAD_BYTES, 0))
@@ -125,8 +135,11 @@ def _goes_on_in(known: Known, descriptors: Descriptors, file: Tracked, path: byt
             stream=stream,
             head=stream.pread(HEAD_BYTES, 0),
         )
-        adopted = adopt(known, stranger, now)
-        if adopted is None:
+        adopted = adopt(known, copies, descriptors, stranger, now, given_up=file)
+        if isinstance(adopted, bool) or not known.has(key_of(adopted)):
+            # A copy of yet another file; no pattern matches it.
+            adopted = False
+            copies.forget(stat)
             return False
         adopted.head = stranger.head
         adopted.seen(stat, now)
@@ -135,7 +148,7 @@ def _goes_on_in(known: Known, descriptors: Descriptors, file: Tracked, path: byt
         descriptors.keep(adopted, descriptor)
         return adopted is file
     finally:
-        if adopted is None:
+        if adopted is False:
             os.close(descriptor)
 
 
@@ -147,8 +160,10 @@ def _neighbours(path: bytes) -> list[os.DirEntry[bytes]]:
         return []
 
 
-def _is_in_place(file: Tracked) -> bool:
-    """Whether a file's own inode still lies at its path, now and not only at the last scan."""
+def _is_there(file: Tracked, descriptors: Descriptors) -> bool:
+    """Whether a file can be read: its inode lies at its path, now and not only at the last scan, or it is open."""
+    if not file.present or descriptors.stat(file) is not None:
+        return file.present
     try:
         return is_same_inode(file.row, os.stat(file.path))
     except OSError:

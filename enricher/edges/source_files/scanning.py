@@ -15,6 +15,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from enricher.edges.source_files.copies import Copies
 from enricher.edges.source_files.discovery import Findings
 from enricher.edges.source_files.identity import (
     HEAD_BYTES,
@@ -76,6 +77,7 @@ class Scanner:
         self._discovery = discovery
         self._descriptors = descriptors
         self._telemetry = telemetry
+        self.copies = Copies(descriptors=descriptors, once=once)
         self._skip_older_than = skip_older_than
         self._once = once
         self._line_bytes = line_bytes
@@ -215,7 +217,7 @@ class Scanner:
 
     def _meet(self, path: bytes, stat: os.stat_result, now: float) -> None:
         """An inode that no live row has."""
-        if stat.st_size == 0 or self._notices.is_ignored(stat):
+        if stat.st_size == 0 or self._notices.is_ignored(stat) or self.copies.is_waiting(stat, now):
             return
         try:
             descriptor = open_file(path)
@@ -262,7 +264,12 @@ class Scanner:
         )
         if not self._is_text(stranger):
             return None
-        file = adopt(self._known, stranger, now) or self._follow_new(stranger, now)
+        adopted = adopt(self._known, self.copies, self._descriptors, stranger, now, given_up=None)
+        if adopted is True:
+            return None
+        file = adopted or self._follow_new(stranger, now)
+        if not self._known.has(key_of(file)):
+            self._known.add(file)
         self._saw(file, stat, stranger.head, now)
         return file
 
@@ -292,7 +299,6 @@ class Scanner:
         file = Tracked(row=replace(row, position=start, marker=head[:start]), path=row.path, looked_to=start)
         if self.first_run and self._skip_older_than is not None and now - stat.st_mtime >= self._skip_older_than:
             self._start_at_end(file, stranger, now)
-        self._known.add(file)
         self._telemetry.file_found(source=self._known.source, path=readable(row.path))
         return file
 
@@ -324,7 +330,7 @@ class Scanner:
             return
         if file.present and (self._is_followed(file, now) or self._is_held(file, now)):
             return
-        if not find_copy(self._known, self._descriptors, file, now) and file.present:
+        if not find_copy(self._known, self.copies, self._descriptors, file, now) and file.present:
             self._known.give_up(file, now)
 
     def _is_followed(self, file: Tracked, now: float) -> bool:
@@ -338,12 +344,14 @@ class Scanner:
             if place is None or stat is None or not is_same_inode(file.row, stat):
                 file.outside = False
                 return False
-            self._known.rename(file, place)
+            if place != file.path:
+                self._known.rename(file, place)
         file.outside = True
-        if self._check(file, stat, now):
-            drained = file.is_read_to(file.size) and not file.row.partial and not file.dirty
-            if drained and now - file.changed_at >= ROTATED_SECONDS:
-                self._known.give_up(file, now)
+        if not self._check(file, stat, now):
+            return False
+        drained = file.is_read_to(file.size) and not file.row.partial and not file.dirty
+        if drained and now - file.changed_at >= ROTATED_SECONDS:
+            self._known.give_up(file, now)
         return True
 
     def _is_held(self, file: Tracked, now: float) -> bool:

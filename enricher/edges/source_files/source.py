@@ -408,7 +408,9 @@ class FilesSource:
             files,
             unreadable=self._notices.unreadable,
             scanned_at=self._scanner.scanned_at,
-            exhausted=self._once and not any(self._is_ready(file, now, flush=True) for file in files),
+            exhausted=self._once
+            and not self._scanner.copies.holds_up()
+            and not any(self._is_ready(file, now, flush=True) for file in files),
             now=now,
         )
 

@@ -34,7 +34,7 @@ def files(db: sqlite3.Connection, source: str) -> list[FileState]:
 
 def commit_block(db: sqlite3.Connection, block: Block, encoded: Sequence[EncodedSegment], now: float) -> BlockReceipt:
     """All of a block. A block that is there already changes nothing."""
-    known = [_known_file(db, state) for state in block.files]
+    known = [_known_file(db, state, block.files) for state in block.files]
     if _is_repeated(block, known):
         found = tuple(rows.file_from(row) for row in known if row is not None)
         return BlockReceipt(files=found, late_events=0, panes_opened=())
@@ -72,17 +72,24 @@ def _count_events(db: sqlite3.Connection, source: str, events: Counter[int], now
 # ---------------------------------------------------------------- the registry
 
 
-def _known_file(db: sqlite3.Connection, state: FileState) -> sqlite3.Row | None:
+def _known_file(db: sqlite3.Connection, state: FileState, states: Sequence[FileState]) -> sqlite3.Row | None:
+    """The row of a file; of one that has no number yet, the row that the same block made before, if it did.
+
+    A file of which nothing was read may lie where another one lay that is known by its number: its log, truncated.
+    """
     if state.id:
         found = db.execute("SELECT * FROM files WHERE id = ?", (state.id,))
     else:
         found = db.execute(
             "SELECT * FROM files WHERE source = ? AND identity = ? AND path = ? AND device = ? AND inode = ?"
-            " AND generation = ? AND gone_at IS NULL",
-            (state.source, state.identity, state.path, str(state.device), str(state.inode), state.generation),
+            " AND generation = ? AND gone_at IS NULL AND (identity != '' OR head_hash = ?)",
+            (
+                *(state.source, state.identity, state.path, str(state.device), str(state.inode)),
+                *(state.generation, state.head_hash),
+            ),
         )
     row: sqlite3.Row | None = found.fetchone()
-    return row
+    return None if row is None or (not state.id and row["id"] in {other.id for other in states}) else row
 
 
 def _is_repeated(block: Block, known: Sequence[sqlite3.Row | None]) -> bool:

@@ -1,0 +1,157 @@
+"""Copies of files that are there still: which they are, and how long each waits.
+
+What copytruncate copies lies in two files until the log is truncated, what gzip compresses until it is done, and what
+`copy` copies for ever. One of the two is read: the original, as long as it is there. Its copy waits until the original
+goes, and then goes on in its place; or until the original was read as far as the copy reaches, and is then done with.
+
+Invariants: a file is taken for a copy on the word of its content and its name together, and never while it is still
+written. Must never: move the position of an original, or keep a file waiting that holds what no other file does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+from enricher.edges.source_files.identity import MARKER_BYTES, is_rotation_of
+from enricher.edges.source_files.streams import PLAIN
+from enricher.edges.source_files.tracking import QUIET_SECONDS, Descriptors, ReplacedError, Tracked
+
+if TYPE_CHECKING:
+    import os
+
+    from enricher.edges.source_files.known import Key
+    from enricher.edges.source_files.moving import Stranger
+    from enricher.edges.source_files.streams import Stream
+
+_COMPARED_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    original: Tracked
+    size: int
+    mtime: float
+    goal: int
+    """How far the original must be read before the copy is worth another look."""
+
+
+class Copies:
+    """The copies that wait. `once`: a file holds what it holds when it is first seen, however new that is."""
+
+    def __init__(self, *, descriptors: Descriptors, once: bool) -> None:
+        self._descriptors = descriptors
+        self._once = once
+        self._waiting: dict[Key, _Waiting] = {}
+
+    def is_waiting(self, stat: os.stat_result, now: float) -> bool:
+        """Whether a file is a copy of which there is nothing new to say."""
+        copy = self._waiting.get((stat.st_dev, stat.st_ino))
+        if copy is None:
+            return False
+        is_as_it_was = (stat.st_size, stat.st_mtime) == (copy.size, copy.mtime)
+        is_early = not copy.original.is_read_to(copy.goal) or not self._is_whole(stat.st_mtime, now)
+        return is_as_it_was and copy.original.present and is_early
+
+    def holds_up(self) -> bool:
+        """Whether a copy waits for an original that is read still."""
+        return any(copy.original.present and copy.original.degraded_since is None for copy in self._waiting.values())
+
+    def forget(self, seen: os.stat_result) -> None:
+        """A file is looked at again, or is no copy."""
+        self._waiting.pop((seen.st_dev, seen.st_ino), None)
+
+    def judge(self, stranger: Stranger, original: Tracked, now: float) -> Tracked | bool:
+        """What a stranger is to a file that is there still: no copy (False), one that waits (True), one that is over.
+
+        Of the last it returns the file to follow, which goes on behind the end of the copy.
+        """
+        if not is_rotation_of(stranger.path, original.path):
+            return False
+        is_whole = self._is_whole(stranger.stat.st_mtime, now)
+        shared = self._shared(stranger, original, thorough=is_whole)
+        goal = 0
+        if shared is not None:
+            if shared.differs or (is_whole and not shared.is_all):
+                return False
+            if is_whole and original.is_read_to(shared.length):
+                return _over(stranger, original, shared.length, now)
+            goal = shared.length
+        key = (stranger.stat.st_dev, stranger.stat.st_ino)
+        self._waiting[key] = _Waiting(original, stranger.stat.st_size, stranger.stat.st_mtime, goal)
+        return True
+
+    def _is_whole(self, mtime: float, now: float) -> bool:
+        """Whether nobody writes to it any more."""
+        return self._once or abs(now - mtime) >= QUIET_SECONDS
+
+    def _shared(self, stranger: Stranger, original: Tracked, *, thorough: bool) -> _Shared | None:
+        """None: the original cannot be read now, or is being truncated; the next scan tells."""
+        try:
+            stream = self._descriptors.stream(original)
+            begun = self._descriptors.stat(original)
+            assert begun is not None
+            if original.row.codec == PLAIN == stranger.codec:
+                shared = _compare_ends(stranger, stream, begun.st_size)
+            else:
+                shared = _compare(stranger.stream, stream, limit=None if thorough else _COMPARED_BYTES)
+            ended = self._descriptors.stat(original)
+        except (ReplacedError, OSError):
+            return None
+        return shared if ended is not None and ended.st_size >= begun.st_size else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    length: int
+    """So many first bytes are the same."""
+    is_all: bool
+    """That is the whole copy."""
+    differs: bool = False
+
+
+def _compare_ends(stranger: Stranger, original: Stream, size: int) -> _Shared:
+    """Two plain files by the last bytes that both have; that they begin alike is known."""
+    length = min(stranger.stat.st_size, size)
+    begin = max(0, length - _COMPARED_BYTES)
+    differs = stranger.stream.pread(length - begin, begin) != original.pread(length - begin, begin)
+    return _Shared(length, is_all=stranger.stat.st_size <= size, differs=differs)
+
+
+def _compare(copy: Stream, original: Stream, *, limit: int | None) -> _Shared:
+    """Two contents from their start on, since the end of a compressed one is known only there."""
+    at = 0
+    while limit is None or at < limit:
+        mine = copy.pread(_COMPARED_BYTES, at)
+        other = original.pread(len(mine), at)
+        at += len(other)
+        if mine[: len(other)] != other:
+            return _Shared(0, is_all=False, differs=True)
+        if len(other) < len(mine):
+            return _Shared(at, is_all=False)
+        if len(mine) < _COMPARED_BYTES:
+            return _Shared(at, is_all=True)
+    return _Shared(at, is_all=False)
+
+
+def _over(stranger: Stranger, original: Tracked, length: int, now: float) -> Tracked:
+    """A copy of what was read: it is followed from its end on, should it grow."""
+    row = replace(
+        original.row,
+        id=0,
+        path=stranger.path,
+        device=stranger.stat.st_dev,
+        inode=stranger.stat.st_ino,
+        birth=stranger.birth,
+        codec=stranger.codec,
+        head_bytes=len(stranger.head),
+        head_hash=sha256(stranger.head).digest(),
+        position=length,
+        marker=stranger.stream.pread(min(MARKER_BYTES, length), max(0, length - MARKER_BYTES)),
+        partial=b"",
+    )
+    file = Tracked(row=row, path=row.path, dirty=True, renamed=True, looked_to=length)
+    if row.codec != PLAIN:
+        file.done, file.gone_at = True, now
+    return file

@@ -1,0 +1,171 @@
+"""Copies of files that are there still: nothing that lies in two files at a time is read from both."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import shutil
+
+import pytest
+import zstandard
+
+from tests.edges.following import lines, numbers
+
+CODECS = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": zstandard.ZstdCompressor().compress,
+}
+
+
+def copy(w, name, to, packed=None):
+    data = w.path(name).read_bytes()
+    w.path(to).write_bytes(CODECS[packed](data) if packed else data)
+    os.utime(w.path(to), (w.now, w.now))
+
+
+async def settle(w):
+    for _ in range(6):
+        await w.step(6.0)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_held_event_is_not_repeated_by_a_scan_between_copy_and_truncation(world, restart):
+    w = await world()
+    w.append("a.log", lines(0))
+    await w.step(hold=None)
+    copy(w, "a.log", "a.log.1")
+    await w.step(hold=None)
+    if restart:
+        await w.start()
+        await w.step(hold=None)
+    os.truncate(w.path("a.log"), 0)
+    w.append("a.log", b"100 after\n")
+    await settle(w)
+    assert [*range(40), 100] == sorted(numbers(w.read))
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("cut", [3, 500, 3000])
+async def test_a_copy_that_is_still_being_written_is_waited_for(world, cut, restart):
+    w = await world()
+    w.append("a.log", lines(0, 100))
+    await w.step()
+    w.append("a.log", lines(100, 20))
+    whole = w.path("a.log").read_bytes()
+    w.append("a.log.1", whole[:cut])
+    await w.step()
+    if restart:
+        await w.start()
+        await w.step()
+    w.append("a.log.1", whole[cut:])
+    os.truncate(w.path("a.log"), 0)
+    await settle(w)
+    assert [*range(120)] == sorted(numbers(w.read))
+
+
+@pytest.mark.parametrize("packed", [None, *CODECS])
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_copy_of_a_log_that_goes_on_is_not_read(world, packed, restart):
+    w = await world()
+    to = f"a.log.1.{packed}" if packed else "a.log.1"
+    w.append("a.log", lines(0))
+    await w.step()
+    w.append("a.log", lines(40))
+    copy(w, "a.log", to, packed)
+    w.append("a.log", lines(80))
+    await settle(w)
+    if restart:
+        await w.start()
+    w.append("a.log", lines(120))
+    await settle(w)
+    assert [*range(160)] == sorted(numbers(w.read))
+    # It is followed from its end on, and known again by its inode.
+    assert 2 == len(w.rows)
+
+
+async def test_a_copy_made_while_the_daemon_was_down_is_known_though_the_log_went_on(world):
+    w = await world()
+    w.append("a.log", lines(0))
+    await w.step()
+    copy(w, "a.log", "a.log.1")
+    w.append("a.log", lines(40))
+    copy(w, "a.log", "a.log.2.gz", "gz")
+    w.append("a.log", lines(80))
+    await w.start()
+    await settle(w)
+    assert [*range(120)] == sorted(numbers(w.read))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 40])
+async def test_a_copy_shorter_than_the_head_of_its_log_is_known(world, size):
+    w = await world()
+    w.append("a.log", lines(0, size))
+    copy(w, "a.log", "a.log.1")
+    await w.step()
+    w.append("a.log", lines(size, 60))
+    await settle(w)
+    assert [*range(size + 60)] == sorted(numbers(w.read))
+
+
+async def test_a_rotated_file_with_the_banner_of_its_log_is_no_copy(world):
+    banner = b"%b\n" % (b"=" * 1100)
+    w = await world()
+    w.append("a.log", banner + lines(0))
+    await w.step()
+    w.append("a.log.1", banner + lines(100))
+    w.append("a.log.2.gz", gzip.compress(banner + lines(200)))
+    await settle(w)
+    assert [*range(40), *range(100, 140), *range(200, 240)] == sorted(numbers(x for x in w.read if x[0] != ord("=")))
+
+
+async def test_a_rotated_file_that_holds_more_than_its_log_is_no_copy(world):
+    w = await world()
+    w.append("a.log", lines(0))
+    w.append("a.log.1", lines(0) + lines(100))
+    await settle(w)
+    assert sorted([*range(40), *range(40), *range(100, 140)]) == sorted(numbers(w.read))
+
+
+async def test_a_copy_goes_on_for_its_log_once_that_is_gone(world):
+    w = await world()
+    w.append("a.log", lines(0))
+    await w.step()
+    w.append("a.log", lines(40, 5))
+    shutil.copy(w.path("a.log"), w.path("a.log.1"))
+    await w.source.scan(w.now)
+    w.source._descriptors.close_all()
+    w.path("a.log").unlink()
+    await settle(w)
+    assert [*range(45)] == sorted(numbers(w.read))
+    assert 1 == len(w.rows)
+
+
+async def test_once_waits_for_no_copy_and_reads_none(world):
+    w = await world(once=True)
+    w.append("a.log", lines(0))
+    copy(w, "a.log", "a.log.1")
+    copy(w, "a.log", "a.log.2.gz", "gz")
+    for _ in range(5):
+        await w.step()
+    assert w.progress().exhausted
+    assert [*range(40)] == numbers(w.read)
+
+
+async def test_a_compressed_twin_waits_until_the_deleted_file_is_drained(world):
+    w = await world()
+    w.append("a.log", lines(0))
+    await w.step()
+    with w.path("a.log").open("ab") as writer:
+        copy(w, "a.log", "a.log.1.gz", "gz")
+        w.path("a.log").unlink()
+        await w.step()
+        # A program that was not told of the rotation.
+        writer.write(lines(40, 2))
+        writer.flush()
+        await w.step()
+    await settle(w)
+    assert [*range(42)] == numbers(w.read)
