@@ -73,10 +73,12 @@ def resume_verdict(row: FileState, seen: Sighting, *, original_gone: bool) -> Ve
     `original_gone`: no file holds the row's content at its path any more (missing, replaced, truncated). While the
     original lives, only a file named as a rotation of it can be its copy.
     """
-    same_inode = (row.device, row.inode) == (seen.device, seen.inode)
     births_known = bool(row.birth and seen.birth)
-    if same_inode and births_known and row.birth != seen.birth:
-        same_inode = False
+    if births_known:
+        # Whatever the device is called: a file system may have another number after each mount.
+        same_inode = (row.inode, row.birth) == (seen.inode, seen.birth)
+    else:
+        same_inode = (row.device, row.inode) == (seen.device, seen.inode)
     if same_inode and not births_known and row.head_bytes < _WEAK_HEAD_BYTES:
         # Nothing but a number that is used again says that it is the same file: wait for a line to compare.
         if b"\n" not in seen.head and seen.quiet_seconds < _HOLD_SECONDS:

@@ -21,7 +21,7 @@ from enricher.edges.source_files.identity import (
 )
 from enricher.edges.source_files.known import key_of
 from enricher.edges.source_files.streams import PLAIN, Stream, codec_of, open_stream
-from enricher.edges.source_files.tracking import Descriptors, Tracked, open_file
+from enricher.edges.source_files.tracking import Descriptors, Tracked, open_file, version_of
 
 if TYPE_CHECKING:
     from enricher.core.block import FileState
@@ -72,8 +72,8 @@ def adopt(
                 return judged
             continue
         verdict = resume_verdict(original.row, sight(stranger, original.row, now), original_gone=True)
-        # A file that was given up may be back as it was: an unmounted disk, a directory that could not be entered.
-        if not (verdict is Verdict.ADOPT or (verdict is Verdict.CONTINUE and not original.present)):
+        # It may be back as it was: an unmounted disk, a directory that could not be entered.
+        if verdict not in (Verdict.ADOPT, Verdict.CONTINUE):
             continue
         row = replace(
             original.row,
@@ -143,7 +143,7 @@ def _goes_on_in(known: Known, copies: Copies, descriptors: Descriptors, file: Tr
             return False
         adopted.head = stranger.head
         adopted.seen(stat, now)
-        adopted.checked = (stat.st_size, stat.st_mtime)
+        adopted.checked = version_of(stat, codec)
         adopted.outside = True
         descriptors.keep(adopted, descriptor)
         return adopted is file

@@ -36,6 +36,7 @@ from enricher.edges.source_files.tracking import (
     Tracked,
     new_row,
     open_file,
+    version_of,
     with_head,
 )
 
@@ -154,13 +155,14 @@ class Scanner:
 
     def _check(self, file: Tracked, stat: os.stat_result, now: float) -> bool:
         """Compare a file that has changed with its row; False if it is another one now."""
-        state = (stat.st_size, stat.st_mtime)
-        if file.checked == state and file.degraded_since is None:
-            return True
         row = file.row
+        version = version_of(stat, row.codec)
+        if file.checked == version and file.degraded_since is None:
+            return True
         if row.codec != PLAIN:
-            if file.checked is None and row.gone_at is not None and state == (row.size_seen, row.mtime_seen):
-                file.checked, file.done = state, True
+            is_as_it_was = (stat.st_size, stat.st_mtime) == (row.size_seen, row.mtime_seen)
+            if file.checked is None and row.gone_at is not None and is_as_it_was:
+                file.checked, file.done = version, True
                 return True
             # Decompressors do not go on behind an end that they have met.
             self._descriptors.close(file)
@@ -200,7 +202,7 @@ class Scanner:
         if not file.row.position:
             file.row = with_head(file.row, head)  # all that tells its copy while none of it is read
         file.seen(stat, now)
-        file.checked = (stat.st_size, stat.st_mtime)
+        file.checked = version_of(stat, file.row.codec)
         file.degraded_since = None
         if self._once and file.end is None and file.row.codec == PLAIN:
             file.end = stat.st_size

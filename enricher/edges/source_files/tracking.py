@@ -28,6 +28,9 @@ ROTATED_SECONDS: Final = 60.0
 _MAX_GOALS: Final = 64
 
 
+FileVersion = tuple[int, float, float]
+
+
 @dataclass(slots=True, eq=False)
 class Tracked:
     """One file that is followed."""
@@ -53,8 +56,8 @@ class Tracked:
     renamed: bool = False
     deleted: bool = False
     """No path leads to it any more, but a descriptor does."""
-    checked: tuple[int, float] | None = None
-    """Size and mtime with which its content was last compared with the row."""
+    checked: FileVersion | None = None
+    """What stat said of it when its content was last compared with the row."""
     dirty: bool = False
     """The row has news to commit even if no line is read."""
     done: bool = False
@@ -163,6 +166,14 @@ def with_head(row: FileState, head: bytes) -> FileState:
     if len(head) <= row.head_bytes:
         return row
     return replace(row, head_bytes=len(head), head_hash=sha256(head).digest())
+
+
+def version_of(stat: os.stat_result, codec: str) -> FileVersion:
+    """What differs once a file was written to: its size and both its times of change, of which programs set one back.
+
+    The other one tells of renames, too; to compare a compressed file after each of them would cost decompressing it.
+    """
+    return stat.st_size, stat.st_mtime, stat.st_ctime if codec == PLAIN else 0.0
 
 
 class ReplacedError(Exception):
