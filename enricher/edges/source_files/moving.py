@@ -24,6 +24,8 @@ from enricher.edges.source_files.streams import PLAIN, Stream, codec_of, open_st
 from enricher.edges.source_files.tracking import Descriptors, Tracked, open_file, version_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from enricher.core.block import FileState
     from enricher.edges.source_files.copies import Copies
     from enricher.edges.source_files.known import Known
@@ -90,7 +92,7 @@ def adopt(
 
 
 def find_inode(file: Tracked) -> bytes | None:
-    """The path in its directory that a file has now."""
+    """The path that a file has now, in its directory or in that to which its link leads."""
     for entry in _neighbours(file.path):
         try:
             if entry.inode() == file.row.inode and is_same_inode(file.row, entry.stat()):
@@ -101,15 +103,15 @@ def find_inode(file: Tracked) -> bytes | None:
 
 
 def find_copy(known: Known, copies: Copies, descriptors: Descriptors, file: Tracked, now: float) -> bool:
-    """Go on with a file in its copy under a rotated name in its directory, compressed too. False if there is none."""
+    """Go on with a file in its copy under a rotated name beside it, compressed too. False if there is none."""
     if not file.row.head_bytes:
         return False
-    name = logical_path(file.path)
+    names = {logical_path(file.path), logical_path(os.path.realpath(file.path))}
     for entry in _neighbours(file.path):
         try:
             stat = entry.stat()
             is_other = modes.S_ISREG(stat.st_mode) and not known.has((stat.st_dev, stat.st_ino))
-            if not is_other or logical_path(entry.path) != name:
+            if not is_other or logical_path(entry.path) not in names:
                 continue
             if _goes_on_in(known, copies, descriptors, file, entry.path, now):
                 return True
@@ -124,7 +126,7 @@ def _goes_on_in(known: Known, copies: Copies, descriptors: Descriptors, file: Tr
     try:
         stat = os.fstat(descriptor)
         codec = codec_of(os.pread(descriptor, HEAD_BYTES, 0))
-        if codec.startswith("("):
+        if codec.startswith("(") or known.has((stat.st_dev, stat.st_ino)):
             return False
         stream = open_stream(descriptor, codec)
         stranger = Stranger(
@@ -152,12 +154,15 @@ def _goes_on_in(known: Known, copies: Copies, descriptors: Descriptors, file: Tr
             os.close(descriptor)
 
 
-def _neighbours(path: bytes) -> list[os.DirEntry[bytes]]:
-    try:
-        with os.scandir(os.path.dirname(path) or b"/") as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError:
-        return []
+def _neighbours(path: bytes) -> Iterator[os.DirEntry[bytes]]:
+    """What lies beside a file; and beside what its path leads to if it is a link, where the old target lies often."""
+    directories = {os.path.dirname(path): None, os.path.dirname(os.path.realpath(path)): None}
+    for directory in directories:
+        try:
+            with os.scandir(directory) as entries:
+                yield from sorted(entries, key=lambda entry: entry.name)
+        except OSError:
+            continue
 
 
 def _is_there(file: Tracked, descriptors: Descriptors) -> bool:

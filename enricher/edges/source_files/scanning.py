@@ -244,7 +244,8 @@ class Scanner:
     def _meet_open(self, path: bytes, descriptor: int, now: float) -> Tracked | None:
         """The file that is followed from now on; None if it is not to be read, or not yet."""
         stat = os.fstat(descriptor)
-        if not modes.S_ISREG(stat.st_mode):
+        # Another file may have taken the place of what was found there, a known one too.
+        if not modes.S_ISREG(stat.st_mode) or self._known.has((stat.st_dev, stat.st_ino)):
             return None
         begin = os.pread(descriptor, HEAD_BYTES, 0)
         is_short = len(begin) < _TELLING_BYTES and b"\n" not in begin
