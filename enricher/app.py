@@ -23,12 +23,13 @@ from enricher.edges.batch_files import DirectoryBatchFiles
 from enricher.edges.clock_system import SystemClock
 from enricher.edges.sink_file import FileSink
 from enricher.edges.store_sqlite import SqliteStore
+from enricher.edges.store_sqlite.reserve import RESERVE_NAME
 from enricher.errors import AuthProviderError, EnricherError, StoreError, TryAgainError
 from enricher.stages.plan import Plan
 from enricher.stages.submit import Submit, SubmitSettings
 from enricher.stages.track import Track, TrackSettings
 from enricher.stages.write import Write, WriteSettings
-from enricher.status import status_of
+from enricher.status import HELD, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -49,6 +50,8 @@ TICK_SECONDS = 0.5
 """How often a stage that found nothing looks again."""
 
 REPORT_SECONDS = 5.0
+_OF_A_STORE = ("batches", RESERVE_NAME)
+"""What lies beside every store that was in use."""
 _LAG_PROBE_SECONDS = 0.05
 _CLOCK_STEP_SECONDS = 2.0
 
@@ -93,10 +96,18 @@ class Enricher:
     async def open(self) -> None:
         """Take the lock, open the store, connect, build the stages. Raises LockedError, StoreError, ConfigError."""
         config, telemetry = self._config, self._telemetry
+        beside = [name for name in _OF_A_STORE if (config.state_dir / name).exists()]
         telemetry.event_usd = providers.event_usd(self._provider)
         telemetry.initialise(sources=[one.id for one in config.sources], sinks=[one.id for one in config.sinks])
-        self.store = await SqliteStore.open(config.state_dir, sinks=[one.id for one in config.sinks])
+        self.store = await SqliteStore.open(
+            config.state_dir,
+            sinks=[one.id for one in config.sinks],
+            max_spool_bytes=config.store.max_spool_bytes,
+            reserve_bytes=config.store.reserve_bytes,
+        )
         self._closers.append(self.store.close)
+        if self.store.was_made:
+            telemetry.store_made(state_dir=str(config.state_dir), beside=beside)
         base_url = await self._start_embedded() if self._provider.kind == "local" else self._provider.base_url
         client = providers.connect(
             self._provider,
@@ -214,6 +225,11 @@ class Enricher:
             tell(Progress(phase="reading", events=events, read_bytes=most_unread - unread, unread_bytes=unread))
             if all(one.exhausted for one in progress):
                 break
+            if self.ingest.held_by is not None:
+                raise TryAgainError(
+                    f"{unread:,} bytes are not read yet: {HELD[self.ingest.held_by]}",
+                    hint="make room, or raise [store] max_spool_bytes, and run the same command again",
+                )
         while not stop.is_set():
             moved = await self.plan.step()
             moved |= await self.submit.step()
@@ -399,6 +415,8 @@ class Enricher:
             reasons.append(f"store: {self._failure}")
         blocked = (stage.blocked for stage in (self.submit, self.track) if stage.blocked is not None)
         reasons += [f"provider: {error}" + (f" ({error.hint})" if error.hint else "") for error in blocked]
+        if self.ingest.held_by is not None:
+            reasons.append(f"reading: {HELD[self.ingest.held_by]}")
         reasons += [sink.trouble for sink in self.sinks if sink.trouble]
         now = self._clock.now()
         unseen = (source.id for source in self.sources if source.progress(now).read_through is None)

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from enricher.core.digest import CHANGES
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.edges.store_sqlite.connection import LOCK_NAME
 from enricher.errors import ConfigError, EnricherError, ProviderError
-from enricher.status import status_of
+from enricher.status import HELD, status_of
 from enricher.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -143,7 +144,13 @@ async def status(config: Config) -> dict[str, Any]:
         raise EnricherError(
             f"{config.state_dir}: nothing was run here yet", hint="give the configuration of the daemon with -c FILE"
         )
-    store = await SqliteStore.open(config.state_dir, read_only=True, sinks=[one.id for one in config.sinks])
+    store = await SqliteStore.open(
+        config.state_dir,
+        read_only=True,
+        sinks=[one.id for one in config.sinks],
+        max_spool_bytes=config.store.max_spool_bytes,
+        reserve_bytes=config.store.reserve_bytes,
+    )
     try:
         report = await status_of(store, time.time(), length_seconds=config.window.length_seconds)
     finally:
@@ -165,6 +172,7 @@ def _holder(state_dir: Path) -> int | None:
 def print_status(console: Console, report: Mapping[str, Any]) -> None:
     """The report for a person."""
     events, tokens = report["events"], report["tokens"]
+    held, free = report["reading_held_by"], report["free_bytes"]
     show.facts(
         console,
         [
@@ -178,8 +186,10 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
             ("batches", _counts(report["batches"])),
             ("tokens", _counts(tokens)),
             ("spent", _spent(report)),
-            ("store", f"{report['store_bytes']:,} bytes, of which spool {report['spool_bytes']:,}"),
+            ("reading", "goes on" if held is None else f"stopped: {HELD[held]}"),
+            ("store", f"{report['store_bytes']:,} bytes, of which spool {report['spool_bytes']:,}; {free:,} free"),
             ("sinks", ", ".join(f"{name}: {n:,} events pending" for name, n in report["pending_by_sink"].items())),
+            *((f"sink {name} fails", _trouble(one)) for name, one in report["sink_troubles"].items()),
             *_gold(report["gold"]),
         ],
     )
@@ -214,6 +224,12 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
         ]
         title = "files" if len(files) <= len(places) else f"files ({_FILES_SHOWN} of {len(files):,}; all with --json)"
         show.grid(console, title, ("path", "read", "unread"), places)
+
+
+def _trouble(trouble: Mapping[str, Any]) -> str:
+    """Why a sink takes nothing, since when, and the way out."""
+    since = datetime.fromtimestamp(trouble["since"], UTC).isoformat(timespec="seconds")
+    return f"since {since}: {trouble['error']}" + (f"; try: {trouble['hint']}" if trouble["hint"] else "")
 
 
 def _gold(score: Mapping[str, Any] | None) -> list[tuple[str, str]]:

@@ -334,6 +334,13 @@ class SinkSettings(Table):
     min_severity: Literal["trace", "debug", "info", "notice", "warning", "error", "critical", "fatal"] = "trace"
 
 
+class StoreSettings(Table):
+    """`[store]`."""
+
+    max_spool_bytes: Annotated[int, Field(ge=0)] = 0
+    reserve_bytes: Annotated[int, Field(ge=0)] = 67_108_864
+
+
 class AdminSettings(Table):
     """`[admin]`."""
 
@@ -372,6 +379,7 @@ class Config(Table):
 
     state_dir: PathText = Path("/var/lib/enricher")
     sources: Annotated[tuple[SourceSettings, ...], Field(strict=False)] = Field(default_factory=_default_sources)
+    store: StoreSettings = Field(default_factory=StoreSettings)
     window: WindowSettings = Field(default_factory=WindowSettings)
     task: TaskSettings = Field(default_factory=TaskSettings)
     evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)

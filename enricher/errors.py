@@ -6,6 +6,7 @@ EnricherError                  base; `hint` says what the reader can do about it
 ├── TryAgainError              work is under way or was interrupted: exit 75, the same command goes on
 ├── LockedError                another process holds the state directory: exit 73
 ├── StoreError                 the store cannot be read or written
+│   ├── StoreFullError         the disk of the store has no room
 │   └── StoreVersionError      the store was written by a newer version
 ├── ProviderError              what the batch provider answered, mapped at the edge
 │   ├── TransientProviderError try again later (timeouts, 408, 409, 429, 5xx, connection)
@@ -52,6 +53,10 @@ class LockedError(EnricherError):
 
 class StoreError(EnricherError):
     """The store cannot be read or written."""
+
+
+class StoreFullError(StoreError):
+    """The disk of the store has no room left."""
 
 
 class StoreVersionError(StoreError):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
 
 from enricher.core.digest import CHANGES, HISTORY_WINDOWS, Digest, compare, to_row
 from enricher.core.window import window_id
 
 if TYPE_CHECKING:
-    from enricher.core.books import StoreSummary
+    from enricher.core.books import HeldBy, StoreSummary
     from enricher.ports import Store
 
 _CHANGES_SHOWN = 20
+
+HELD: Final[dict[HeldBy, str]] = {
+    "disk": "there is no room left on the disk of the store",
+    "spool": "the spool holds as much as [store] max_spool_bytes lets it",
+}
+"""What holds reading back, in words."""
 
 
 async def status_of(store: Store, now: float, *, length_seconds: int) -> dict[str, Any]:
@@ -28,6 +35,7 @@ async def status_of(store: Store, now: float, *, length_seconds: int) -> dict[st
     score = await store.gold_score()
     money = await store.money(now)
     return {
+        "reading_held_by": await store.reading_held_by(),
         **_counts(await store.summary(now), length_seconds),
         "money": {
             "today_usd": round(money.today_usd, 6),
@@ -87,7 +95,9 @@ def _counts(summary: StoreSummary, length_seconds: int) -> dict[str, Any]:
         "cost_usd": round(summary.cost_usd, 6),
         "store_bytes": summary.store_bytes,
         "spool_bytes": summary.spool_bytes,
+        "free_bytes": summary.free_bytes,
         "pending_by_sink": dict(summary.pending_by_sink),
+        "sink_troubles": {sink: asdict(trouble) for sink, trouble in summary.sink_troubles.items()},
         "files": [
             {
                 "path": file.path.decode("utf-8", "backslashreplace"),

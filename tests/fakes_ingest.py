@@ -56,6 +56,9 @@ class BlockStore:
     async def skip_shapes(self, ids):
         self.skipped |= set(ids)
 
+    async def reading_held_by(self):
+        return None
+
     async def breakers(self):
         return self.kept_breakers
 

@@ -21,6 +21,7 @@ from enricher.errors import (
     LockedError,
     PermanentProviderError,
     StoreError,
+    StoreVersionError,
     TryAgainError,
     UsageError,
 )
@@ -50,7 +51,7 @@ _T = TypeVar("_T")
 def exit_code(fault: EnricherError) -> int:
     """What the process ends with after this error."""
     match fault:
-        case ConfigError() | AuthProviderError() | PermanentProviderError():
+        case ConfigError() | AuthProviderError() | PermanentProviderError() | StoreVersionError():
             return EXIT_CONFIG
         case UsageError():
             return EXIT_USAGE

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from enricher.core.block import FileState, Pane
     from enricher.core.ledger import LedgerBatch, Part
+
+
+HeldBy = Literal["disk", "spool"]
+"""What holds reading back: a disk without room, or the spool, which holds as much as it may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,16 @@ class WindowReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SinkTrouble:
+    """Why a sink takes nothing."""
+
+    error: str
+    hint: str
+    since: float
+    """Epoch seconds of the first refusal in a row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSummary:
     """Counts for status, metrics and the books."""
 
@@ -91,5 +105,9 @@ class StoreSummary:
     store_bytes: int
     spool_bytes: int
     pending_by_sink: Mapping[str, int]
+    free_bytes: int
+    """Room left on the disk of the store."""
+    sink_troubles: Mapping[str, SinkTrouble]
+    """By sink, of those that refused what they were offered last."""
     open_breakers: Mapping[str, float] = field(default_factory=dict)
     """By source: when its breaker opened."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from enricher.core.account import Account
     from enricher.core.block import Block, FileState, Pane, SpooledSegment
-    from enricher.core.books import Delivery, StoreSummary, WindowReport
+    from enricher.core.books import Delivery, HeldBy, SinkTrouble, StoreSummary, WindowReport
     from enricher.core.breaker import Breaker
     from enricher.core.catalogue import Reuse
     from enricher.core.digest import WindowKinds
@@ -122,6 +122,13 @@ class Store(Protocol):
 
     async def save_splits(self, given: Sequence[Split], now: float) -> None:
         """Split these signatures, but for those that are split already."""
+
+    async def reading_held_by(self) -> HeldBy | None:
+        """Why nothing more should be read for now; None: read on. What is asked before each read.
+
+        `disk`: there was no room left, and the store lives on what it had kept back. `spool`: it holds as much as it
+        may. Both end as panes do.
+        """
 
     async def commit_block(self, block: Block, now: float) -> BlockReceipt:
         """Positions, lines, merges and books of a block, all or nothing.
@@ -251,6 +258,9 @@ class Store(Protocol):
 
     async def deliveries(self, sink: str, start: int) -> list[Delivery]:
         """What a sink has taken of a window, by part number."""
+
+    async def save_trouble(self, sink: str, trouble: SinkTrouble | None) -> None:
+        """Why a sink takes nothing, for the operator; None for one that does again. `since` is kept from the first."""
 
     async def finish_pane(self, pane: tuple[int, int], now: float) -> None:
         """All decided, all parts with all sinks: the pane is done and its spool is freed."""

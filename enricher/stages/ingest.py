@@ -28,6 +28,7 @@ from enricher.core.timestamp_columns import line_starts
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from enricher.core.books import HeldBy
     from enricher.core.merge import Merge
     from enricher.core.skeleton import Shape
     from enricher.ports import Chunk, Clock, ShapeRow, Source, Store
@@ -74,6 +75,8 @@ class Ingest:
         self._splitter = Splitter(NO_SPLITS)
         self._matchers = Matchers(NO_MATCHERS)
         self._is_replayed = False
+        self.held_by: HeldBy | None = None
+        """Why nothing is read now, though there may be something."""
 
     async def start(self) -> None:
         """Take up the registry and the breakers where the last process left them. Raises StoreError."""
@@ -101,21 +104,29 @@ class Ingest:
     async def step(self, *, flush: bool = False) -> int:
         """Scan, read and commit once per source; returns how many events were made durable. Raises StoreError.
 
-        `flush` reads what would otherwise wait in its file for more.
+        `flush` reads what would otherwise wait in its file for more. Where the store has no room nothing is read: what
+        is in the files stays there, and is seen to be unread.
         """
         if not self._is_replayed:
             await self._replay()
+        await self._look_for_room()
         events = 0
         for feed in self._feeds:
             now = self._clock.now()
             for skipped in await feed.source.scan(now):
                 self._telemetry.file_skipped(source=feed.source.id, skipped=skipped)
-            chunks = await feed.source.read(now, flush=flush)
+            chunks = () if self.held_by else await feed.source.read(now, flush=flush)
             if chunks:
                 events += await self._commit(feed, chunks, now)
             progress = feed.source.progress(now)
             self._telemetry.source_progressed(source=feed.source.id, progress=progress, now=now)
         return events
+
+    async def _look_for_room(self) -> None:
+        """Take note of whether the store has room for more."""
+        before, self.held_by = self.held_by, await self._store.reading_held_by()
+        if self.held_by != before:
+            self._telemetry.reading_held(reason=self.held_by)
 
     async def _commit(self, feed: _Feed, chunks: Sequence[Chunk], now: float) -> int:
         await self._learn()

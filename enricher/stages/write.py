@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from enricher.core import digest
+from enricher.core.books import SinkTrouble
 from enricher.core.manifest import build_manifest, imbalance
 from enricher.core.record import Page, Rendered, Renderer
 from enricher.core.record_times import Times
@@ -95,6 +96,10 @@ class _SinkState:
     """What is remembered of a sink."""
 
     failures: int = 0
+    trouble: SinkTrouble | None = None
+    """Why it takes nothing, as the store has it."""
+    is_known: bool = False
+    """Whether the store was told so by this process."""
     next_at: float = 0.0
     retain_at: float = 0.0
     times: Times = field(default_factory=Times)
@@ -215,9 +220,11 @@ class Write:
             moved |= await self._retell(sink)
             await self._retain(sink, state)
         except SinkError as error:
-            self._refused(sink, state, error)
+            await self._refused(sink, state, error)
             return moved
         state.failures = 0
+        if moved or state.trouble is not None:
+            await self._note(sink, state, None)
         return moved
 
     async def _serve_pane(self, sink: Sink, key: Key, pane: _PaneState, stop: asyncio.Event | None) -> bool:
@@ -359,11 +366,19 @@ class Write:
             await sink.retain(self._clock.now())
             state.retain_at = self._clock.monotonic() + RETAIN_EVERY_SECONDS
 
-    def _refused(self, sink: Sink, state: _SinkState, error: SinkError) -> None:
+    async def _note(self, sink: Sink, state: _SinkState, trouble: SinkTrouble | None) -> None:
+        """Put where a sink stands into the store, for the operator, if that is news."""
+        if not state.is_known or trouble != state.trouble:
+            await self._store.save_trouble(sink.id, trouble)
+            state.trouble, state.is_known = trouble, True
+
+    async def _refused(self, sink: Sink, state: _SinkState, error: SinkError) -> None:
         """Try the sink again after a doubling wait, half of it random: many hosts must not come back at once."""
         wait = min(MAX_BACKOFF_SECONDS, 2.0 ** min(state.failures, 16)) * (0.5 + self._jitter() / 2)
         state.failures += 1
         state.next_at = self._clock.monotonic() + wait
+        since = self._clock.now() if state.trouble is None else state.trouble.since
+        await self._note(sink, state, SinkTrouble(error=str(error), hint=error.hint, since=since))
         self._telemetry.sink_failed(sink=sink.id, error=str(error), hint=error.hint, retry_in_seconds=wait)
 
 

@@ -31,6 +31,7 @@ class BooksTold(Told):
         self._pending = maker.gauge("sink_pending_events", "Events a sink has not got yet", "sink")
         self._store_bytes = maker.gauge("store_size_bytes", "Size of the store")
         self._spool_bytes = maker.gauge("store_spool_bytes", "Bytes of the store that hold spooled events")
+        self._free_bytes = maker.gauge("store_free_bytes", "Room left on the disk of the store")
         self._imbalance = maker.gauge("accounting_imbalance_events", "Events read minus those accounted for; always 0")
 
     def summarised(self, *, summary: StoreSummary) -> None:
@@ -46,6 +47,7 @@ class BooksTold(Told):
             self._pending.labels(sink).set(pending)
         self._store_bytes.set(summary.store_bytes)
         self._spool_bytes.set(summary.spool_bytes)
+        self._free_bytes.set(summary.free_bytes)
         left = summary.written_events + summary.pending_events + summary.dead_events
         self._imbalance.set(summary.read_events - left)
 

@@ -69,6 +69,18 @@ class ProcessTold(Told):
         """The event loop was late by this much at worst since the last call."""
         self._loop_lag.set(seconds)
 
+    def store_made(self, *, state_dir: str, beside: Sequence[str]) -> None:
+        """There was no store; `beside` names what lies there of one that was, in which case it is lost."""
+        if not beside:
+            self._log.info("store_made", state_dir=state_dir)
+            return
+        self._log.error(
+            "store_made",
+            state_dir=state_dir,
+            beside=list(beside),
+            hint="the store that was here is gone: put it back, or all files are read and asked about again",
+        )
+
     def store_failed(self, *, error: str, hint: str) -> None:
         """The store could not be written; the process ends."""
         self._ready.set(0)

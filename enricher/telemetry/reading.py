@@ -9,6 +9,7 @@ from enricher.telemetry.making import Told
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from enricher.core.books import HeldBy
     from enricher.ports import SkippedFile, SourceProgress
     from enricher.telemetry.making import Maker
 
@@ -16,6 +17,11 @@ SKIP_REASONS: Final = (
     "unreadable", "binary", "directory", "not_regular", "vanished", "own_output", "compressed_unknown",
 )  # fmt: skip
 TIME_ORIGINS: Final = ("own", "previous", "fallback", "future")
+HELD_BY: Final = ("disk", "spool")
+_HELD_HINTS: Final = {
+    "disk": "make room on the disk of state_dir; files keep what is not read",
+    "spool": "see that the sinks take what is due, or raise [store] max_spool_bytes; files keep what is not read",
+}
 DISCARDS: Final = ("blank", "dropped")
 
 
@@ -39,6 +45,7 @@ class ReadingTold(Told):
         self._misses = maker.counter("signature_misses_total", "Shapes met for the first time")
         self._breaker_open = maker.gauge("breaker_open", "1 while nothing is paid for a source", "source")
         self._breaker_trips = maker.counter("breaker_trips_total", "Times the breaker of a source opened", "source")
+        self._held = maker.gauge("reading_held", "1 while nothing is read for want of room", "reason", HELD_BY)
         self._coarse_lines = maker.counter("breaker_coarse_lines_total", "Lines with a coarse signature", "source")
 
     def block_committed(
@@ -67,6 +74,15 @@ class ReadingTold(Told):
         self._hits.inc(max(0, events - new_shapes))
         for origin, number in origins.items():
             self._time_origins.labels(origin).inc(number)
+
+    def reading_held(self, *, reason: HeldBy | None) -> None:
+        """Nothing is read for want of room; None: it is again."""
+        for one in HELD_BY:
+            self._held.labels(one).set(one == reason)
+        if reason is None:
+            self._log.info("reading_resumed")
+        else:
+            self._log.error("reading_held", reason=reason, hint=_HELD_HINTS[reason])
 
     def line_cut(self, *, source: str, path: str, lost_bytes: int) -> None:
         """A line was longer than the limit; its rest is lost and counted."""

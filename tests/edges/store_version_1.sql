@@ -431,6 +431,14 @@ CREATE TABLE deliveries (
     FOREIGN KEY (start, number) REFERENCES parts (start, number)
 ) STRICT, WITHOUT ROWID;
 
+-- Why a sink takes nothing, since when; no row for one that took the last that it was offered.
+CREATE TABLE sink_troubles (
+    sink TEXT PRIMARY KEY,
+    error TEXT NOT NULL,
+    hint TEXT NOT NULL,
+    since REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- What is kept of a window beyond the life of its spool.
 CREATE TABLE window_files (
     start INTEGER NOT NULL,

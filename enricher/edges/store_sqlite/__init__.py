@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from enricher.core.account import Account
     from enricher.core.block import Block, FileState, Pane, Segment
-    from enricher.core.books import Delivery, StoreSummary, WindowReport
+    from enricher.core.books import Delivery, HeldBy, SinkTrouble, StoreSummary, WindowReport
     from enricher.core.breaker import Breaker
     from enricher.core.catalogue import Detail, Entry, ExportedAnswer, Imported, Listing, Selection
     from enricher.core.digest import WindowKinds
@@ -72,6 +72,8 @@ T = TypeVar("T")
 
 _KEPT: Final = Reuse()
 
+_SPOOL_FREE_AGAIN: Final = 0.9
+
 _REMEMBERED_BYTES: Final = 16 * 1024 * 1024
 """Decoded segments that are kept: panes are written one after the other, and a slow file's segment is in many."""
 
@@ -81,21 +83,38 @@ class SqliteStore:
 
     FILE_NAME: Final = DATABASE_NAME
 
-    def __init__(self, connection: Connection, sinks: Collection[str]) -> None:
+    def __init__(self, connection: Connection, sinks: Collection[str], max_spool_bytes: int) -> None:
         self._db = connection
         self._sinks = tuple(sinks)
+        self._max_spool_bytes = max_spool_bytes
+        self._spool_is_full = False
         self._workers = ThreadPoolExecutor(2, thread_name_prefix="store-codec")
         self._decoded: OrderedDict[int, Segment] = OrderedDict()
 
     @classmethod
-    async def open(cls, directory: Path, *, read_only: bool = False, sinks: Collection[str] = ()) -> SqliteStore:
+    async def open(
+        cls,
+        directory: Path,
+        *,
+        read_only: bool = False,
+        sinks: Collection[str] = (),
+        max_spool_bytes: int = 0,
+        reserve_bytes: int = 0,
+    ) -> SqliteStore:
         """Open the store of a state directory.
 
         `sinks`: ids that an event must reach to count as written; those that ever took something where none is given.
+        `max_spool_bytes` and `reserve_bytes` hold reading back (`reading_held_by`); 0 does not.
         Raises LockedError if another process writes to it, StoreVersionError if it is newer than this program,
         StoreError if it cannot be used.
         """
-        return cls(await Connection.open(directory, read_only=read_only), sinks)
+        connection = await Connection.open(directory, read_only=read_only, reserve_bytes=reserve_bytes)
+        return cls(connection, sinks, max_spool_bytes)
+
+    @property
+    def was_made(self) -> bool:
+        """Whether there was no store before this one was opened."""
+        return self._db.was_made
 
     async def close(self) -> None:
         """Flush and release the lock."""
@@ -151,6 +170,15 @@ class SqliteStore:
     async def save_splits(self, given: Sequence[Split], now: float) -> None:
         """Split these signatures, but for those that are split already."""
         await self._db.write(splits.save_splits, given, now)
+
+    async def reading_held_by(self) -> HeldBy | None:
+        """Why nothing more should be read for now; the spool holds until a tenth of it is free again."""
+        if not await self._db.has_room():
+            return "disk"
+        if self._max_spool_bytes:
+            limit = self._max_spool_bytes * (_SPOOL_FREE_AGAIN if self._spool_is_full else 1.0)
+            self._spool_is_full = await self._db.read(report.spool_bytes) >= limit
+        return "spool" if self._spool_is_full else None
 
     async def commit_block(self, block: Block, now: float) -> BlockReceipt:
         """Positions, lines, merges and books of a block, all or nothing."""
@@ -314,6 +342,10 @@ class SqliteStore:
         """What a sink has taken of a window, by part number."""
         return await self._db.read(delivery.deliveries, sink, start)
 
+    async def save_trouble(self, sink: str, trouble: SinkTrouble | None) -> None:
+        """Why a sink takes nothing; None for one that does again."""
+        await self._db.write(delivery.save_trouble, sink, trouble)
+
     async def finish_pane(self, pane: tuple[int, int], now: float) -> None:
         """The pane is done and its spool is freed. StoreError where events of it are in no part that a sink has."""
         await self._db.write(delivery.finish_pane, pane, now)
@@ -367,7 +399,7 @@ class SqliteStore:
 
     async def summary(self, now: float) -> StoreSummary:  # noqa: ARG002 (the port's: these are counts, not rates)
         """Counts for status and metrics."""
-        return await self._db.read(report.summary, self._sinks, self._db.file_bytes)
+        return await self._db.read(report.summary, self._sinks, self._db.file_bytes, self._db.free_bytes)
 
     # -- the catalogue
 

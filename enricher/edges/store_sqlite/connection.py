@@ -1,9 +1,10 @@
 """The database file: its lock, its schema, and the one thread that talks to it.
 
 Invariants: every piece of work handed over runs as one transaction, to its end, even where the caller is cancelled
-meanwhile; after a transaction that SQLite failed nothing more is written, since what is durable is then unknown. A file
-that is there but is no store is an error, never a reason to start from nothing: a new store is built under another
-name and renamed when it is whole.
+meanwhile; after a transaction that SQLite failed nothing more is written, since what is durable is then unknown: above
+all a sync that failed is never tried again as if it had not. One that only found the disk full is rolled back and run
+again in the room of the reserve. A file that is there but is no store is an error, never a reason to start from
+nothing: a new store is built under another name and renamed when it is whole.
 
 Never here: what is in the tables.
 """
@@ -11,6 +12,7 @@ Never here: what is in the tables.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -20,7 +22,8 @@ from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
-from enricher.errors import LockedError, StoreError, StoreVersionError
+from enricher.edges.store_sqlite.reserve import Reserve
+from enricher.errors import LockedError, StoreError, StoreFullError, StoreVersionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +47,9 @@ _PAGE_BYTES: Final = 16_384
 _VACUUM_PAGES: Final = 500
 """Pages given back per transaction (8 MB), so that ingest does not wait behind a long one."""
 
+_LEAST_FREE_BYTES: Final = 1 << 20
+"""Below this a disk is full: a transaction of one page takes up to a hundred kilobytes."""
+
 _KEPT_PAGES: Final = 64
 """Free pages (1 MB) that stay for what comes next: giving back and taking again for every small pane costs more."""
 
@@ -51,22 +57,28 @@ _KEPT_PAGES: Final = 64
 class Connection:
     """An open store and its thread."""
 
-    def __init__(self, db: sqlite3.Connection, directory: Path, lock: int | None) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, directory: Path, lock: int | None, reserve: Reserve, *, was_made: bool = False
+    ) -> None:
         self._db = db
         self._directory = directory
         self._lock = lock
+        self._reserve = reserve
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._failure: StoreError | None = None
+        self._identity = _identity(directory / DATABASE_NAME)
         self._closed = False
         self.read_only = lock is None
+        self.was_made = was_made
+        """Whether there was no store in the directory before."""
 
     @classmethod
-    async def open(cls, directory: Path, *, read_only: bool) -> Connection:
+    async def open(cls, directory: Path, *, read_only: bool, reserve_bytes: int = 0) -> Connection:
         """Lock the directory and open the store in it, made or migrated if need be; only look where `read_only`.
 
-        Raises LockedError, StoreError, StoreVersionError.
+        Raises LockedError, StoreError, StoreFullError, StoreVersionError.
         """
-        return await asyncio.to_thread(_open, directory, read_only=read_only)
+        return await asyncio.to_thread(_open, directory, read_only=read_only, reserve_bytes=reserve_bytes)
 
     @property
     def is_closed(self) -> bool:
@@ -90,6 +102,13 @@ class Connection:
         while await self._run(self._vacuum):
             pass
 
+    async def has_room(self) -> bool:
+        """Whether the reserve is there; it is made again if it fits. False: nothing more should be read."""
+        if self.read_only:
+            return await asyncio.to_thread(self._reserve.look)
+        # Off the loop only where it is missing, since this is asked before each read.
+        return not self._reserve.is_given_up or await asyncio.to_thread(self._reserve.make)
+
     async def close(self) -> None:
         """Finish what was handed over, close the file, release the lock. A second call does nothing."""
         if not self._closed:
@@ -100,6 +119,10 @@ class Connection:
         """Size of the database and its log."""
         path = self._directory / DATABASE_NAME
         return sum(_size(path.with_name(path.name + suffix)) or 0 for suffix in ("", "-wal"))
+
+    def free_bytes(self) -> int:
+        """Room left on the disk of the state directory."""
+        return self._reserve.free_bytes()
 
     async def _run(self, call: Callable[[], T]) -> T:
         if self._failure is not None:
@@ -117,23 +140,41 @@ class Connection:
     def _transact(self, begin: str, work: Callable[[], T]) -> T:
         if self._failure is not None:
             raise self._failure
+        if begin != "BEGIN" and _identity(self._directory / DATABASE_NAME) != self._identity:
+            # SQLite would go on in files that have no name any more, and all of it would be gone at the end.
+            self._failure = _lost(self._directory / DATABASE_NAME)
+            raise self._failure
         try:
             self._db.execute(begin)
             result = work()
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            failure = _store_error(self._directory / DATABASE_NAME, error)
-            if begin != "BEGIN":
-                self._failure = failure
-            raise failure from error
+            self._roll_back()
+            if begin == "BEGIN":
+                raise _store_error(self._directory / DATABASE_NAME, error) from error
+            self._make_room_or_fail(error)
+            return self._transact(begin, work)
         else:
             return result
         finally:
-            if self._db.in_transaction:
-                self._db.rollback()
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        """End a transaction that did not come to its end."""
+        if self._db.in_transaction:
+            self._db.rollback()
+
+    def _make_room_or_fail(self, error: sqlite3.Error) -> None:
+        """Give up the reserve for a write that found the disk full. StoreError, now and from now on, for any other."""
+        failure = _store_error(self._directory / DATABASE_NAME, error)
+        if not isinstance(failure, StoreFullError) or not self._reserve.give_up():
+            self._failure = failure
+            raise failure from error
 
     def _vacuum(self) -> bool:
         """Give back some pages; whether there are more."""
+        if self._failure is not None:
+            raise self._failure
         try:
             free = self._db.execute("PRAGMA freelist_count").fetchone()[0]
             if free <= _KEPT_PAGES:
@@ -144,7 +185,8 @@ class Connection:
                 return True
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # the file itself shrinks only now
         except sqlite3.Error as error:
-            raise _store_error(self._directory / DATABASE_NAME, error) from error
+            self._make_room_or_fail(error)
+            return True
         return False
 
     def _close(self) -> None:
@@ -154,21 +196,34 @@ class Connection:
             os.close(self._lock)
 
 
-def _open(directory: Path, *, read_only: bool) -> Connection:
+def _open(directory: Path, *, read_only: bool, reserve_bytes: int) -> Connection:
     path = directory / DATABASE_NAME
+    reserve = Reserve(directory, reserve_bytes)
     if read_only:
         if _size(path) is None:
             raise StoreError(f"{path}: there is no store", hint="`enricher run` or `enricher once` makes one")
-        return Connection(_connect(path, read_only=True), directory, None)
+        return Connection(_connect(path, read_only=True), directory, None, reserve)
     lock = lock_directory(directory)
     try:
-        if _size(path) is None:
-            _create(path)
-        db = _connect(path, read_only=False)
+        is_missing = _size(path) is None
+        try:
+            db = _made_or_connected(path)
+        except StoreError:
+            # On a disk without a free page SQLite fails in many ways, and nothing of ours is under way yet.
+            if reserve.free_bytes() >= _LEAST_FREE_BYTES or not reserve.give_up():
+                raise
+            db = _made_or_connected(path)
+        reserve.make()
     except BaseException:
         os.close(lock)
         raise
-    return Connection(db, directory, lock)
+    return Connection(db, directory, lock, reserve, was_made=is_missing)
+
+
+def _made_or_connected(path: Path) -> sqlite3.Connection:
+    if _size(path) is None:
+        _create(path)
+    return _connect(path, read_only=False)
 
 
 def lock_directory(directory: Path) -> int:
@@ -192,8 +247,10 @@ def lock_directory(directory: Path) -> int:
             raise StoreError(f"{directory}: cannot be locked: {error.strerror}") from error
         hint = f"stop process {holder}, or use another state_dir"
         raise LockedError(f"{directory}: is in use by process {holder}", hint=hint) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    # Who holds it is only for messages: a disk that is full, or worse, must not keep the store from being opened.
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock
 
 
@@ -223,6 +280,8 @@ def _create(path: Path) -> None:
     except sqlite3.Error as error:
         raise _store_error(path, error) from error
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise _full(path) from error
         raise StoreError(f"{path}: cannot be made: {error.strerror}", hint="check its directory") from error
 
 
@@ -259,6 +318,10 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
             db.execute("PRAGMA journal_size_limit = 67108864")
             _migrate(db, path)
         _check_version(db, path)
+        if not read_only:
+            # A sync of the log may have failed in the process before: what stands in it is put into the database, and
+            # that is synced, before anything is built upon it. Beside a reader, as much of it as that one leaves.
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
     except BaseException as error:
         if db is not None:
             db.close()
@@ -311,13 +374,36 @@ def _damaged(path: Path, what: str) -> StoreError:
     return StoreError(f"{path}: {what}", hint=hint)
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file this is; None if there is none."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
+
+
+def _lost(path: Path) -> StoreError:
+    return StoreError(
+        f"{path}: was removed or replaced while it was in use",
+        hint=f"put {path.parent} back as it was, or all files are read again from the start, and asked about again",
+    )
+
+
+def _full(path: Path) -> StoreFullError:
+    return StoreFullError(f"{path}: no room left", hint=f"free space on the disk of {path.parent}, then restart")
+
+
 def _store_error(path: Path, error: sqlite3.Error) -> StoreError:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     match code:
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return _damaged(path, f"is damaged: {error}")
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            hint = "end the program that holds it open for writing (sqlite3?); only enricher may write to it"
+            return StoreError(f"{path}: is locked by another program", hint=hint)
         case sqlite3.SQLITE_FULL:
-            return StoreError(f"{path}: no room left", hint=f"free space on the disk of {path.parent}, then restart")
+            return _full(path)
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_IOERR:
             return StoreError(f"{path}: {error}", hint=f"check the disk and the permissions of {path.parent}")
         case _:

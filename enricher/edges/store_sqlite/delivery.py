@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from enricher.core.books import Delivery
+from enricher.core.books import Delivery, SinkTrouble
 from enricher.core.ledger import Outcome
 from enricher.edges.store_sqlite import rows, spool
 from enricher.errors import StoreError
@@ -164,6 +164,26 @@ def deliveries(db: sqlite3.Connection, sink: str, start: int) -> list[Delivery]:
         )
         for row in db.execute(_DELIVERIES, (sink, start))
     ]
+
+
+def save_trouble(db: sqlite3.Connection, sink: str, trouble: SinkTrouble | None) -> None:
+    """Why a sink takes nothing, None for one that does; of the same trouble again only what it says is new."""
+    if trouble is None:
+        db.execute("DELETE FROM sink_troubles WHERE sink = ?", (sink,))
+    else:
+        db.execute(
+            "INSERT INTO sink_troubles VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET error = excluded.error, hint = excluded.hint",
+            (sink, trouble.error, trouble.hint, trouble.since),
+        )
+
+
+def troubles(db: sqlite3.Connection) -> dict[str, SinkTrouble]:
+    """Why sinks take nothing, by sink."""
+    return {
+        row["sink"]: SinkTrouble(error=row["error"], hint=row["hint"], since=row["since"])
+        for row in db.execute("SELECT * FROM sink_troubles ORDER BY sink")
+    }
 
 
 def finish_pane(db: sqlite3.Connection, pane: tuple[int, int], now: float) -> None:

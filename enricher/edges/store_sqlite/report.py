@@ -11,7 +11,7 @@ from enricher.core.books import FileRange, StoreSummary, WindowReport
 from enricher.core.ledger import BatchState
 from enricher.edges.store_sqlite import rows
 from enricher.edges.store_sqlite.accounts import IS_ASIDE
-from enricher.edges.store_sqlite.delivery import window_signatures
+from enricher.edges.store_sqlite.delivery import troubles, window_signatures
 from enricher.edges.store_sqlite.ledger import batches
 from enricher.edges.store_sqlite.shapes import breakers
 
@@ -53,7 +53,15 @@ def window_report(db: sqlite3.Connection, start: int) -> WindowReport:
     )
 
 
-def summary(db: sqlite3.Connection, sinks: Collection[str], store_bytes: Callable[[], int]) -> StoreSummary:
+def spool_bytes(db: sqlite3.Connection) -> int:
+    """Bytes of spooled events."""
+    size_bytes: int = db.execute("SELECT spool_bytes FROM books").fetchone()[0]
+    return size_bytes
+
+
+def summary(
+    db: sqlite3.Connection, sinks: Collection[str], store_bytes: Callable[[], int], free_bytes: Callable[[], int]
+) -> StoreSummary:
     """Counts for status and metrics; `sinks` are those that must have an event before it counts as written."""
     books = db.execute("SELECT * FROM books").fetchone()
     oldest = db.execute("SELECT min(start) FROM panes WHERE state = 'open'").fetchone()[0]
@@ -86,6 +94,8 @@ def summary(db: sqlite3.Connection, sinks: Collection[str], store_bytes: Callabl
         store_bytes=store_bytes(),
         spool_bytes=books["spool_bytes"],
         pending_by_sink={name: unfinished - taken.get(name, 0) for name in names},
+        free_bytes=free_bytes(),
+        sink_troubles=troubles(db),
         open_breakers={source: one.changed_at for source, one in breakers(db).items() if one.is_open},
     )
 

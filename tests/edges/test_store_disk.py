@@ -1,0 +1,383 @@
+"""The store on a disk that is small, full, read-only, busy or gone; and copies of it taken at a bad moment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from enricher.edges.store_sqlite import SqliteStore, connection
+from enricher.edges.store_sqlite.connection import DATABASE_NAME
+from enricher.edges.store_sqlite.reserve import RESERVE_NAME, Reserve
+from enricher.errors import StoreError, StoreFullError
+from tests.edges.test_store_sqlite import W0, a_block, a_shape, close_pane, deliver, in_database, three_lines
+
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount a disk of some megabytes, in memory; skipped where that is not allowed."""
+    mounted = []
+
+    def mount(megabytes):
+        place = tmp_path / f"disk{len(mounted)}"
+        place.mkdir()
+        made = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "tmpfs", place],
+            capture_output=True,
+            check=False,
+        )
+        if made.returncode:
+            pytest.skip(f"a tmpfs cannot be mounted here: {made.stderr.decode().strip()}")
+        mounted.append(place)
+        return place
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def remount(place, options):
+    subprocess.run(["mount", "-o", f"remount,{options}", place], check=True)
+
+
+def fill(place, *, leave=0):
+    """Let a file of somebody else's take the room of a disk, but for some bytes."""
+    filler = place / "of-somebody-else"
+    with filler.open("ab") as file, contextlib.suppress(OSError):
+        free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
+        os.posix_fallocate(file.fileno(), file.tell(), max(1, free - leave))
+    return filler
+
+
+def noise(number, size=MEGABYTE):
+    data = np.random.default_rng(number).bytes(size - 1).replace(b"\n", b" ") + b"\n"
+    return a_block(data, [1], offset=number * size)
+
+
+async def read_until_held(store, most=200):
+    """Commit megabytes that do not compress, until reading is held back; how many."""
+    for number in range(most):
+        if (held := await store.reading_held_by()) is not None:
+            return number, held
+        await store.commit_block(noise(number), 0.0)
+    raise AssertionError(most)
+
+
+async def write_out(store):
+    """Close, deliver and finish the only pane."""
+    await close_pane(store)
+    for part in await store.decide((W0, 0), await store.undecided((W0, 0)), events_per_part=10):
+        await deliver(store, part)
+    await store.finish_pane((W0, 0), 3.0)
+
+
+# ---------------------------------------------------------------- room
+
+
+async def test_on_a_full_disk_the_reserve_lets_what_was_delivered_be_deleted(small_disk):
+    place = small_disk(120)
+    store = await SqliteStore.open(place / "state", reserve_bytes=40 * MEGABYTE)
+    reserve = place / "state" / RESERVE_NAME
+    await store.intern_shapes([a_shape("a")], 0.0)
+    await store.commit_block(noise(0), 0.0)
+    had = reserve.stat().st_size
+    filler = fill(place, leave=20 * MEGABYTE)
+
+    number, held = await read_until_held(store)
+    is_there = reserve.exists()
+    filler.write_bytes(b"")
+    fill(place, leave=30 * MEGABYTE)  # as much as the reserve, less some that others took of it
+    spooled = (await store.summary(0.0)).spool_bytes
+    await write_out(store)
+    after = await store.summary(0.0)
+    still_held = await store.reading_held_by()
+    filler.unlink()
+    again = await store.reading_held_by()
+    is_there_again = reserve.stat().st_size
+    await store.close()
+
+    assert ("disk", False) == (held, is_there)
+    assert 5 < number < 25
+    assert number * MEGABYTE < spooled
+    assert (0, 0, number + 0) == (after.spool_bytes, after.pending_events, after.written_events)
+    assert ("disk", None) == (still_held, again)
+    assert (40 * MEGABYTE, 40 * MEGABYTE) == (had, is_there_again)
+
+
+async def test_without_a_reserve_a_full_disk_ends_it_and_nothing_is_lost(small_disk):
+    place = small_disk(40)
+    store = await SqliteStore.open(place / "state")
+    await store.intern_shapes([a_shape("a")], 0.0)
+    with pytest.raises(StoreFullError, match="no room left"):
+        await read_until_held(store)
+    await store.close()
+    with pytest.raises(StoreFullError, match="no room left"):
+        await SqliteStore.open(place / "state")
+    remount(place, "size=80m")
+    store = await SqliteStore.open(place / "state")
+    (files,) = await store.files("s")
+    assert files.position == (await store.summary(0.0)).read_events * MEGABYTE > 0
+    assert not (place / "state" / RESERVE_NAME).exists()
+    await store.close()
+
+
+async def test_a_store_on_a_full_disk_is_opened_in_the_room_of_the_reserve(small_disk):
+    place = small_disk(60)
+    store = await SqliteStore.open(place / "state", reserve_bytes=10 * MEGABYTE)
+    await store.intern_shapes([a_shape("a")], 0.0)
+    await store.commit_block(noise(0), 0.0)
+    await store.close()
+    filler = fill(place)
+
+    store = await SqliteStore.open(place / "state", reserve_bytes=10 * MEGABYTE)
+    held = await store.reading_held_by()
+    await write_out(store)
+    filler.unlink()
+    after = await store.reading_held_by()
+    summary = await store.summary(0.0)
+    await store.close()
+
+    assert ("disk", None) == (held, after)
+    assert (1, 0) == (summary.written_events, summary.spool_bytes)
+
+
+async def test_a_store_cannot_be_made_on_a_full_disk_and_says_so(small_disk):
+    place = small_disk(1)
+    fill(place)
+    with pytest.raises(StoreError, match=r"no room left|No space left") as caught:
+        await SqliteStore.open(place / "state", reserve_bytes=MEGABYTE)
+    assert caught.value.hint
+    assert not (place / "state" / DATABASE_NAME).exists()
+
+
+def test_a_reserve_is_made_only_where_the_disk_has_room_for_it_twice(small_disk):
+    place = small_disk(10)
+    (place / RESERVE_NAME).write_bytes(b"half made by a process that was killed")
+    assert not Reserve(place, 6 * MEGABYTE).make()
+    assert not Reserve(place, 6 * MEGABYTE).look()
+    reserve = Reserve(place, 4 * MEGABYTE)
+    assert reserve.make()
+    assert 4 * MEGABYTE == (place / RESERVE_NAME).stat().st_size
+    assert 6 * MEGABYTE >= reserve.free_bytes()  # really taken
+    assert reserve.give_up()
+    assert not reserve.give_up()
+    assert reserve.is_given_up
+    assert reserve.make()
+    assert Reserve(place, 0).make()
+    assert not (place / RESERVE_NAME).exists()
+
+
+async def test_a_spool_that_holds_as_much_as_it_may_stops_reading_until_a_tenth_is_free(tmp_path):
+    store = await SqliteStore.open(tmp_path, max_spool_bytes=4 * MEGABYTE)
+    await store.intern_shapes([a_shape("a")], 0.0)
+    number, held = await read_until_held(store)
+    beside = await SqliteStore.open(tmp_path, read_only=True, max_spool_bytes=4 * MEGABYTE)
+    seen = await beside.reading_held_by()
+    await beside.close()
+    await store._db.write(lambda db: db.execute("UPDATE books SET spool_bytes = ?", (int(3.7 * MEGABYTE),)))
+    nearly = await store.reading_held_by()
+    await store._db.write(lambda db: db.execute("UPDATE books SET spool_bytes = ?", (int(3.5 * MEGABYTE),)))
+    after = await store.reading_held_by()
+    await store.close()
+    assert (4, "spool", "spool", "spool", None) == (number, held, seen, nearly, after)
+
+
+# ---------------------------------------------------------------- a disk that fails
+
+
+async def test_a_store_on_a_disk_that_turns_read_only_says_so_and_goes_on_when_it_is_mended(small_disk):
+    place = small_disk(40)
+    store = await SqliteStore.open(place / "state")
+    await store.intern_shapes([a_shape("a"), a_shape("b")], 0.0)
+    await store.commit_block(three_lines(0), 0.0)
+    await store.close()
+    remount(place, "ro")
+    with pytest.raises(StoreError, match=r"Read-only|readonly|unable to open") as caught:
+        await SqliteStore.open(place / "state")
+    assert str(place) in str(caught.value)
+    remount(place, "rw")
+    store = await SqliteStore.open(place / "state")
+    assert 3 == (await store.summary(0.0)).read_events
+    await store.close()
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+async def test_a_store_that_is_lost_while_it_is_in_use_is_not_written_to_any_more(tmp_path, how):
+    store = await SqliteStore.open(tmp_path / "state")
+    await store.intern_shapes([a_shape("a"), a_shape("b")], 0.0)
+    await store.commit_block(three_lines(0), 0.0)
+    shutil.copytree(tmp_path / "state", tmp_path / "copy")
+    shutil.rmtree(tmp_path / "state")
+    if how == "replaced":
+        (tmp_path / "copy").rename(tmp_path / "state")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="was removed or replaced while it was in use") as caught:
+            await store.commit_block(three_lines(1), 0.0)
+    assert "put" in caught.value.hint
+    await store.close()
+
+
+async def test_a_store_that_another_program_writes_to_is_not_waited_for_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(connection, "_BUSY_SECONDS", 0.1)
+    store = await SqliteStore.open(tmp_path)
+    await store.intern_shapes([a_shape("a"), a_shape("b")], 0.0)
+    other = sqlite3.connect(tmp_path / DATABASE_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="is locked by another program") as caught:
+        await store.commit_block(three_lines(0), 0.0)
+    other.close()
+    await store.close()
+    assert "sqlite3" in caught.value.hint
+    store = await SqliteStore.open(tmp_path)
+    assert 0 == (await store.summary(0.0)).read_events
+    await store.commit_block(three_lines(0), 0.0)
+    await store.close()
+
+
+async def test_what_stands_in_the_log_is_in_the_database_before_anything_is_built_upon_it(tmp_path):
+    """A sync of the log may have failed in the process before, which is dead."""
+    store = await SqliteStore.open(tmp_path / "state")
+    await store.intern_shapes([a_shape("a"), a_shape("b")], 0.0)
+    await store.commit_block(three_lines(0), 0.0)
+    shutil.copytree(tmp_path / "state", tmp_path / "killed")
+    await store.close()
+
+    store = await SqliteStore.open(tmp_path / "killed")
+    shutil.copy(tmp_path / "killed" / DATABASE_NAME, tmp_path / DATABASE_NAME)
+    await store.close()
+
+    assert [(3,)] == in_database(tmp_path, "SELECT read_events FROM books")
+
+
+# ---------------------------------------------------------------- copies taken at a bad moment
+
+_WRITER = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from tests.edges.test_store_disk import SqliteStore, a_shape, three_lines
+
+async def main():
+    store = await SqliteStore.open(Path(sys.argv[2]))
+    await store.intern_shapes([a_shape("a"), a_shape("b")], 0.0)
+    for number in range(100_000):
+        await store.commit_block(three_lines(number), 0.0)
+        print(number, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory):
+    """Copies of a state directory, file by file, while a process writes to it; what it had committed before each."""
+    root = tmp_path_factory.mktemp("copies")
+    here = str(connection.__file__).rpartition("/enricher/")[0]
+    writer = subprocess.Popen([sys.executable, "-c", _WRITER, here, root / "state"], stdout=subprocess.PIPE)
+    made = []
+    try:
+        for number in range(6):
+            for _ in range(1 + 25 * number):
+                committed = int(writer.stdout.readline())
+            copy = root / f"copy{number}"
+            copy.mkdir()
+            names = [DATABASE_NAME, f"{DATABASE_NAME}-wal", f"{DATABASE_NAME}-shm"]
+            # Both orders: the database before its log, and the log before the database.
+            for name in names if number % 2 else reversed(names):
+                shutil.copy(root / "state" / name, copy / name)
+            made.append((copy, committed))
+    finally:
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+    return made
+
+
+async def is_whole(directory):
+    """Whether the store in a directory agrees with itself; how many blocks it has. StoreError where it is refused."""
+    store = await SqliteStore.open(directory)
+    try:
+        files = await store.files("s")
+        blocks = files[0].position // 18 if files else 0
+        offsets = [one.segment.offset async for one in store.segments((W0, 0))]
+        summary = await store.summary(0.0)
+        verdict = await store._db.read(lambda db: db.execute("PRAGMA integrity_check").fetchone()[0])
+    finally:
+        await store.close()
+    assert "ok" == verdict
+    assert [18 * number for number in range(blocks)] == offsets
+    assert (3 * blocks, 0) == (summary.read_events, summary.dead_events)
+    return blocks
+
+
+@pytest.fixture
+async def torn(tmp_path, copies):
+    """A copy for a test to damage, with a log that nothing was taken over from; its directory, and its blocks.
+
+    SQLite puts nothing into the database that is not synced in the log: only what is behind can be torn.
+    """
+    copy, _ = copies[1]
+    shutil.copytree(copy, tmp_path / "whole")
+    shutil.copytree(copy, tmp_path / "state")
+    return tmp_path / "state", await is_whole(tmp_path / "whole")
+
+
+async def test_a_copy_taken_while_it_was_written_to_is_recovered_or_refused(tmp_path, copies):
+    recovered, refused = [], []
+    for copy, committed in copies:
+        shutil.copytree(copy, tmp_path / copy.name)
+        try:
+            recovered.append((await is_whole(tmp_path / copy.name), committed))
+        except StoreError as error:
+            refused.append(error.hint)
+    assert all(refused)
+    assert len(recovered) >= 4
+    # Nothing that was committed is missing.
+    assert [] == [(blocks, committed) for blocks, committed in recovered if blocks < committed]
+
+
+@pytest.mark.parametrize("cut", [0.0, 0.001, 0.3, 0.5, 0.77, 0.9999])
+async def test_a_torn_log_is_read_up_to_its_tear(torn, cut):
+    directory, blocks = torn
+    log = directory / f"{DATABASE_NAME}-wal"
+    os.truncate(log, int(cut * log.stat().st_size))
+    left = await is_whole(directory)
+    assert cut * blocks - 3 <= left < blocks
+
+
+@pytest.mark.parametrize("at", [0.1, 0.5, 0.9])
+async def test_a_log_with_a_bit_turned_is_read_up_to_it(torn, at):
+    directory, blocks = torn
+    log = bytearray((directory / f"{DATABASE_NAME}-wal").read_bytes())
+    log[int(at * len(log))] ^= 0x40
+    (directory / f"{DATABASE_NAME}-wal").write_bytes(log)
+    left = await is_whole(directory)
+    assert at * blocks - 3 <= left < blocks
+
+
+@pytest.mark.parametrize(("missing", "is_less"), [("-wal", True), ("-shm", False)])
+async def test_a_copy_without_a_file_beside_the_database_is_whole(torn, missing, is_less):
+    directory, blocks = torn
+    (directory / f"{DATABASE_NAME}{missing}").unlink()
+    assert is_less == (await is_whole(directory) < blocks)
+
+
+async def test_a_database_cut_short_anywhere_is_refused_and_left_as_it_is(tmp_path, copies):
+    copy, _ = copies[0]
+    for pages in (0, 1, 2, 5, 20):
+        state = tmp_path / str(pages)
+        shutil.copytree(copy, state)
+        os.truncate(state / DATABASE_NAME, pages * 16_384 + pages * 100)
+        before = (state / DATABASE_NAME).read_bytes()
+        with pytest.raises(StoreError, match=r"damaged|empty|not a store") as caught:
+            await SqliteStore.open(state)
+        assert "move enricher.db" in caught.value.hint
+        assert before == (state / DATABASE_NAME).read_bytes()
