@@ -227,7 +227,7 @@ class Enricher:
                 break
             if self.ingest.held_by is not None:
                 raise TryAgainError(
-                    f"{unread:,} bytes are not read yet: {HELD[self.ingest.held_by]}",
+                    f"{self._config.state_dir}: {unread:,} bytes are not read yet: {HELD[self.ingest.held_by]}",
                     hint="make room, or raise [store] max_spool_bytes, and run the same command again",
                 )
         while not stop.is_set():

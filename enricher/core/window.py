@@ -39,12 +39,13 @@ class Progress:
     `now` is the wall clock. `past_end_seconds` is how long, by the monotonic clock, this process has seen the wall
     clock past the window's end (0 before): a clock that leaps ahead and is put right closes nothing. `read_through` is
     the latest wall time such that every live file has been read up to the size that it had then, files left out that
-    could not be read for 15 minutes; infinity when there are none.
+    could not be read for 15 minutes; infinity when there are none. `is_held`: nothing is read now, for want of room.
     """
 
     now: float
     past_end_seconds: float
     read_through: float
+    is_held: bool = False
 
 
 def window_id(start: int, length_seconds: int) -> str:
@@ -66,7 +67,8 @@ def close_verdict(window: WindowState, progress: Progress, *, length_seconds: in
     """Whether a pane closes now.
 
     Pane 0 is `complete` when both clocks are past its end and the allowed lateness, and all that was written before its
-    end is read; `forced` when that reading has not come to an end after six hours. A late pane is `complete` the
+    end is read; `forced` when that reading has not come to an end after six hours, and at once where it is held for
+    want of room: what waits for the rest of its window would be what takes the room. A late pane is `complete` the
     allowed lateness after its first event, or sooner when it holds 10,000 events.
     """
     if window.pane > 0:
@@ -78,4 +80,4 @@ def close_verdict(window: WindowState, progress: Progress, *, length_seconds: in
         return "open"
     if progress.read_through >= end:
         return "complete"
-    return "forced" if past_end_seconds >= FORCED_AFTER_SECONDS else "open"
+    return "forced" if progress.is_held or past_end_seconds >= FORCED_AFTER_SECONDS else "open"

@@ -114,7 +114,8 @@ class Plan:
         """Close what is due and plan what is unanswered; whether anything was committed."""
         now = self._clock.now()
         progress = self._progress(now)
-        closing = self._due(await self._store.open_panes(), progress, now)
+        is_held = await self._store.reading_held_by() is not None
+        closing = self._due(await self._store.open_panes(), progress, now, is_held=is_held)
         closed = {(pane.start, pane.number): how for pane, how in closing}
         panes = sorted({*closed, *await self._waiting(now)})
         kinds = await self._unanswered(panes, now) if panes else []
@@ -181,7 +182,9 @@ class Plan:
             return kinds
         return kinds[: max(0, self._settings.limit_kinds - self.asked_kinds)]
 
-    def _due(self, panes: Sequence[Pane], progress: Sequence[SourceProgress], now: float) -> list[tuple[Pane, str]]:
+    def _due(
+        self, panes: Sequence[Pane], progress: Sequence[SourceProgress], now: float, *, is_held: bool
+    ) -> list[tuple[Pane, str]]:
         length, mono = self._settings.length_seconds, self._clock.monotonic()
         exhausted = bool(progress) and all(one.exhausted for one in progress)
         read_through = _read_through(progress)
@@ -203,6 +206,7 @@ class Plan:
                     now=now,
                     past_end_seconds=mono - self._overdue.get(pane.start, mono),
                     read_through=read_through,
+                    is_held=is_held,
                 ),
                 length_seconds=length,
                 lateness_seconds=self._settings.allowed_lateness_seconds,

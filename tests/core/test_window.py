@@ -19,11 +19,19 @@ LATENESS = 300
 
 
 def verdict(
-    *, now=ELEVEN + LATENESS, past_end=None, read_through=math.inf, pane=0, first_event_at=TEN, events=1, length=HOUR
+    *,
+    now=ELEVEN + LATENESS,
+    past_end=None,
+    read_through=math.inf,
+    is_held=False,
+    pane=0,
+    first_event_at=TEN,
+    events=1,
+    length=HOUR,
 ):
     window = WindowState(start=TEN, pane=pane, first_event_at=first_event_at, events=events)
     past_end_seconds = max(0, now - TEN - length) if past_end is None else past_end
-    progress = Progress(now=now, past_end_seconds=past_end_seconds, read_through=read_through)
+    progress = Progress(now=now, past_end_seconds=past_end_seconds, read_through=read_through, is_held=is_held)
     return close_verdict(window, progress, length_seconds=length, lateness_seconds=LATENESS)
 
 
@@ -55,6 +63,12 @@ def test_a_window_stays_open_until_its_end_and_the_allowed_lateness_are_past():
     assert "open" == verdict(now=ELEVEN - 1)
     assert "open" == verdict(now=ELEVEN + LATENESS - 1)
     assert "complete" == verdict(now=ELEVEN + LATENESS)
+
+
+def test_a_window_does_not_wait_for_files_that_are_not_read_for_want_of_room():
+    assert "open" == verdict(read_through=TEN)
+    assert "forced" == verdict(read_through=TEN, is_held=True)
+    assert "open" == verdict(read_through=TEN, is_held=True, now=ELEVEN + LATENESS - 1)
 
 
 #          10:00     10:20           11:00    11:05

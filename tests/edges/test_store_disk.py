@@ -92,7 +92,7 @@ async def test_on_a_full_disk_the_reserve_lets_what_was_delivered_be_deleted(sma
     filler = fill(place, leave=20 * MEGABYTE)
 
     number, held = await read_until_held(store)
-    is_there = reserve.exists()
+    is_there = reserve.stat().st_size > 0
     filler.write_bytes(b"")
     fill(place, leave=30 * MEGABYTE)  # as much as the reserve, less some that others took of it
     spooled = (await store.summary(0.0)).spool_bytes
@@ -160,19 +160,41 @@ async def test_a_store_cannot_be_made_on_a_full_disk_and_says_so(small_disk):
 
 def test_a_reserve_is_made_only_where_the_disk_has_room_for_it_twice(small_disk):
     place = small_disk(10)
-    (place / RESERVE_NAME).write_bytes(b"half made by a process that was killed")
-    assert not Reserve(place, 6 * MEGABYTE).make()
-    assert not Reserve(place, 6 * MEGABYTE).look()
-    reserve = Reserve(place, 4 * MEGABYTE)
-    assert reserve.make()
-    assert 4 * MEGABYTE == (place / RESERVE_NAME).stat().st_size
+    file = place / RESERVE_NAME
+    large, reserve = Reserve(place, 6 * MEGABYTE), Reserve(place, 4 * MEGABYTE)
+    large.make()
+    assert (False, False) == (file.exists(), large.is_given_up)  # a small disk is read for all that
+    reserve.make()
+    assert 4 * MEGABYTE == file.stat().st_size
     assert 6 * MEGABYTE >= reserve.free_bytes()  # really taken
     assert reserve.give_up()
     assert not reserve.give_up()
-    assert reserve.is_given_up
-    assert reserve.make()
-    assert Reserve(place, 0).make()
-    assert not (place / RESERVE_NAME).exists()
+    assert (0, True) == (file.stat().st_size, reserve.is_given_up)
+    for one in (large, reserve):
+        one.look()
+    assert (True, False) == (large.is_given_up, reserve.is_given_up)
+    large.make()
+    reserve.make()
+    assert (True, False) == (large.is_given_up, reserve.is_given_up)
+    Reserve(place, 0).make()
+    assert [] == list(place.iterdir())
+
+
+async def test_a_reserve_that_was_given_up_is_remembered_over_a_restart(small_disk):
+    place = small_disk(60)
+    store = await SqliteStore.open(place / "state", reserve_bytes=20 * MEGABYTE)
+    await store.intern_shapes([a_shape("a")], 0.0)
+    filler = fill(place, leave=5 * MEGABYTE)
+    await read_until_held(store)
+    await store.close()
+    store = await SqliteStore.open(place / "state", reserve_bytes=20 * MEGABYTE)
+    beside = await SqliteStore.open(place / "state", reserve_bytes=20 * MEGABYTE, read_only=True)
+    held = await store.reading_held_by(), await beside.reading_held_by()
+    filler.unlink()
+    again = await store.reading_held_by(), await beside.reading_held_by()
+    await store.close()
+    await beside.close()
+    assert (("disk", "disk"), (None, None)) == (held, again)
 
 
 async def test_a_spool_that_holds_as_much_as_it_may_stops_reading_until_a_tenth_is_free(tmp_path):

@@ -103,11 +103,12 @@ class Connection:
             pass
 
     async def has_room(self) -> bool:
-        """Whether the reserve is there; it is made again if it fits. False: nothing more should be read."""
+        """Whether the reserve was not given up, or is there again. False: nothing more should be read."""
         if self.read_only:
-            return await asyncio.to_thread(self._reserve.look)
-        # Off the loop only where it is missing, since this is asked before each read.
-        return not self._reserve.is_given_up or await asyncio.to_thread(self._reserve.make)
+            await asyncio.to_thread(self._reserve.look)
+        elif self._reserve.is_given_up:
+            await asyncio.to_thread(self._reserve.make)
+        return not self._reserve.is_given_up
 
     async def close(self) -> None:
         """Finish what was handed over, close the file, release the lock. A second call does nothing."""

@@ -1,8 +1,9 @@
 """Room on the disk of the store that is kept back: a file that is given up when the disk is full.
 
 Deleting from a database takes room before it gives any: the log of the transaction. On a disk that others have filled,
-what was delivered could not be deleted, and so the room that it takes would never come back. While the file is not
-there nothing more is read, and it is made again as soon as the disk has room for it twice.
+what was delivered could not be deleted, and so the room that it takes would never come back. Given up, the file is
+empty: then nothing more is read, also after a restart, until the disk has room for it twice and it is made again. On a
+disk that never had so much room there is none, and reading goes on until the disk is full.
 
 Must never: raise for a disk that is full or broken; the store finds that out by itself.
 """
@@ -26,33 +27,32 @@ class Reserve:
         self._path = directory / RESERVE_NAME
         self._size_bytes = size_bytes
         self.is_given_up = False
-        """Whether it is not there for want of room, as far as was last looked."""
+        """Whether its room was given up and is not to be had again, as far as was last looked."""
 
-    def look(self) -> bool:
-        """Look whether it is there, or could be made; whether so. Changes nothing on the disk."""
-        self.is_given_up = self._size_bytes > 0 and not self._is_there() and not self._fits()
-        return not self.is_given_up
+    def look(self) -> None:
+        """Look whether it is given up for good. Changes nothing on the disk."""
+        self.is_given_up = self._size_bytes > 0 and self._size() == 0 and not self._fits()
 
-    def make(self) -> bool:
-        """Make it if it is missing and fits twice; whether it is there."""
+    def make(self) -> None:
+        """Make it, if it is missing or was given up, and fits twice."""
         if self._size_bytes == 0:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
-        elif not self._is_there():
-            self.is_given_up = not (self._fits() and self._allocate())
-        else:
-            self.is_given_up = False
-        return not self.is_given_up
+            return
+        size = self._size()
+        if size != self._size_bytes and self._fits() and self._allocate():
+            size = self._size_bytes
+        self.is_given_up = size == 0
 
     def give_up(self) -> bool:
         """Give its room back to the disk; whether there was any to give."""
-        if self._size_bytes == 0:
+        if not self._size():
             return False
-        self.is_given_up = True
         try:
-            self._path.unlink()
+            os.truncate(self._path, 0)
         except OSError:
             return False
+        self.is_given_up = True
         return True
 
     def free_bytes(self) -> int:
@@ -63,27 +63,29 @@ class Reserve:
             return 0
         return state.f_bavail * state.f_frsize
 
-    def _is_there(self) -> bool:
-        """A file that is shorter was being made when the process was killed, or is of another configuration."""
+    def _size(self) -> int | None:
+        """Bytes of the file; None if there is none. Another size than ours is of another configuration."""
         try:
-            return self._path.stat().st_size == self._size_bytes
+            return self._path.stat().st_size
         except OSError:
-            return False
+            return None
 
     def _fits(self) -> bool:
         return self.free_bytes() >= 2 * self._size_bytes
 
     def _allocate(self) -> bool:
+        """Under another name first: a process that is killed meanwhile must not leave what looks like less."""
+        new = self._path.with_name(f"{RESERVE_NAME}.new")
         try:
-            descriptor = os.open(
-                self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-            )
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(new, flags, 0o600)
             try:
                 os.posix_fallocate(descriptor, 0, self._size_bytes)
             finally:
                 os.close(descriptor)
+            new.replace(self._path)
         except OSError:
             with contextlib.suppress(OSError):
-                self._path.unlink(missing_ok=True)
+                new.unlink(missing_ok=True)
             return False
         return True
