@@ -319,7 +319,7 @@ class Enricher:
             ),
             *([self._guarded(stop, self._repeat(stop, self.nightly.step))] if self.nightly else []),
             self._guarded(stop, self.write.run(stop)),
-            self._report(stop, notifier),
+            self._guarded(stop, self._report(stop, notifier)),
             self._probe(stop, notifier),
         ]
         try:

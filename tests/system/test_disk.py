@@ -177,7 +177,7 @@ def test_a_spool_that_is_full_stops_reading_shows_the_lag_and_drops_nothing(benc
 
     bench.out.unlink()
     daemon.eventually(lambda: told(daemon)["events"]["written"] == 6000)
-    assert 0.0 == daemon.metric('enricher_reading_held{reason="spool"}')
+    daemon.eventually(lambda: daemon.metric('enricher_reading_held{reason="spool"}') == 0.0)
     assert daemon.stop() < 10
     assert {1} == set(Counter(event["event.id"] for event in events(bench.out)).values())
     assert_manifests_true(bench.out)
