@@ -360,11 +360,14 @@ class Enricher:
         """Run a stage; a store that fails ends the process, since nothing is known of what was committed."""
         try:
             await stage
-        except StoreError as error:
-            self._failure = str(error)
-            self._telemetry.store_failed(error=str(error), hint=error.hint)
-            stop.set()
-            raise
+        except (StoreError, BaseExceptionGroup) as error:
+            # A stage with tasks of its own ends with a group of what ended them.
+            fault = _first(error) if isinstance(error, BaseExceptionGroup) else error
+            if isinstance(fault, StoreError):
+                self._failure = str(fault)
+                self._telemetry.store_failed(error=str(fault), hint=fault.hint)
+                stop.set()
+            raise fault from None
 
     async def _report(self, stop: asyncio.Event, notifier: Notifier) -> None:
         """Keep gauges and the status line up to date, and watch the clock."""
