@@ -244,6 +244,21 @@ def sweep(stations, kills):
         return dict(zip(kills, pool.map(take, kills.values()), strict=True))
 
 
+def traced_counts(station):
+    """How often a thread makes each call of `TRACED`, at most."""
+    station.clear()
+    code, trace = station.traced("-e", "trace=" + ",".join(TRACED))
+    assert code == 0
+    counts = Counter(re.findall(r"^(\d+) +(\w+)\(", trace, re.MULTILINE))
+    return {call: max((n for (_, name), n in counts.items() if name == call), default=0) for call in TRACED}
+
+
+def injecting(call, what):
+    """Under strace, with something done to one call."""
+    options = ("-e", f"trace={call}", "-e", f"inject={call}:{what}")
+    return lambda station: station.traced(*options)[0]
+
+
 def differences(undisturbed, taken):
     """Points after which something was otherwise than undisturbed, and what."""
     found = {}
@@ -290,21 +305,58 @@ def test_killed_before_any_call_that_lasts_or_is_sent_it_ends_as_if_undisturbed(
 @pytest.mark.skipif(not can_trace(), reason="strace is missing, or may not trace here")
 def test_killed_by_a_tracer_at_calls_that_sqlite_makes_it_ends_as_if_undisturbed(stations, undisturbed):
     """strace counts the calls of each thread apart: the n-th is that of the thread that comes to it first."""
-    stations[0].clear()
-    code, trace = stations[0].traced("-e", "trace=" + ",".join(TRACED))
-    assert code == 0
-    counts = Counter(re.findall(r"^(\d+) +(\w+)\(", trace, re.MULTILINE))
-    most = {call: max((n for (_, name), n in counts.items() if name == call), default=0) for call in TRACED}
+    most = traced_counts(stations[0])
     steps = dict.fromkeys(TRACED, 1) if EVERY else SAMPLED
-
-    def at(call, when):
-        options = ("-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={when}")
-        return lambda station: station.traced(*options)[0]
-
-    kills = {(call, when): at(call, when) for call, step in steps.items() for when in range(1, most[call] + 1, step)}
+    kills = {
+        (call, when): injecting(call, f"signal=KILL:when={when}")
+        for call, step in steps.items()
+        for when in range(1, most[call] + 1, step)
+    }
     taken = sweep(stations, kills)
 
-    print(len(kills), most)
+    print(len(kills), "points of", most)
     assert {} == differences(undisturbed[0], taken)
     assert most["fdatasync"] > 20
     assert sum(code == -signal.SIGKILL for code, _ in taken.values()) >= 0.8 * len(kills)
+
+
+FAILURES = {
+    "fdatasync": ("EIO",),
+    "fsync": ("EIO", "ENOSPC"),
+    "pwrite64": ("EIO", "ENOSPC"),
+    "ftruncate": ("EIO",),
+    "rename": ("EIO", "ENOSPC"),
+}
+FAILED_EVERY = {"fdatasync": 7, "pwrite64": 150, "fsync": 9, "rename": 4}
+
+
+@pytest.mark.skipif(not can_trace(), reason="strace is missing, or may not trace here")
+def test_a_call_of_the_disk_that_fails_once_ends_it_or_is_made_good_and_nothing_is_lost(stations, undisturbed):
+    """One sync, write or rename fails, the next would not: 0 or 75 at first, and then as if undisturbed."""
+    most = traced_counts(stations[0])
+    failures = {
+        (call, error, when): injecting(call, f"error={error}:when={when}")
+        for call, errors in FAILURES.items()
+        for error in errors
+        for when in range(1, most[call] + 1, 1 if EVERY else FAILED_EVERY.get(call, 1))
+    }
+    taken = sweep(stations, failures)
+
+    print(len(failures), "failures")
+    assert {} == differences(undisturbed[0], taken)
+    assert {0, 75} == {code for code, _ in taken.values()}
+    # SQLite's own syncs are those of the store: one that failed is never passed over.
+    assert {75} == {code for (call, _, _), (code, _) in taken.items() if call == "fdatasync"}
+
+
+@pytest.mark.skipif(not can_trace(), reason="strace is missing, or may not trace here")
+def test_a_sync_that_failed_is_not_made_again_as_if_it_had_worked(stations):
+    """Linux tells of it once, and lets the next one succeed without the data (collectors.md 1.2)."""
+    station = stations[0]
+    station.clear()
+    code, trace = station.traced("-e", "trace=fdatasync,pwrite64", "-y", "-e", "inject=fdatasync:error=EIO:when=9")
+    assert code == 75
+    assert "cannot be" in (said := (station.bench.root / "stderr").read_text()) or "disk I/O error" in said
+    behind = trace[trace.index("(INJECTED)") :]
+    log = [line for line in behind.splitlines()[1:] if "enricher.db-wal" in line]
+    assert [] == [line for line in log if "pwrite64" in line]
