@@ -26,11 +26,21 @@ from enricher.core.record_form import Form, Scalar, is_below, literal, make_form
 from enricher.core.record_heads import Heads
 from enricher.core.record_times import Times
 from enricher.core.record_types import TypedKinds
-from enricher.core.record_values import ALWAYS, MAX_VALUE_BYTES, NO_VALUES, Finder, Pick, Values, escape, escape_values
+from enricher.core.record_values import (
+    ALWAYS,
+    MAX_VALUE_BYTES,
+    NO_VALUES,
+    Finder,
+    Finders,
+    Pick,
+    Values,
+    escape,
+    escape_values,
+)
 from enricher.core.structured.reading import PREFIX, Reader, reader_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -66,7 +76,7 @@ class Renderer:
     """Renders the events of one round of one pane for one sink.
 
     `levels` maps shape row ids to (level, severity number) as logged; `fields` holds the static fields by source id;
-    `quality` the caution of a task by its hash; `times` what other renderers of the same segments have found.
+    `quality` the caution of a task by its hash; `times` and `finders` what other renderers before this one have found.
     """
 
     def __init__(
@@ -82,10 +92,14 @@ class Renderer:
         quality: Mapping[str, str],
         min_severity: str,
         times: Times | None = None,
+        finders: Finders | None = None,
     ) -> None:
         self.host = host
         self.outcomes = {outcome.shape: outcome for outcome in outcomes}
         self.shapes = np.array(sorted(self.outcomes), dtype=np.uint32)
+        self.ordinals = np.zeros(max(self.outcomes, default=0) + 1, dtype=np.intp)
+        """By shape row id: where the shape stands in `shapes`. Row ids count up from 1, so that the table is small."""
+        self.ordinals[self.shapes] = np.arange(len(self.shapes))
         known = [self.outcomes[shape] for shape in self.shapes.tolist()]
         self.statuses = list(dict.fromkeys(outcome.status for outcome in known))
         self.status_numbers = np.array([self.statuses.index(outcome.status) for outcome in known], dtype=np.intp)
@@ -99,9 +113,8 @@ class Renderer:
         self._fields = fields
         self._quality = quality
         self._forms: dict[tuple[str, int], Form] = {}
-        self._finders: dict[int, Finder] = {}
-        """The last one of each form, by the form's `id`."""
         self.times = times or Times()
+        self.finders = finders or Finders()
 
     def open(self, spooled: SpooledSegment) -> Page:
         """The events of a segment that are of this pane and this round."""
@@ -120,15 +133,6 @@ class Renderer:
                 quality=self._quality,
             )
         return form
-
-    def finder(self, form: Form, blanks: bytes, first: bytes, probes: Callable[[], list[bytes]]) -> Finder:
-        """A finder for the events of a form in one page: the last one again, if it would do: making one is dear."""
-        finder = self._finders.get(id(form))
-        if finder is None or not finder.would_do(blanks, first):
-            finder = Finder(form.template, form.groups, blanks=blanks, first=first, types=form.types)
-            self._finders[id(form)] = finder
-        finder.probe(probes)
-        return finder
 
     def reader(self, form: Form, source: str, shape: int, first: bytes) -> Reader | None:
         """A reader for a kind whose first line of a page is structured."""
@@ -157,6 +161,8 @@ class _Kinds:
     def __init__(self) -> None:
         self.finders: dict[int, Finder] = {}
         self.patterns: dict[int, re.Pattern[bytes]] = {}
+        self.others: dict[int, list[re.Pattern[bytes]]] = {}
+        """What is tried where those fit not, made when first needed."""
         self.picks: dict[int, Pick] = {}
         self.formats: dict[int, bytes] = {}
         """Each takes the head, the message, then the values as the kind's pattern finds them."""
@@ -263,7 +269,7 @@ class Page:
             missed = [at for at, match in enumerate(matches) if match is None]
             unsure.update(missed)
             for at in missed:
-                matches[at] = kinds.finders[shapes[at]].search(lines[at])
+                matches[at] = self._search(shapes[at], lines[at])
                 if matches[at] is None:
                     formats[at], picks[at], matches[at] = kinds.plain[shapes[at]], tuple, NO_VALUES
                 else:
@@ -293,7 +299,7 @@ class Page:
             line = events[at] if is_record(lines[at]) else lines[at]
             reading = reader.read(line)
             if reading is None:  # text among lines that wrap such text
-                match = kinds.finders[shape].search(lines[at])
+                match = self._search(shape, lines[at])
                 found = None if match is None else kinds.finders[shape].pick(match.groups())
                 fields[at] = b""
                 found = None if found is None else escape_values([found])[0]
@@ -312,28 +318,41 @@ class Page:
     @cached_property
     def _kinds(self) -> _Kinds:
         """The kinds of the page's events."""
-        rows = self._picked
-        firsts = np.full(len(self._renderer.shapes), -1, dtype=np.intp)
+        renderer, source, rows = self._renderer, self._segment.source, self._picked
+        firsts = np.full(len(renderer.shapes), -1, dtype=np.intp)
         firsts[self._ordinals[::-1]] = rows[::-1]  # of several rows for one place, the last one stays
         found = firsts >= 0
         kinds = _Kinds()
-        for shape, row in zip(self._renderer.shapes[found].tolist(), firsts[found].tolist(), strict=True):
-            form = self._renderer.form(self._segment.source, shape)
+        for shape, row in zip(renderer.shapes[found].tolist(), firsts[found].tolist(), strict=True):
+            form = renderer.form(source, shape)
             first = self._line(row)
             text = self._event(row) if is_record(first) else first
-            reader = self._renderer.reader(form, self._segment.source, shape, text)
+            reader = renderer.reader(form, source, shape, text)
             if reader is not None:
-                finder = Finder(form.template, form.groups, blanks=self._blanks, first=b"")
+                finder = Finder(form.template, form.groups, blanks=self._blanks, examples=[b""])
                 kinds.add_reader(shape, reader, finder, form=form)
                 continue
-            finder = self._renderer.finder(form, self._blanks, first, partial(self._some, shape))
+            example = partial(self._last, shape)
+            finder = renderer.finders.of(source, shape, form, blanks=self._blanks, first=first, example=example)
             kinds.add(shape, finder, form=form)
         return kinds
 
-    def _some(self, shape: int) -> list[bytes]:
-        """A few lines of a kind from all over the page."""
-        rows = np.flatnonzero(self._segment.shapes == shape)
-        return [self._line(row) for row in rows[:: -(-len(rows) // _PROBES)].tolist()]
+    def _search(self, shape: int, line: bytes) -> re.Match[bytes] | None:
+        """Look again at a line that the pattern of its kind does not fit."""
+        return self._kinds.finders[shape].search(line, partial(self._others, shape))
+
+    def _others(self, shape: int) -> list[re.Pattern[bytes]]:
+        """Patterns for the headers of a few lines of a kind from all over the page."""
+        kinds = self._kinds
+        if shape not in kinds.others:
+            rows = np.flatnonzero(self._segment.shapes == shape)
+            lines = map(self._line, rows[:: -(-len(rows) // _PROBES)].tolist())
+            kinds.others[shape] = kinds.finders[shape].others(lines)
+        return kinds.others[shape]
+
+    def _last(self, shape: int) -> bytes:
+        """The last line of a kind in the page."""
+        return self._line(int(np.flatnonzero(self._segment.shapes == shape)[-1]))
 
     def _line(self, row: int) -> bytes:
         return self._segment.data[self._starts[row] : self._starts[row + 1]].removesuffix(b"\n")
@@ -356,7 +375,7 @@ class Page:
     @cached_property
     def _ordinals(self) -> npt.NDArray[np.intp]:
         """Of each event: where its shape stands among the renderer's."""
-        return np.searchsorted(self._renderer.shapes, self._segment.shapes[self._picked])
+        return self._renderer.ordinals[self._segment.shapes[self._picked]]
 
     @cached_property
     def _blanks(self) -> bytes:

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from enricher.core.extract import compile_extractor, compile_quick, header_pattern
+from enricher.core.extract import compile_extractor, compile_quick, header_pattern, words_of_holes
 from enricher.core.field_types import FieldType, all_fit, none_fits
 from enricher.core.skeleton import message_start
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from enricher.core.record_form import Form
 
 MAX_VALUE_BYTES: Final = 1024
 """A value is cut here: its whole text is in `message`, and a long line must not be written four times."""
@@ -38,14 +40,19 @@ Values = tuple[bytes, ...]
 Pick = Callable[[Values], Values]
 """Takes the values that are written, in their order, from those that were found."""
 
+Others = Callable[[], "list[re.Pattern[bytes]]"]
+"""Gives the patterns that `Finder.others` has made for a page, if they are needed."""
+
+Example = Callable[[], bytes]
+
 
 class Finder:
-    """Finds the values of events of one kind of a page in their first lines.
+    """Finds the values of events of one kind in their first lines.
 
     `template` is the kind's, `groups` say which hole each value is, `blanks` what the lines hold of white space
-    (`compile_quick`), `first` is the kind's first line. Its header is the one that is tried, then those of a few lines
-    from all over the page (`probe`); which one a line is matched with changes no value, so that a finder may go on to
-    another page. `types`, beside the groups, are those of the fields that the values are for.
+    (`compile_quick`), `examples` are lines of the kind, its first one before all: its header is the one that is tried.
+    Which lines those are changes no value, so that a finder may go on to another page, and holds nothing of any.
+    `types`, beside the groups, are those of the fields that the values are for.
     """
 
     def __init__(
@@ -54,16 +61,14 @@ class Finder:
         groups: tuple[int, ...],
         *,
         blanks: bytes,
-        first: bytes,
+        examples: Sequence[bytes],
         types: tuple[FieldType, ...] = (),
     ) -> None:
         self._template = template
         self._wanted = frozenset(groups)
-        self.blanks = blanks
-        self._probes: Callable[[], list[bytes]] = list
-        self._others: list[re.Pattern[bytes]] | None = None
+        self._blanks = blanks
         self._again: Callable[[], re.Pattern[bytes]] | None = None
-        """Makes the pattern for lines that `pattern` does not fit since it knows the types."""
+        """Makes the pattern for lines that `pattern` does not fit since it knows the types, or the words of values."""
         typed = zip(groups, types, strict=True) if types else ()
         self._types = tuple(dict.fromkeys((group, kind) for group, kind in typed if kind is not FieldType.STRING))
         self.pattern = ALWAYS
@@ -73,37 +78,37 @@ class Finder:
         self.strangers: frozenset[int] = frozenset()
         """Groups whose values, as `pattern` finds them, are never of their types."""
         if groups:
-            self._choose(first)
+            self._choose(examples)
         captured = sorted(self._wanted)
         is_ordered = groups == tuple(captured)
         self.pick: Pick = tuple if is_ordered else itemgetter(*(captured.index(group) for group in groups))
 
     def would_do(self, blanks: bytes, first: bytes) -> bool:
         """Whether another page's lines of the kind can be looked at with the same pattern, as its first one shows."""
-        return self.blanks == blanks and self.pattern.match(first) is not None
+        return self._blanks == blanks and self.pattern.match(first) is not None
 
-    def probe(self, probes: Callable[[], list[bytes]]) -> None:
-        """Go to a page: where `pattern` does not fit, the headers of these lines are tried."""
-        self._probes = probes
-        self._others = None
-
-    def search(self, line: bytes) -> re.Match[bytes] | None:
-        """Look again at a line that `pattern` does not fit."""
+    def search(self, line: bytes, others: Others) -> re.Match[bytes] | None:
+        """Look again at a line that `pattern` does not fit, with other patterns that were made for its page."""
         # Most often a value is not of its type: the header is the one that is known.
         if self._again is not None and (match := self._again().match(line)):
             return match
-        if self._others is None:
-            patterns = dict.fromkeys(self._quick(line) for line in self._probes())
-            self._others = [pattern for pattern in patterns if pattern is not self.pattern]
-        for pattern in self._others:
+        for pattern in others():
             if match := pattern.match(line):
                 return match
         return compile_extractor(self._template, self._wanted).match(line[message_start(line) :])
 
-    def _choose(self, first: bytes) -> None:
-        """Take the fastest pattern that fits this line; one that is sure of the types, if any is."""
-        if self._types:  # to compile a pattern costs as much as to match a thousand lines: first what fits most often
-            self.pattern, self.is_sure = self._quick(first, single=True, types=self._types), True
+    def others(self, probes: Iterable[bytes]) -> list[re.Pattern[bytes]]:
+        """Patterns for lines with headers such as these lines have."""
+        patterns = dict.fromkeys(self._quick(line) for line in probes)
+        return [pattern for pattern in patterns if pattern is not self.pattern]
+
+    def _choose(self, examples: Sequence[bytes]) -> None:
+        """Take the fastest pattern that fits the first line; one that is sure of the types, if any is."""
+        first = examples[0]
+        # To compile a pattern costs as much as to match a thousand lines: first what fits most often.
+        words = words_of_holes(self._template, examples)
+        if self._types or any(words):
+            self.pattern, self.is_sure = self._quick(first, single=True, words=words, types=self._types), True
             if self.pattern.match(first):
                 self._again = partial(self._quick, first, single=True)
                 return
@@ -130,19 +135,47 @@ class Finder:
         line: bytes,
         *,
         single: bool = False,
+        words: tuple[int, ...] = (),
         types: tuple[tuple[int, FieldType], ...] = (),
         strangers: frozenset[int] = frozenset(),
     ) -> re.Pattern[bytes]:
-        header = header_pattern(line, self.blanks, single=single)
+        header = header_pattern(line, self._blanks, single=single)
         return compile_quick(
             self._template,
             header=header,
-            blanks=self.blanks,
+            blanks=self._blanks,
             wanted=self._wanted,
             single=single,
+            words=words,
             types=types,
             strangers=strangers,
         )
+
+
+class Finders:
+    """The finders of kinds, kept from page to page, whatever pane they are of: to make one is dear.
+
+    What is found is a function of the line; `most` bounds how many are kept.
+    """
+
+    def __init__(self, *, most: int = 10_000) -> None:
+        self._most = most
+        self._known: dict[tuple[str, int, str, tuple[int, ...], tuple[FieldType, ...]], Finder] = {}
+
+    def of(self, source: str, shape: int, form: Form, *, blanks: bytes, first: bytes, example: Example) -> Finder:
+        """A finder for the events of a shape in one page: the last one again, if it would do.
+
+        `first` is the shape's first line in the page, `example` gives another one, for a finder that must be made.
+        """
+        key = (source, shape, form.template, form.groups, form.types)
+        finder = self._known.get(key)
+        if finder is None or not finder.would_do(blanks, first):
+            if len(self._known) >= self._most:
+                self._known.clear()
+            examples = first, example()
+            finder = Finder(form.template, form.groups, blanks=blanks, examples=examples, types=form.types)
+            self._known[key] = finder
+        return finder
 
 
 def escape_values(values: Sequence[Values]) -> Sequence[Values]:

@@ -8,6 +8,7 @@ at a line of a kind that is not split.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from enricher.core.structured.reading import reader_for
 from enricher.core.timestamp_columns import line_starts
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable
 
     import numpy.typing as npt
@@ -89,11 +91,14 @@ def _reader(split: Split, first: bytes, segment: Segment, starts: Starts, shape:
     """How the slot's value is found in the segment's lines of a shape, of which this is the first."""
     groups = (split.hole,)
     blanks = ANY_BLANK if any(byte in segment.data for byte in b"\t\r\f\v") else ONLY_SPACES
-    finder = Finder(split.template, groups, blanks=blanks, first=first)
-    finder.probe(lambda: _some(segment, starts, shape))
+    finder = Finder(split.template, groups, blanks=blanks, examples=[first])
+
+    @cache
+    def others() -> list[re.Pattern[bytes]]:
+        return finder.others(_some(segment, starts, shape))
 
     def from_text(line: bytes) -> bytes | None:
-        match = finder.pattern.match(line) or finder.search(line)
+        match = finder.pattern.match(line) or finder.search(line, others)
         return None if match is None else match[1]
 
     structured = reader_for(first, split.template, groups, has_level=False, taken=())
