@@ -22,21 +22,11 @@ import numpy as np
 from enricher.core.block import CONTINUES
 from enricher.core.extract import ANY_BLANK, ONLY_SPACES
 from enricher.core.multiline.journal import is_record
-from enricher.core.record_form import Form, Scalar, is_below, literal, make_form
+from enricher.core.record_form import is_below, quoted
 from enricher.core.record_heads import Heads
+from enricher.core.record_kinds import Kinds, KnownKinds
 from enricher.core.record_times import Times
-from enricher.core.record_types import TypedKinds
-from enricher.core.record_values import (
-    ALWAYS,
-    MAX_VALUE_BYTES,
-    NO_VALUES,
-    Finder,
-    Finders,
-    Pick,
-    Values,
-    escape,
-    escape_values,
-)
+from enricher.core.record_values import MAX_VALUE_BYTES, NO_VALUES, Finder, Values, escape, escape_values
 from enricher.core.structured.reading import PREFIX, Reader, reader_for
 
 if TYPE_CHECKING:
@@ -46,11 +36,9 @@ if TYPE_CHECKING:
 
     from enricher.core.block import Segment, SpooledSegment
     from enricher.core.ledger import Outcome
+    from enricher.core.record_form import Form, Scalar
 
 _CUT: Final = b',"log.flags":["truncated"]}\n'
-_START: Final = b'%b%b"'
-"""Format of a record up to what its form says: the head, the message, and the quote behind it."""
-
 _PROBES: Final = 16
 """Lines of a kind whose headers are tried on those that its first line is no example of."""
 
@@ -76,7 +64,7 @@ class Renderer:
     """Renders the events of one round of one pane for one sink.
 
     `levels` maps shape row ids to (level, severity number) as logged; `fields` holds the static fields by source id;
-    `quality` the caution of a task by its hash; `times` and `finders` what other renderers before this one have found.
+    `quality` the caution of a task by its hash; `times` and `known` what renderers before this one have found.
     """
 
     def __init__(
@@ -92,7 +80,7 @@ class Renderer:
         quality: Mapping[str, str],
         min_severity: str,
         times: Times | None = None,
-        finders: Finders | None = None,
+        known: KnownKinds | None = None,
     ) -> None:
         self.host = host
         self.outcomes = {outcome.shape: outcome for outcome in outcomes}
@@ -100,13 +88,14 @@ class Renderer:
         self.ordinals = np.zeros(max(self.outcomes, default=0) + 1, dtype=np.intp)
         """By shape row id: where the shape stands in `shapes`. Row ids count up from 1, so that the table is small."""
         self.ordinals[self.shapes] = np.arange(len(self.shapes))
-        known = [self.outcomes[shape] for shape in self.shapes.tolist()]
-        self.statuses = list(dict.fromkeys(outcome.status for outcome in known))
-        self.status_numbers = np.array([self.statuses.index(outcome.status) for outcome in known], dtype=np.intp)
+        decided = [self.outcomes[shape] for shape in self.shapes.tolist()]
+        self.statuses = list(dict.fromkeys(outcome.status for outcome in decided))
+        self.status_numbers = np.array([self.statuses.index(outcome.status) for outcome in decided], dtype=np.intp)
         """Beside `shapes`: which of `statuses` they have."""
-        self.left_out = np.array([is_below(outcome, min_severity) for outcome in known], dtype=bool)
+        self.left_out = np.array([is_below(outcome, min_severity) for outcome in decided], dtype=bool)
         """Beside `shapes`: whether `min_severity` leaves such events out."""
-        self._window = window
+        self.fields = b',"enrichment.window":%b,"enrichment.pane":%d' % (quoted(window), pane)
+        """Those that all records have, each with a comma before it."""
         self._start = start
         self._pane = pane
         self._levels = levels
@@ -114,7 +103,8 @@ class Renderer:
         self._quality = quality
         self._forms: dict[tuple[str, int], Form] = {}
         self.times = times or Times()
-        self.finders = finders or Finders()
+        self.known = known or KnownKinds()
+        self.known.forget_others(self.outcomes)
 
     def open(self, spooled: SpooledSegment) -> Page:
         """The events of a segment that are of this pane and this round."""
@@ -124,14 +114,9 @@ class Renderer:
         """The form of a shape's events from a source, made when first needed."""
         form = self._forms.get((source, shape))
         if form is None:
-            form = self._forms[source, shape] = make_form(
-                self.outcomes[shape],
-                window=self._window,
-                pane=self._pane,
-                level=self._levels.get(shape),
-                fields=self._fields.get(source, {}),
-                quality=self._quality,
-            )
+            outcome, level, fields = self.outcomes[shape], self._levels.get(shape), self._fields.get(source, {})
+            form = self.known.form(source, outcome, level=level, fields=fields, quality=self._quality)
+            self._forms[source, shape] = form
         return form
 
     def reader(self, form: Form, source: str, shape: int, first: bytes) -> Reader | None:
@@ -153,59 +138,6 @@ class Renderer:
         else:
             picked &= np.isin(segment.window_index, np.array(ours, dtype=segment.window_index.dtype))
         return np.flatnonzero(picked)
-
-
-class _Kinds:
-    """What the events of each kind in a page are written with, by shape."""
-
-    def __init__(self) -> None:
-        self.finders: dict[int, Finder] = {}
-        self.patterns: dict[int, re.Pattern[bytes]] = {}
-        self.others: dict[int, list[re.Pattern[bytes]]] = {}
-        """What is tried where those fit not, made when first needed."""
-        self.picks: dict[int, Pick] = {}
-        self.formats: dict[int, bytes] = {}
-        """Each takes the head, the message, then the values as the kind's pattern finds them."""
-        self.typed_formats: dict[int, bytes] = {}
-        """The same for values that are all of their types, before one is found not to be."""
-        self.plain: dict[int, bytes] = {}
-        """The same for an event without values."""
-        self.readers: dict[int, Reader] = {}
-        """Of the kinds that are structured; behind the message, their formats take the fields."""
-        self.forms: dict[int, Form] = {}
-        self.starts: dict[int, bytes] = {}
-        """What stands in a format before that which a form says, its quote included."""
-        self.unsure: set[int] = set()
-        """Kinds in which a match may find a value that is not as its type is written."""
-
-    @cached_property
-    def typed(self) -> TypedKinds:
-        """What the values of all these kinds are converted with."""
-        return TypedKinds(self.forms, self.starts)
-
-    def add_reader(self, shape: int, reader: Reader, finder: Finder, *, form: Form) -> None:
-        self.readers[shape] = reader
-        self.finders[shape] = finder
-        self.patterns[shape] = ALWAYS
-        self.picks[shape] = tuple
-        self._add_form(shape, form, start=_START + b"%b")
-
-    def add(self, shape: int, finder: Finder, *, form: Form) -> None:
-        self.finders[shape] = finder
-        self.patterns[shape] = finder.pattern
-        self.picks[shape] = finder.pick
-        if not finder.is_sure:
-            self.unsure.add(shape)
-        self._add_form(shape, form, start=_START)
-        if finder.strangers:
-            places = [at for at in form.spares if form.groups[at] in finder.strangers]
-            self.formats[shape] = _START + form.format_without(places)[1:]
-
-    def _add_form(self, shape: int, form: Form, *, start: bytes) -> None:
-        self.forms[shape] = form
-        self.starts[shape] = start
-        self.formats[shape] = self.typed_formats[shape] = start + form.format[1:]
-        self.plain[shape] = start + literal(form.plain[1:])
 
 
 class Page:
@@ -316,13 +248,13 @@ class Page:
         return values
 
     @cached_property
-    def _kinds(self) -> _Kinds:
+    def _kinds(self) -> Kinds:
         """The kinds of the page's events."""
         renderer, source, rows = self._renderer, self._segment.source, self._picked
         firsts = np.full(len(renderer.shapes), -1, dtype=np.intp)
         firsts[self._ordinals[::-1]] = rows[::-1]  # of several rows for one place, the last one stays
         found = firsts >= 0
-        kinds = _Kinds()
+        kinds = Kinds(renderer.fields)
         for shape, row in zip(renderer.shapes[found].tolist(), firsts[found].tolist(), strict=True):
             form = renderer.form(source, shape)
             first = self._line(row)
@@ -333,7 +265,7 @@ class Page:
                 kinds.add_reader(shape, reader, finder, form=form)
                 continue
             example = partial(self._last, shape)
-            finder = renderer.finders.of(source, shape, form, blanks=self._blanks, first=first, example=example)
+            finder = renderer.known.finder(source, shape, form, blanks=self._blanks, first=first, example=example)
             kinds.add(shape, finder, form=form)
         return kinds
 

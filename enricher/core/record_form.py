@@ -1,6 +1,6 @@
 """What all events of one kind are written with: made once per outcome, so that an event costs a match and a format.
 
-A form is the text of a record behind its `message`: constant text, with places for values in it.
+A form is the text of a record behind its `message` and its window: constant text, with places for values in it.
 `plain` is the same record for an event whose text the template does not fit. Keys never collide: what the source says
 wins over what the model says, and a name that is taken or not on the list of ECS goes under `enrichment.fields.`, as
 does a value that is not of its field's type.
@@ -44,7 +44,7 @@ class Form:
     """How the events of one outcome from one source are written."""
 
     plain: bytes
-    """What follows the message: its quote, fields, each with its comma before it, and the end; without any value."""
+    """Format of the fields, each with its comma before it, and of the end, for an event without values."""
     format: bytes
     """The same with a `%b` for each value."""
     groups: tuple[int, ...]
@@ -95,8 +95,6 @@ def readable(stored: StoredAnswer | None) -> Answer | None:
 def make_form(
     outcome: Outcome,
     *,
-    window: str,
-    pane: int,
     level: tuple[str, int] | None,
     fields: Mapping[str, Scalar],
     quality: Mapping[str, str],
@@ -120,8 +118,6 @@ def make_form(
     writer.value("log.record.template", template)
     writer.value("enrichment.signature", outcome.signature)
     writer.value("enrichment.status", status)
-    writer.value("enrichment.window", window)
-    writer.value("enrichment.pane", pane)
     if answer is not None and outcome.answer is not None:
         _write_answer(writer, outcome.answer, answer, quality)
         _write_slots(writer, slots, holes(template), taken=frozenset(static) | OWN_KEYS)
@@ -171,12 +167,12 @@ def _write_slots(writer: _Writer, slots: Sequence[str], number: int, *, taken: f
 
 
 class _Writer:
-    """Collects the two texts of a form side by side."""
+    """Collects the two formats of a form side by side."""
 
     def __init__(self, *, slots: Sequence[str]) -> None:
         self._group_of = {name: group for group, name in reversed(list(enumerate(slots, start=1))) if name}
-        self._plain = bytearray(b'"')
-        self._format = bytearray(b'"')
+        self._plain = bytearray()
+        self._format = bytearray()
         """The piece that is being written."""
         self._pieces: list[bytes] = []
         self._spares: dict[int, tuple[int, bytes]] = {}
@@ -204,7 +200,7 @@ class _Writer:
             if index % 2 == 0:
                 self._both(quoted(piece)[1:-1])
             elif piece in self._group_of:
-                self._plain += quoted(piece)[1:-1]
+                self._plain += literal(quoted(piece)[1:-1])
                 self._format += b"%b"
                 self._place(self._group_of[piece], FieldType.STRING)
             else:
@@ -217,7 +213,7 @@ class _Writer:
         self._cut()
         has_values = 0 < max(self._groups, default=0) <= holes(template)
         plain = bytes(self._plain)
-        pieces = tuple(self._pieces) if has_values else (literal(plain),)
+        pieces = tuple(self._pieces) if has_values else (plain,)
         return Form(
             plain=plain,
             format=b"".join(pieces),
@@ -237,8 +233,9 @@ class _Writer:
         self._format.clear()
 
     def _both(self, piece: bytes) -> None:
-        self._plain += piece
-        self._format += literal(piece)
+        text = literal(piece)
+        self._plain += text
+        self._format += text
 
 
 def _slot(key: str, kind: FieldType) -> bytes:

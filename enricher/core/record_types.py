@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TypedKinds:
-    """The kinds of a page by shape: their forms, and what stands in their formats up to the form's first quote."""
+    """The kinds of a page by shape: their forms, and what stands in their formats before that."""
 
     def __init__(self, forms: Mapping[int, Form], starts: Mapping[int, bytes]) -> None:
         self._forms = forms
@@ -53,7 +53,7 @@ class TypedKinds:
     def _format_without(self, shape: int, misfits: tuple[int, ...]) -> bytes:
         known = self._formats.get((shape, misfits))
         if known is None:
-            known = self._starts[shape] + self._forms[shape].format_without(misfits)[1:]
+            known = self._starts[shape] + self._forms[shape].format_without(misfits)
             self._formats[shape, misfits] = known
         return known
 

@@ -22,8 +22,6 @@ from enricher.core.skeleton import message_start
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from enricher.core.record_form import Form
-
 MAX_VALUE_BYTES: Final = 1024
 """A value is cut here: its whole text is in `message`, and a long line must not be written four times."""
 
@@ -42,8 +40,6 @@ Pick = Callable[[Values], Values]
 
 Others = Callable[[], "list[re.Pattern[bytes]]"]
 """Gives the patterns that `Finder.others` has made for a page, if they are needed."""
-
-Example = Callable[[], bytes]
 
 
 class Finder:
@@ -150,32 +146,6 @@ class Finder:
             types=types,
             strangers=strangers,
         )
-
-
-class Finders:
-    """The finders of kinds, kept from page to page, whatever pane they are of: to make one is dear.
-
-    What is found is a function of the line; `most` bounds how many are kept.
-    """
-
-    def __init__(self, *, most: int = 10_000) -> None:
-        self._most = most
-        self._known: dict[tuple[str, int, str, tuple[int, ...], tuple[FieldType, ...]], Finder] = {}
-
-    def of(self, source: str, shape: int, form: Form, *, blanks: bytes, first: bytes, example: Example) -> Finder:
-        """A finder for the events of a shape in one page: the last one again, if it would do.
-
-        `first` is the shape's first line in the page, `example` gives another one, for a finder that must be made.
-        """
-        key = (source, shape, form.template, form.groups, form.types)
-        finder = self._known.get(key)
-        if finder is None or not finder.would_do(blanks, first):
-            if len(self._known) >= self._most:
-                self._known.clear()
-            examples = first, example()
-            finder = Finder(form.template, form.groups, blanks=blanks, examples=examples, types=form.types)
-            self._known[key] = finder
-        return finder
 
 
 def escape_values(values: Sequence[Values]) -> Sequence[Values]:

@@ -23,8 +23,8 @@ from enricher.core import digest
 from enricher.core.books import SinkTrouble
 from enricher.core.manifest import build_manifest, imbalance
 from enricher.core.record import Page, Rendered, Renderer
+from enricher.core.record_kinds import KnownKinds
 from enricher.core.record_times import Times
-from enricher.core.record_values import Finders
 from enricher.core.skeleton import logged_level
 from enricher.core.window import window_id
 from enricher.errors import SinkError
@@ -104,7 +104,7 @@ class _SinkState:
     next_at: float = 0.0
     retain_at: float = 0.0
     times: Times = field(default_factory=Times)
-    finders: Finders = field(default_factory=Finders)
+    known: KnownKinds = field(default_factory=KnownKinds)
 
 
 class Write:
@@ -312,7 +312,7 @@ class Write:
             quality=self._settings.quality,
             min_severity=sink.min_severity,
             times=self._sink_states[sink.id].times,
-            finders=self._sink_states[sink.id].finders,
+            known=self._sink_states[sink.id].known,
         )
 
     async def _learn_levels(self, outcomes: Sequence[Outcome]) -> None:

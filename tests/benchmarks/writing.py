@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from enricher.core.keying import KeyingRule
 from enricher.core.ledger import BatchState, LedgerBatch, LedgerRequest, RequestResult, RequestState, StoredAnswer
 from enricher.core.record import Renderer
+from enricher.core.record_kinds import KnownKinds
 from enricher.edges.clock_system import SystemClock
 from enricher.edges.sink_file import FileSink
 from enricher.edges.source_files import FilesSource
@@ -60,7 +61,8 @@ async def _write(path: Path, scratch: Path) -> Written:
     await _spool(store, path, clock, telemetry)
     panes = await store.open_panes()
     await _answer(store, panes, clock.now())
-    renders = [await _render(store, pane) for pane in await store.closed_panes()]
+    known = KnownKinds()
+    renders = [await _render(store, pane, known) for pane in await store.closed_panes()]
     sink = FileSink("files", scratch / "out", compress="none", retention_days=0, min_severity="trace")
     stage = Write(
         store=store,
@@ -198,7 +200,7 @@ def _answer_to(kind: Kind, now: float) -> StoredAnswer:
     )
 
 
-async def _render(store: SqliteStore, pane: Pane) -> float:
+async def _render(store: SqliteStore, pane: Pane, known: KnownKinds) -> float:
     """CPU seconds of rendering a pane, a chunk at a time as the stage does."""
     renderer = Renderer(
         host="bench",
@@ -210,6 +212,7 @@ async def _render(store: SqliteStore, pane: Pane) -> float:
         fields={},
         quality={},
         min_severity="trace",
+        known=known,
     )
     spent = 0.0
     async for spooled in store.segments((pane.start, pane.number)):
