@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from enricher.core.field_types import ALPHABETS, AS_WRITTEN, CONVERTIBLE
-from enricher.core.skeleton import HOLE_TEXT, REPLACED, TOKEN, collapsed_header, message_start
+from enricher.core.skeleton import HOLE_TEXT, REPLACED, TOKEN, collapsed_header
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -139,11 +139,16 @@ def words_of_holes(template: str, lines: Sequence[bytes]) -> tuple[int, ...]:
 
 
 def _words_of_holes(template: str, line: bytes) -> list[int]:
-    words = _NUMERALS.sub(b"0", line[message_start(line) :]).split()
     tokens = template.encode().split()
+    words = _NUMERALS.sub(b"0", line).split()
+    # Where the message begins is told by the words that it begins with: to take the header apart is ten times as dear.
+    first = next((place for place, token in enumerate(tokens) if _HOLE_TOKEN in token), 0)
+    at = next((at for at in range(len(words)) if words[at : at + first] == tokens[:first]), len(words))
+    if not first:
+        return [0] * template.count(HOLE_TEXT)
+    at += first
     counts: list[int] = []
-    at = 0
-    for place, token in enumerate(tokens):
+    for place, token in enumerate(tokens[first:], start=first):
         if token != _HOLE_TOKEN:
             counts += [1] * token.count(_HOLE_TOKEN)
             at += 1
