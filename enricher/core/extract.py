@@ -247,12 +247,12 @@ def _word_counts(literals: list[list[_Step]], space: _Step, words: tuple[int, ..
     """Give the numbers of words that are of use: of values that end with a blank or the line; and 0 for all others."""
     last = len(literals) - 1
     useful = [0] * len(literals)
+    if not literals[0]:
+        return useful  # nothing would tell a word of the header from one of the first value
     for at, (count, literal) in enumerate(zip(words, literals[1:], strict=False)):
-        if literal[:1] == [space]:
-            useful[at] = (
-                count if literal != [space] else min(count, 1)
-            )  # the first blank ends what another value follows
-        elif not literal and at + 1 == last:
+        if literal == [space]:
+            useful[at] = min(count, 1)  # the first blank ends a value behind which stands another
+        elif literal[:1] == [space] or (not literal and at + 1 == last):
             useful[at] = count
     return useful
 

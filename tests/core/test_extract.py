@@ -8,7 +8,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from enricher.core.extract import ANY_BLANK, ONLY_SPACES, compile_extractor, compile_quick, header_pattern, holes
+from enricher.core.extract import (
+    ANY_BLANK,
+    ONLY_SPACES,
+    compile_extractor,
+    compile_quick,
+    header_pattern,
+    holes,
+    words_of_holes,
+)
 from enricher.core.skeleton import message_start, shape_of
 
 
@@ -123,6 +131,57 @@ def test_what_the_quick_pattern_finds_is_what_the_exact_one_finds(known, header,
         assert quick is None or (exact is not None and quick.groups() == exact.groups())
 
 
+TOKENS = st.sampled_from(["a", "b", "<*>", "<*>", "c:", "<*>:", "p=<*>", "(<*>)"])
+VALUES = st.lists(st.sampled_from(["a", "b", "d", "c:", "p=x"]), min_size=1, max_size=3).map(" ".join)
+
+
+@settings(derandomize=True, max_examples=1000)
+@given(st.lists(TOKENS, min_size=1, max_size=6), st.lists(VALUES, min_size=12, max_size=12), st.data())
+def test_a_pattern_that_counts_the_words_of_values_finds_what_the_exact_one_finds(tokens, filled, data):
+    template = " ".join(["x", *tokens])
+    count = holes(template)
+    line, known = (
+        "".join(
+            text for pair in zip(template.split("<*>"), [*values[:count], ""], strict=True) for text in pair
+        ).encode()
+        for values in (filled[:6], filled[6:])
+    )
+    guessed = words_of_holes(template, [b"Nov 22 h: " + known])
+    words = data.draw(st.just(guessed) | st.tuples(*[st.integers(0, 3)] * count))
+    header = header_pattern(b"Nov 22 h: " + line, ONLY_SPACES, single=True)
+    pattern = compile_quick(template, header=header, blanks=ONLY_SPACES, single=True, words=words)
+    quick, exact = pattern.match(b"Nov 22 h: " + line), compile_extractor(template).match(line)
+
+    assert quick is None or (exact is not None and quick.groups() == exact.groups())
+
+
+@pytest.mark.parametrize(
+    ("template", "lines", "expected"),
+    [
+        ("took <*> for <*> runs", [b"h 1 took 31 ms for 5 runs"], (2, 1)),
+        ("took <*> for <*>", [b"took 31 ms for a b c", b"took 4 ms for a b c"], (2, 3)),
+        ("took <*> for <*>", [b"took 31 ms for a b c", b"took 4 ms for a"], (2, 0)),
+        ("for user=<*> at <*>: ok", [b"for user=bob at 10.0.0.1: ok"], (1, 1)),
+        ("said <*>", [b"said one two three four five"], (0,)),
+        ("said <*>", [b"nothing of the kind"], (0,)),
+        ("<*> came", [b"bob came"], (0,)),
+        ("size 0 of <*> done", [b"size 4711 of x done"], (1,)),
+    ],
+)
+def test_the_words_of_values_are_counted_where_all_lines_have_as_many(template, lines, expected):
+    assert expected == words_of_holes(template, lines)
+
+
+def test_a_line_with_as_many_words_is_matched_and_one_with_more_is_left():
+    template, line = "took <*> for <*>", b"Nov 22 h: took 31 ms for x"
+    pattern = header_pattern(line, ONLY_SPACES, single=True)
+    quick = compile_quick(template, header=pattern, blanks=ONLY_SPACES, single=True, words=(2, 1))
+
+    assert (b"31 ms", b"x") == quick.match(line).groups()
+    assert quick.match(b"Nov 22 h: took 31 ms for x y") is None
+    assert quick.match(b"Nov 22 h: took 31 for x") is None
+
+
 @pytest.mark.parametrize("header", ["", "Nov 22 10:01:02 web-3 sshd[4711]: ", "20171223-22:15:29:606|"])
 def test_the_quick_pattern_fits_lines_spelled_as_their_template_is(header):
     other = (header.replace("2", "33") + "took 31 ms for a b").encode()
@@ -147,8 +206,10 @@ def test_a_word_of_the_header_is_no_part_of_the_first_value():
     "template", ["<*> a <*> b <*> c <*> z", "<*>: <*> a: <*> a: z", "x <*>" + " a" * 1_000 + " z <*>"]
 )
 @pytest.mark.parametrize("tail", HOSTILE_TAILS, ids=lambda tail: repr(tail[:8]))
-def test_the_quick_pattern_refuses_a_line_in_linear_time(template, tail):
-    pattern = compile_quick(template, header=b" *+" + b"[^ ]++ ++" * 5, blanks=ONLY_SPACES)
+@pytest.mark.parametrize("words", [(), (1, 2, 3, 4)])
+def test_the_quick_pattern_refuses_a_line_in_linear_time(template, tail, words):
+    header = b" *+" + b"[^ ]++ ++" * 5
+    pattern = compile_quick(template, header=header, blanks=ONLY_SPACES, single=bool(words), words=words)
     began = time.process_time()
 
     assert pattern.match(tail + b"!") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -10,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enricher.core import record_times
+from enricher.core import record_kinds, record_times
 from enricher.core.block import CONTINUES, SKIPPED, Segment, SpooledSegment
 from enricher.core.event_id import event_id, event_ids
 from enricher.core.ledger import Outcome, StoredAnswer
 from enricher.core.record import Renderer
 from enricher.core.record_form import OWN_KEYS
 from enricher.core.record_heads import numerals
+from enricher.core.record_kinds import KnownKinds
 from enricher.core.record_values import MAX_VALUE_BYTES, escape
 from enricher.core.skeleton import shape_of
 
@@ -492,6 +494,43 @@ def test_a_page_is_what_it_is_without_the_pages_before_it(pages):
         data = "".join(f"{header}waited {value} for it\n" for header, value in lines).encode()
         spooled = a_segment(data, [1] * len(lines))
         assert records(a_renderer(outcome), spooled) == records(shared, spooled)
+
+
+OUTCOMES = [
+    an_outcome(template="waited <*> for it", slots=["process.pid"], summary="It took {process.pid}."),
+    an_outcome(template="waited <*> for it", slots=["duration"], summary="Waited {duration}."),
+    an_outcome(template="waited <*> for <*>", slots=["duration", "shard"], summary="{shard} and {duration}."),
+    an_outcome(template="waited <*> for it", status="pending"),
+]
+
+
+@settings(max_examples=50, derandomize=True)
+@given(st.lists(st.tuples(st.sampled_from(OUTCOMES), st.lists(WAITED, min_size=1, max_size=8), st.booleans())))
+def test_a_round_is_what_it_is_without_the_rounds_before_it(rounds):
+    known = KnownKinds()
+    for outcome, lines, has_fields in rounds:
+        data = "".join(f"{header}waited {value} for it\n" for header, value in lines).encode()
+        spooled = a_segment(data, [1] * len(lines))
+        changes = {"fields": {"varlog": {"team": "shop"}} if has_fields else {}, "pane": len(lines)}
+        changes |= {"levels": {1: ("error", 17)}} if len(lines) % 2 else {}
+        spooled = replace(spooled, panes=(len(lines),))
+        fresh = records(a_renderer(outcome, **changes), spooled)
+        assert len(lines) == len(fresh)
+        assert fresh == records(a_renderer(outcome, known=known, **changes), spooled)
+
+
+def test_what_is_known_of_kinds_holds_no_page_and_forgets_what_nobody_needs(monkeypatch):
+    monkeypatch.setattr(record_kinds, "_MOST_KEPT", 2)
+    known = KnownKinds()
+    for shape in range(1, 5):
+        outcome = an_outcome(shape, template="waited <*> for it", slots=["shard"], summary="{shard}")
+        spooled = a_segment(b"waited 5 for it\nwaited x y for it\n", [shape, shape])
+        page = a_renderer(outcome, known=known).open(spooled)
+        assert b'.shard":"x y"' in page.render(0, 2).data
+        last = weakref.ref(page)
+        del page
+        assert last() is None
+    assert {("varlog", 4)} == known._kept.keys()
 
 
 def test_times_of_every_width_and_places_of_every_size_stand_before_their_messages():
