@@ -182,6 +182,24 @@ def test_a_line_with_as_many_words_is_matched_and_one_with_more_is_left():
     assert quick.match(b"Nov 22 h: took 31 for x") is None
 
 
+@pytest.mark.parametrize(
+    ("template", "line", "words"),
+    [
+        ("x p=<*> <*>", b"x p=d c a d", (2, 2)),  # the first blank ends a value behind which stands another
+        ("x <*> a <*>", b"x d a b a e", (3, 1)),  # the first place where all that follows stands ends it
+        ("x <*>: a", b"x d: b: a", (1,)),
+        ("x =  <*>, y", b"x =  1, y", (1,)),
+    ],
+)
+def test_counts_that_would_find_other_values_than_the_exact_pattern_find_none(template, line, words):
+    header = header_pattern(line, ONLY_SPACES, single=True)
+    quick = compile_quick(template, header=header, blanks=ONLY_SPACES, single=True, words=words).match(line)
+    exact = compile_extractor(template).match(line)
+
+    assert exact is not None
+    assert quick is None or quick.groups() == exact.groups()
+
+
 @pytest.mark.parametrize("header", ["", "Nov 22 10:01:02 web-3 sshd[4711]: ", "20171223-22:15:29:606|"])
 def test_the_quick_pattern_fits_lines_spelled_as_their_template_is(header):
     other = (header.replace("2", "33") + "took 31 ms for a b").encode()
