@@ -188,7 +188,7 @@ def test_a_line_with_as_many_words_is_matched_and_one_with_more_is_left():
         ("x p=<*> <*>", b"x p=d c a d", (2, 2)),  # the first blank ends a value behind which stands another
         ("x <*> a <*>", b"x d a b a e", (3, 1)),  # the first place where all that follows stands ends it
         ("x <*>: a", b"x d: b: a", (1,)),
-        ("x =  <*>, y", b"x =  1, y", (1,)),
+        ("x = <*>, y", b"x =  1, y", (1,)),
     ],
 )
 def test_counts_that_would_find_other_values_than_the_exact_pattern_find_none(template, line, words):
