@@ -75,6 +75,7 @@ class Tail:
     """Lines at the start of a file that end the last event of the file before it, in whose segment they lie."""
 
     path: bytes
+    identity: str
     generation: int
     offset: int
     """First byte, in the decompressed stream of its own file."""

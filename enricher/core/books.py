@@ -34,7 +34,10 @@ class Delivery:
 class FileRange:
     """What a window holds of a file."""
 
+    identity: str
+    """As in `FileState`: files that bore one path in turn are told apart by it."""
     path: bytes
+    """Its last one."""
     generation: int
     first_byte: int
     last_byte: int

@@ -67,7 +67,12 @@ def build_manifest(
             "filtered": filtered,
         },
         "panes": [_pane(pane) for pane in sorted(report.panes, key=lambda pane: pane.number)],
-        "files": [_file(file) for file in sorted(report.files, key=lambda file: (file.path, file.generation))],
+        "files": [
+            _file(file)
+            for file in sorted(
+                report.files, key=lambda file: (file.path, file.generation, file.first_byte, file.identity)
+            )
+        ],
         "signatures": report.signatures,
         "requests": report.requests,
         "tokens": {"input": report.input_tokens, "cached": report.cached_tokens, "output": report.output_tokens},
@@ -105,6 +110,7 @@ def _pane(pane: Pane) -> dict[str, Any]:
 def _file(file: FileRange) -> dict[str, Any]:
     return {
         "path": file.path.decode("utf-8", "backslashreplace"),
+        "identity": file.identity,
         "generation": file.generation,
         "bytes": [file.first_byte, file.last_byte],
         "lines": file.lines,

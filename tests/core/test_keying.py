@@ -81,7 +81,11 @@ def test_what_is_told_stays_so_and_is_one_event_in_the_segment(held, following, 
     if taken is not None:
         assert taken == whole == joined(held, following + more)
     lines = following[:whole].count(b"\n")
-    tails = (Tail(path=b"/log/b.log", generation=0, offset=0, size_bytes=whole, lines=lines),) if whole else ()
+    tails = (
+        (Tail(path=b"/log/b.log", identity="b", generation=0, offset=0, size_bytes=whole, lines=lines),)
+        if whole
+        else ()
+    )
     reading = Reading(
         file=a_file(), data=held + following[:whole], lost_bytes=0, final=True, fallback=0.0, read_at=0.0, tails=tails
     )

@@ -43,8 +43,10 @@ def a_report(**changes) -> WindowReport:
         "start": START,
         "panes": (late, pane),
         "files": (
-            FileRange(path=b"/var/log/b", generation=0, first_byte=0, last_byte=50, lines=5, events=4),
-            FileRange(path=b"/var/log/\xff", generation=1, first_byte=10, last_byte=90, lines=8, events=6),
+            FileRange(identity="b", path=b"/var/log/b", generation=0, first_byte=0, last_byte=50, lines=5, events=4),
+            FileRange(
+                identity="f", path=b"/var/log/\xff", generation=1, first_byte=10, last_byte=90, lines=8, events=6
+            ),
         ),
         "signatures": 3,
         "requests": 2,
@@ -98,8 +100,8 @@ def test_a_manifest_says_what_was_read_asked_paid_and_written():
             {"pane": 1, "how": None, "closed_at": None, "late": True, "events": 1, "lines": 1},
         ],
         "files": [
-            {"path": "/var/log/b", "generation": 0, "bytes": [0, 50], "lines": 5, "events": 4},
-            {"path": "/var/log/\\xff", "generation": 1, "bytes": [10, 90], "lines": 8, "events": 6},
+            {"path": "/var/log/b", "identity": "b", "generation": 0, "bytes": [0, 50], "lines": 5, "events": 4},
+            {"path": "/var/log/\\xff", "identity": "f", "generation": 1, "bytes": [10, 90], "lines": 8, "events": 6},
         ],
         "signatures": 3,
         "requests": 2,

@@ -329,8 +329,8 @@ async def test_lines_that_lie_in_other_files_are_in_the_ranges_of_those(store):
     await store.intern_shapes([a_shape("a"), a_shape("b")], NOW)
     file, one, two = a_file(), a_file(path=b"/log/2"), a_file(path=b"/log/1")
     tails = (
-        Tail(path=b"/log/2", generation=7, offset=3, size_bytes=7, lines=1),
-        Tail(path=b"/log/1", generation=0, offset=0, size_bytes=14, lines=2),
+        Tail(path=b"/log/2", identity="2", generation=7, offset=3, size_bytes=7, lines=1),
+        Tail(path=b"/log/1", identity="1", generation=0, offset=0, size_bytes=14, lines=2),
     )
     shapes = [1, 2, CONTINUES, CONTINUES, CONTINUES, CONTINUES]
     segment = a_segment(shapes, file=file, windows=(W0, W1), index=[0, 1, 1, 1, 1, 1], tails=tails)
@@ -338,12 +338,12 @@ async def test_lines_that_lie_in_other_files_are_in_the_ranges_of_those(store):
     await store.commit_block(block, NOW)
     await store.commit_block(block, NOW)
     first, second = await store.window_report(W0), await store.window_report(W1)
-    assert [(b"/var/log/shop.log", 0, 0, 21, 1, 1)] == [astuple(one) for one in first.files]
+    assert [(b"/var/log/shop.log", 0, 0, 21, 1, 1)] == [astuple(one)[1:] for one in first.files]
     assert {
         (b"/var/log/shop.log", 0, 0, 21, 2, 1),
         (b"/log/2", 7, 3, 10, 1, 0),
         (b"/log/1", 0, 0, 14, 2, 0),
-    } == {astuple(one) for one in second.files}
+    } == {astuple(one)[1:] for one in second.files}
     assert (6, 2) == ((await store.summary(NOW)).read_lines, (await store.summary(NOW)).read_events)
     (spooled,) = await segments_of(store, (W1, 0))
     assert segment.data == spooled.segment.data
@@ -352,7 +352,7 @@ async def test_lines_that_lie_in_other_files_are_in_the_ranges_of_those(store):
 async def test_lines_in_other_files_of_a_dropped_event_are_in_no_range(store):
     await store.intern_shapes([a_shape("a")], NOW)
     file = a_file()
-    tail = Tail(path=b"/log/1", generation=0, offset=0, size_bytes=7, lines=1)
+    tail = Tail(path=b"/log/1", identity="1", generation=0, offset=0, size_bytes=7, lines=1)
     segment = a_segment([1, SKIPPED, SKIPPED], file=file, tails=(tail,))
     await store.commit_block(a_block(segment, files=[replace(file, position=14)]), NOW)
     assert [b"/var/log/shop.log"] == [one.path for one in (await store.window_report(W0)).files]
@@ -1158,3 +1158,24 @@ async def test_files_of_which_nothing_was_read_share_a_path_and_an_inode_but_no_
         fresh = replace(waiting, head_hash=head)
         files = (await store.commit_block(a_block(files=(fresh, moved)), NOW)).files
         assert 2 == len({file.id for file in files})
+
+
+async def test_files_that_bore_one_path_in_turn_have_ranges_of_their_own(store):
+    await store.intern_shapes([a_shape("a")], NOW)
+    old = a_file(identity="old", position=700)
+    await spool(store, [1, 1], file=old)
+    await spool(store, [1], file=a_file(identity="new"))
+    found = {one.identity: (one.path, one.first_byte, one.last_byte, one.lines) for one in await ranges(store)}
+    path = old.path
+    assert {"old": (path, 700, 714, 2), "new": (path, 0, 7, 1)} == found
+
+
+async def test_the_range_of_a_file_is_one_though_it_was_renamed(store):
+    await store.intern_shapes([a_shape("a")], NOW)
+    file = await spool(store, [1], file=a_file())
+    await spool(store, [1], file=replace(file, path=b"/log/renamed.1"))
+    assert [(b"/log/renamed.1", 0, 14)] == [(one.path, one.first_byte, one.last_byte) for one in await ranges(store)]
+
+
+async def ranges(store):
+    return (await store.window_report(W0)).files

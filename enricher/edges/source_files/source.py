@@ -379,6 +379,7 @@ class FilesSource:
         self._reads[id(read.chunk)] = read
         return Tail(
             path=file.path,
+            identity=row.identity,
             generation=row.generation,
             offset=row.position,
             size_bytes=len(lines),

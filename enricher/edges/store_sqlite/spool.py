@@ -208,11 +208,15 @@ def _save_segment(db: sqlite3.Connection, one: EncodedSegment, state: FileState 
         )
         db.execute(
             _ADD_RANGE,
-            (window.start, segment.path, segment.generation, segment.offset, end, own_lines, window.events),
+            (
+                *(window.start, segment.identity, segment.path, segment.generation),
+                *(segment.offset, end, own_lines, window.events),
+            ),
         )
     for tail in tails:
         tail_end = tail.offset + tail.size_bytes
-        db.execute(_ADD_RANGE, (tails_start, tail.path, tail.generation, tail.offset, tail_end, tail.lines, 0))
+        place = tails_start, tail.identity, tail.path, tail.generation, tail.offset, tail_end
+        db.execute(_ADD_RANGE, (*place, tail.lines, 0))
 
 
 def _tails(segment: Segment) -> tuple[tuple[Tail, ...], int | None]:
@@ -325,8 +329,9 @@ ON CONFLICT DO UPDATE SET events = events + excluded.events, lines = lines + exc
 """
 
 _ADD_RANGE = """
-INSERT INTO window_files (start, path, generation, first_byte, last_byte, lines, events) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET first_byte = min(first_byte, excluded.first_byte),
+INSERT INTO window_files (start, identity, path, generation, first_byte, last_byte, lines, events)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET path = excluded.path, first_byte = min(first_byte, excluded.first_byte),
     last_byte = max(last_byte, excluded.last_byte), lines = lines + excluded.lines, events = events + excluded.events
 """
 
