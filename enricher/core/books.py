@@ -32,12 +32,12 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRange:
-    """What a window holds of a file."""
+    """What a window holds of a file under one path."""
 
+    path: bytes
+    """Where it was when it was read; one that was renamed meanwhile has a range for each path, as its events have."""
     identity: str
     """As in `FileState`: files that bore one path in turn are told apart by it."""
-    path: bytes
-    """Its last one."""
     generation: int
     first_byte: int
     last_byte: int

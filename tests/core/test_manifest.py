@@ -43,7 +43,7 @@ def a_report(**changes) -> WindowReport:
         "start": START,
         "panes": (late, pane),
         "files": (
-            FileRange(identity="b", path=b"/var/log/b", generation=0, first_byte=0, last_byte=50, lines=5, events=4),
+            FileRange(path=b"/var/log/b", identity="b", generation=0, first_byte=0, last_byte=50, lines=5, events=4),
             FileRange(
                 identity="f", path=b"/var/log/\xff", generation=1, first_byte=10, last_byte=90, lines=8, events=6
             ),

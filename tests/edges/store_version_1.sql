@@ -442,14 +442,14 @@ CREATE TABLE sink_troubles (
 -- What is kept of a window beyond the life of its spool.
 CREATE TABLE window_files (
     start INTEGER NOT NULL,
-    identity TEXT NOT NULL,
     path BLOB NOT NULL,
+    identity TEXT NOT NULL,
     generation INTEGER NOT NULL,
     first_byte INTEGER NOT NULL,
     last_byte INTEGER NOT NULL,
     lines INTEGER NOT NULL,
     events INTEGER NOT NULL,
-    PRIMARY KEY (start, identity)
+    PRIMARY KEY (start, path, identity)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE window_statuses (

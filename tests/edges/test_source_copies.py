@@ -169,3 +169,38 @@ async def test_a_compressed_twin_waits_until_the_deleted_file_is_drained(world):
         await w.step()
     await settle(w)
     assert [*range(42)] == numbers(w.read)
+
+
+@pytest.mark.parametrize("way", ["rename", "copytruncate", "delete"])
+@pytest.mark.parametrize("packed", [None, "gz"])
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_file_that_came_and_was_rotated_away_between_two_looks_is_read(world, way, packed, restart):
+    w = await world(include=[f"{world.directory}/*.log"])
+    w.append("a.log.4", lines(900))  # from before the first run
+    os.utime(w.path("a.log.4"), (w.now - 1000, w.now - 1000))
+    w.append("a.log", lines(0))
+    await w.step()
+    w.append("a.log", lines(40, 2))
+    for number in (3, 2, 1):
+        to = w.path(f"a.log.{number}")
+        shutil.copy2(w.path("a.log"), to)
+        if packed:
+            copy(w, to.name, f"{to.name}.gz", packed)
+            os.utime(w.path(f"{to.name}.gz"), ns=(to.stat().st_atime_ns, to.stat().st_mtime_ns))
+            to.unlink()
+        elif way == "rename":
+            w.path("a.log").rename(to)
+        if way == "copytruncate":
+            os.truncate(w.path("a.log"), 0)
+        else:
+            w.path("a.log").unlink(missing_ok=True)
+        w.append("a.log", lines(100 * (4 - number), 4))
+    if way == "delete":
+        # The one that was known is the first that is not kept.
+        next(w.directory.glob("a.log.3*")).unlink()
+    if restart:
+        await w.start()
+    await settle(w)
+    unread = [40, 41] if way == "delete" and (restart or packed) else []
+    expected = [*range(42), *range(100, 104), *range(200, 204), *range(300, 304)]
+    assert [at for at in expected if at not in unread] == sorted(n for n in numbers(w.read) if n not in unread)

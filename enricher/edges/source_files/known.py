@@ -71,6 +71,13 @@ class Known:
         """The files that are followed."""
         return [file for file in self._files if file.present]
 
+    def displaced(self) -> list[Tracked]:
+        """Files of the registry that another one has the inode of, though nothing says that they are gone.
+
+        A process that ended between the two commits leaves them; what they were is to be found out again.
+        """
+        return [file for file in self._files if not file.present and file.gone_at is None]
+
     def is_current(self, file: Tracked) -> bool:
         """Whether its inode is its own still."""
         return self._current.get(key_of(file)) is file

@@ -15,6 +15,7 @@ from enricher.edges.source_files.identity import (
     Sighting,
     Verdict,
     birth_of,
+    is_rotation_of,
     is_same_inode,
     logical_path,
     resume_verdict,
@@ -118,6 +119,23 @@ def find_copy(known: Known, copies: Copies, descriptors: Descriptors, file: Trac
         except OSError:
             continue
     return False
+
+
+def find_missed(known: Known, file: Tracked) -> list[tuple[bytes, os.stat_result]]:
+    """Rotated files of a log that nobody knows and that changed after the one that left its place.
+
+    The log was rotated again before it was looked at: none of these was ever seen under a name that a pattern matches.
+    """
+    missed = []
+    for entry in _neighbours(file.path):
+        try:
+            stat = entry.stat()
+        except OSError:
+            continue
+        is_newer = modes.S_ISREG(stat.st_mode) and stat.st_mtime >= file.mtime
+        if is_newer and is_rotation_of(entry.path, file.home) and not known.has((stat.st_dev, stat.st_ino)):
+            missed.append((entry.path, stat))
+    return missed
 
 
 def _goes_on_in(known: Known, copies: Copies, descriptors: Descriptors, file: Tracked, path: bytes, now: float) -> bool:

@@ -26,7 +26,7 @@ from enricher.edges.source_files.identity import (
     resume_verdict,
 )
 from enricher.edges.source_files.known import Key, Known, key_of, readable
-from enricher.edges.source_files.moving import Stranger, adopt, find_copy, find_inode, sight
+from enricher.edges.source_files.moving import Stranger, adopt, find_copy, find_inode, find_missed, sight
 from enricher.edges.source_files.streams import PLAIN, binary_reason, codec_of, open_stream
 from enricher.edges.source_files.tracking import (
     QUIET_SECONDS,
@@ -91,7 +91,9 @@ class Scanner:
         found: dict[Key, _Places] = {}
         for path, stat in findings.files.items():
             found.setdefault((stat.st_dev, stat.st_ino), []).append((path, stat))
-        absent = []
+        absent = self._known.displaced()
+        for file in absent:
+            self._known.give_up(file, now)
         for file in self._known.present():
             places = found.get(key_of(file)) if self._known.is_current(file) else None
             if places is not None and self._see(file, places, now):
@@ -331,10 +333,13 @@ class Scanner:
         if any(file.path.startswith(blind.rstrip(b"/") + b"/") for blind in self._blind):
             file.degraded_since = file.degraded_since or now
             return
-        if file.present and (self._is_followed(file, now) or self._is_held(file, now)):
-            return
-        if not find_copy(self._known, self.copies, self._descriptors, file, now) and file.present:
+        left_home = file.path == file.home
+        is_here = file.present and (self._is_followed(file, now) or self._is_held(file, now))
+        if not is_here and not find_copy(self._known, self.copies, self._descriptors, file, now) and file.present:
             self._known.give_up(file, now)
+        if left_home:
+            for path, stat in find_missed(self._known, file):
+                self._meet(path, stat, now)
 
     def _is_followed(self, file: Tracked, now: float) -> bool:
         """Whether it is in its directory under a name that no pattern matches; given up when drained and left alone."""

@@ -197,8 +197,8 @@ class FilesSource:
             share = left if self._once else max(WORTH_READING_BYTES, left // (len(files) - at))
             left -= self._attempt(file, share, now)
         for file in self._known:
-            if file in waiting and file.dirty and file.last_turn != self._turn:
-                self._attempt(file, 0, now)
+            if file.dirty and file.last_turn != self._turn:
+                self._tell(file, now)
         return [read.chunk for read in self._reads.values()]
 
     def _next_in_turn(self, files: list[Tracked]) -> list[Tracked]:
@@ -226,6 +226,11 @@ class FilesSource:
             return 0
         self._reads[id(read.chunk)] = read
         return len(read.chunk.data)
+
+    def _tell(self, file: Tracked, now: float) -> None:
+        """Have the news of a row committed with those of others, or a new file might take its inode before that."""
+        read = self._made(file, Reading(marker=file.row.marker, tail=file.row.partial), now)
+        self._reads[id(read.chunk)] = read
 
     def _has_content(self, file: Tracked) -> bool:
         if not file.present or file.done or file in self._handover.waiting:

@@ -32,8 +32,8 @@ def window_report(db: sqlite3.Connection, start: int) -> WindowReport:
         panes=tuple(rows.pane_from(row) for row in panes),
         files=tuple(
             FileRange(
-                identity=row["identity"],
                 path=row["path"],
+                identity=row["identity"],
                 generation=row["generation"],
                 first_byte=row["first_byte"],
                 last_byte=row["last_byte"],

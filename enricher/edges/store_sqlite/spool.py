@@ -331,7 +331,7 @@ ON CONFLICT DO UPDATE SET events = events + excluded.events, lines = lines + exc
 _ADD_RANGE = """
 INSERT INTO window_files (start, identity, path, generation, first_byte, last_byte, lines, events)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET path = excluded.path, first_byte = min(first_byte, excluded.first_byte),
+ON CONFLICT DO UPDATE SET first_byte = min(first_byte, excluded.first_byte),
     last_byte = max(last_byte, excluded.last_byte), lines = lines + excluded.lines, events = events + excluded.events
 """
 
