@@ -7,11 +7,13 @@ import gzip
 import lzma
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 import zstandard
 
-from tests.edges.following import lines, numbers
+from enricher.edges.source_files import source
+from tests.edges.following import World, lines, numbers
 
 CODECS = {
     "gz": gzip.compress,
@@ -174,7 +176,9 @@ async def test_a_compressed_twin_waits_until_the_deleted_file_is_drained(world):
 @pytest.mark.parametrize("way", ["rename", "copytruncate", "delete"])
 @pytest.mark.parametrize("packed", [None, "gz"])
 @pytest.mark.parametrize("restart", [False, True])
-async def test_a_file_that_came_and_was_rotated_away_between_two_looks_is_read(world, way, packed, restart):
+async def test_a_file_that_came_and_was_rotated_away_between_two_looks_is_read(
+    world, monkeypatch, way, packed, restart
+):
     w = await world(include=[f"{world.directory}/*.log"])
     w.append("a.log.4", lines(900))  # from before the first run
     os.utime(w.path("a.log.4"), (w.now - 1000, w.now - 1000))
@@ -200,7 +204,50 @@ async def test_a_file_that_came_and_was_rotated_away_between_two_looks_is_read(w
         next(w.directory.glob("a.log.3*")).unlink()
     if restart:
         await w.start()
+        # What one process met and had no time to read is known to the next one.
+        with monkeypatch.context() as patch:
+            patch.setattr(source, "MAX_BLOCK_BYTES", 0)
+            await w.step()
+        await w.start()
     await settle(w)
     unread = [40, 41] if way == "delete" and (restart or packed) else []
     expected = [*range(42), *range(100, 104), *range(200, 204), *range(300, 304)]
     assert [at for at in expected if at not in unread] == sorted(n for n in numbers(w.read) if n not in unread)
+
+
+async def test_a_row_of_which_a_new_file_took_the_inode_before_it_was_told_goes_on_in_its_copy(world):
+    w = await world(include=[f"{world.directory}/*.log"])
+    w.append("a.log", lines(0))
+    await w.step()
+    (old,) = w.rows.values()
+    w.append("a.log", lines(40, 3))
+    copy(w, "a.log", "a.log.1.gz", "gz")
+    w.path("a.log").unlink()
+    w.append("a.log", lines(100))
+    await w.source.close()
+    new = await World(w.directory, include=w.options["include"]).start()
+    await new.step()
+    w.rows = {1: replace(old, inode=w.path("a.log").stat().st_ino, birth="b1"), 2: replace(*new.rows.values(), id=2)}
+    await new.source.close()
+    await w.start()
+    await settle(w)
+    assert [*range(43)] == numbers(w.read)
+
+
+async def test_news_of_rows_are_committed_beside_what_is_read(world, monkeypatch):
+    monkeypatch.setattr(source, "_MAX_COMPRESSED", 1)
+    w = await world(include=[f"{world.directory}/*.log"])
+    for name in "abc":
+        w.append(f"{name}.log", lines(0))
+    await w.step()
+    for name in "abc":
+        w.append(f"{name}.log", lines(40, 3))
+        copy(w, f"{name}.log", f"{name}.log.1.gz", "gz")
+        w.path(f"{name}.log").unlink()
+        w.append(f"{name}.log", lines(100))
+    await w.start()
+    await w.step()
+    assert 6 == len({row.inode for row in w.rows.values()})
+    await w.start()
+    await settle(w)
+    assert sorted([*range(43), *range(100, 140)] * 3) == sorted(numbers(w.read))

@@ -219,19 +219,19 @@ class Scanner:
 
     # -- files not known
 
-    def _meet(self, path: bytes, stat: os.stat_result, now: float) -> None:
-        """An inode that no live row has."""
+    def _meet(self, path: bytes, stat: os.stat_result, now: float) -> Tracked | None:
+        """An inode that no live row has; the file that is followed for it, if one is."""
         if stat.st_size == 0 or self._notices.is_ignored(stat) or self.copies.is_waiting(stat, now):
-            return
+            return None
         try:
             descriptor = open_file(path)
         except FileNotFoundError:
             self._notices.tell(path, "vanished", "it went away before it was opened", "nothing to do: it was counted")
-            return
+            return None
         except OSError as error:
             self._notices.unreadable.add(path)
             self._notices.cannot_read(path, error)
-            return
+            return None
         file = None
         try:
             file = self._meet_open(path, descriptor, now)
@@ -242,6 +242,7 @@ class Scanner:
             os.close(descriptor)
         else:
             self._descriptors.keep(file, descriptor)
+        return file
 
     def _meet_open(self, path: bytes, descriptor: int, now: float) -> Tracked | None:
         """The file that is followed from now on; None if it is not to be read, or not yet."""
@@ -339,7 +340,9 @@ class Scanner:
             self._known.give_up(file, now)
         if left_home:
             for path, stat in find_missed(self._known, file):
-                self._meet(path, stat, now)
+                missed = self._meet(path, stat, now)
+                if missed is not None:
+                    missed.dirty = True  # the next process looks for it no more
 
     def _is_followed(self, file: Tracked, now: float) -> bool:
         """Whether it is in its directory under a name that no pattern matches; given up when drained and left alone."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -196,9 +196,9 @@ class FilesSource:
             # What a file leaves of its share goes to those behind it.
             share = left if self._once else max(WORTH_READING_BYTES, left // (len(files) - at))
             left -= self._attempt(file, share, now)
-        for file in self._known:
-            if file.dirty and file.last_turn != self._turn:
-                self._tell(file, now)
+        untold = (file for file in self._known if file.dirty and file.last_turn != self._turn)
+        for file in islice(untold, _MAX_CHUNKS):
+            self._tell(file, now)
         return [read.chunk for read in self._reads.values()]
 
     def _next_in_turn(self, files: list[Tracked]) -> list[Tracked]:
