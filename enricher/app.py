@@ -129,6 +129,17 @@ class Enricher:
             for one in config.sinks
         ]
         self._closers += [sink.close for sink in self.sinks]
+        self.asides = {
+            one.id: FileSink(
+                one.id,
+                config.state_dir / "dead-letters" / one.id,
+                compress="zstd",
+                retention_days=0,
+                min_severity=one.min_severity,
+            )
+            for one in config.sinks
+            if one.max_backlog_events
+        }
         self._build_stages(client)
         await self.ingest.start()
 
@@ -174,7 +185,13 @@ class Enricher:
         )
         settings = self._write_settings()
         self.write = Write(
-            store=store, sinks=self.sinks, clock=clock, telemetry=telemetry, settings=settings, jitter=jitter
+            store=store,
+            sinks=self.sinks,
+            asides=self.asides,
+            clock=clock,
+            telemetry=telemetry,
+            settings=settings,
+            jitter=jitter,
         )
 
     async def _start_embedded(self) -> str:
@@ -195,6 +212,7 @@ class Enricher:
             fields={one.id: one.fields for one in config.sources},
             quality={task.hash: task.quality} if task.quality else {},
             compress={one.id: one.compress for one in config.sinks},
+            max_backlog_events={one.id: one.max_backlog_events for one in config.sinks if one.max_backlog_events},
             task=task.hash,
             model=self._provider.model,
             digest=bool(config.window.digest) or self._mode.digest,
@@ -402,6 +420,7 @@ class Enricher:
         now = self._clock.now()
         summary = await self.store.summary(now)
         self._telemetry.summarised(summary=summary)
+        self._telemetry.dead_letters_counted(dead_letters=summary.dead_letters)
         for source in self.sources:
             self._telemetry.source_progressed(source=source.id, progress=source.progress(now), now=now)
         self._telemetry.readiness_changed(ready=not self._unready())

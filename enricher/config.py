@@ -331,6 +331,7 @@ class SinkSettings(Table):
     directory: PathText
     compress: Literal["none", "zstd", "gzip"] = "none"
     retention_days: Annotated[int, Field(ge=0)] = 0
+    max_backlog_events: Annotated[int, Field(ge=0)] = 0
     min_severity: Literal["trace", "debug", "info", "notice", "warning", "error", "critical", "fatal"] = "trace"
 
 

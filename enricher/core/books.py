@@ -28,6 +28,8 @@ class Delivery:
     filtered: int
     """Events of the part that `min_severity` left out."""
     delivered_at: float
+    is_dead: bool = False
+    """Whether it lies among the dead letters instead, since the sink had refused too much for too long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,9 @@ class StoreSummary:
     """Events that every sink has (delivered or filtered)."""
     pending_events: int
     dead_events: int
+    """Events that no sink has and none will get."""
+    dead_letters: Mapping[str, int]
+    """Events that were put among the dead letters, by reason: for some sink, even if another has them."""
     input_tokens: int
     cached_tokens: int
     output_tokens: int

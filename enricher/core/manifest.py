@@ -47,8 +47,12 @@ def build_manifest(
     report: WindowReport, deliveries: Sequence[Delivery], *, window: str, final: bool, compress: str
 ) -> bytes:
     """The manifest as one sink sees the window; `window` is its id, `compress` how the sink's parts are packed."""
+    dead_letters = dict(report.dead_letters)
+    if refused := sum(one.lines for one in deliveries if one.is_dead):
+        dead_letters["backlog"] = refused
+    deliveries = [one for one in deliveries if not one.is_dead]
     filtered = sum(one.filtered for one in deliveries)
-    dead = sum(report.dead_letters.values())
+    dead = sum(dead_letters.values())
     read = sum(file.lines for file in report.files)
     written = sum(one.lines for one in deliveries)
     document = {
@@ -59,7 +63,7 @@ def build_manifest(
             "written": written,
             # Booked in events only; a line of a window that is complete and was not written was left out.
             "filtered": max(0, read - written - dead) if final and filtered else 0,
-            "dead_lettered": dict(sorted(report.dead_letters.items())),
+            "dead_lettered": dict(sorted(dead_letters.items())),
         },
         "events": {
             "read": sum(file.events for file in report.files),

@@ -252,9 +252,19 @@ class Store(Protocol):
         """Segments with events of the pane, in the order (path, generation, offset)."""
 
     async def delivered(
-        self, sink: str, part: Part, *, sha256: str, size_bytes: int, events: int, lines: int, filtered: int, now: float
+        self,
+        sink: str,
+        part: Part,
+        *,
+        sha256: str,
+        size_bytes: int,
+        events: int,
+        lines: int,
+        filtered: int,
+        now: float,
+        is_dead: bool = False,
     ) -> None:
-        """A sink has taken a part for good."""
+        """A sink has taken a part for good; `is_dead`: it lies among the dead letters for good, and is not offered."""
 
     async def deliveries(self, sink: str, start: int) -> list[Delivery]:
         """What a sink has taken of a window, by part number."""

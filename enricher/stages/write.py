@@ -12,7 +12,6 @@ choice of answers (the store's `undecided`), the form of a record (`core.record`
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -22,7 +21,8 @@ from typing import TYPE_CHECKING, Final
 from enricher.core import digest
 from enricher.core.books import SinkTrouble
 from enricher.core.manifest import build_manifest, imbalance
-from enricher.core.record import Page, Rendered, Renderer
+from enricher.core.record import Page, Renderer
+from enricher.core.record_chunks import PartBooks, chunks
 from enricher.core.record_kinds import KnownKinds
 from enricher.core.record_times import Times
 from enricher.core.skeleton import logged_level
@@ -42,9 +42,6 @@ Key = tuple[int, int]
 """A pane: (window start, number)."""
 
 EVENTS_PER_PART: Final = 250_000
-CHUNK_EVENTS: Final = 2_048
-"""Events rendered at once: about 2 MB of output, which stays near the cache however short lines are."""
-
 LEVELS_KEPT: Final = 50_000
 """Shapes whose level is remembered."""
 
@@ -76,6 +73,8 @@ class WriteSettings:
     model: str
     digest: bool
     """Whether windows get a digest."""
+    max_backlog_events: Mapping[str, int] = field(default_factory=dict)
+    """Events that may wait for a sink that refuses them, by sink id; no limit where there is none."""
     events_per_part: int = EVENTS_PER_PART
 
 
@@ -119,7 +118,10 @@ class Write:
         telemetry: Telemetry,
         settings: WriteSettings,
         jitter: Callable[[], float],
+        asides: Mapping[str, Sink] | None = None,
     ) -> None:
+        """`asides`: by sink id, where the dead letters of a sink go whose backlog is limited."""
+        self._asides = asides or {}
         self._store = store
         self._sinks = sinks
         self._clock = clock
@@ -223,7 +225,7 @@ class Write:
             await self._retain(sink, state)
         except SinkError as error:
             await self._refused(sink, state, error)
-            return moved
+            return await self._relieve(sink) or moved
         state.failures = 0
         if moved or state.trouble is not None:
             await self._note(sink, state, None)
@@ -245,6 +247,35 @@ class Write:
             moved = True
         return moved
 
+    async def _relieve(self, sink: Sink) -> bool:
+        """Put the oldest of what a sink refuses among the dead letters, if too much of it waits; whether any was."""
+        limit, aside = self._settings.max_backlog_events.get(sink.id), self._asides.get(sink.id)
+        if not limit or aside is None:
+            return False
+        due = [(key, parts) for key in sorted(self._panes) for parts in await self._undelivered(sink, key)]
+        backlog = sum(part.events for _, parts in due for part in parts)
+        moved = False
+        try:
+            for key, parts in due:
+                if backlog <= limit:
+                    break
+                moved |= await self._deliver_round(sink, key, parts, None, aside)
+                backlog -= sum(part.events for part in parts)
+        except SinkError as error:
+            self._telemetry.sink_failed(sink=sink.id, error=str(error), hint=error.hint, retry_in_seconds=0.0)
+        await self._tell_nobody(sink)
+        return moved
+
+    async def _tell_nobody(self, sink: Sink) -> None:
+        """A window of which the sink has nothing but dead letters to come ends without its manifest being told."""
+        for key, pane in self._panes.items():
+            if not pane.decided or await self._undelivered(sink, key):
+                continue
+            numbers = {part.number for part in await self._store.parts(key)}
+            taken = [one for one in await self._store.deliveries(sink.id, key[0]) if one.part.number in numbers]
+            if any(one.is_dead for one in taken):
+                pane.settled[sink.id], pane.told[sink.id] = pane.rounds, (pane.rounds, True)
+
     async def _undelivered(self, sink: Sink, key: Key) -> list[list[Part]]:
         """Parts that the sink has not got, by round."""
         taken = {delivery.part.number for delivery in await self._store.deliveries(sink.id, key[0])}
@@ -254,8 +285,13 @@ class Write:
                 rounds.setdefault(part.round_number, []).append(part)
         return list(rounds.values())
 
-    async def _deliver_round(self, sink: Sink, key: Key, parts: Sequence[Part], stop: asyncio.Event | None) -> bool:
-        """Deliver parts of one round in one pass over the spool; False where another pass is needed for the rest."""
+    async def _deliver_round(
+        self, sink: Sink, key: Key, parts: Sequence[Part], stop: asyncio.Event | None, aside: Sink | None = None
+    ) -> bool:
+        """Deliver parts of one round in one pass over the spool; False where another pass is needed for the rest.
+
+        To `aside`, if that is given, in place of the sink.
+        """
         outcomes = await self._store.outcomes(key, parts[0].round_number)
         await self._learn_levels(outcomes)
         renderer = await asyncio.to_thread(self._renderer, sink, key, outcomes)
@@ -263,17 +299,17 @@ class Write:
             for part in parts:
                 if stop is not None and stop.is_set():
                     return False
-                if not await self._deliver(sink, part, events):
+                if not await self._deliver(sink, part, events, aside):
                     return False
         return True
 
-    async def _deliver(self, sink: Sink, part: Part, events: _Round) -> bool:
+    async def _deliver(self, sink: Sink, part: Part, events: _Round, aside: Sink | None) -> bool:
         """Deliver a part; False if it turned out to be cut otherwise by now."""
         begun = self._clock.monotonic()
         window = window_id(part.start, self._settings.length_seconds)
-        books = _Books()
+        books = PartBooks()
         async with aclosing(events.batches(part, books)) as batches:
-            taken = await sink.deliver(window, part, batches)
+            taken = await (aside or sink).deliver(window, part, batches)
         if part not in await self._store.parts((part.start, part.pane)):
             # The store met a segment that cannot be read and took it out: this part is written again, and replaced.
             return False
@@ -286,7 +322,11 @@ class Write:
             lines=books.lines,
             filtered=books.filtered,
             now=self._clock.now(),
+            is_dead=aside is not None,
         )
+        if aside is not None:
+            self._telemetry.part_dead_lettered(sink=sink.id, window=window, part=part.number, events=books.events)
+            return True
         self._telemetry.part_delivered(
             sink=sink.id,
             window=window,
@@ -385,23 +425,6 @@ class Write:
         self._telemetry.sink_failed(sink=sink.id, error=str(error), hint=error.hint, retry_in_seconds=wait)
 
 
-@dataclass(slots=True)
-class _Books:
-    """What was rendered of a part."""
-
-    events: int = 0
-    lines: int = 0
-    filtered: int = 0
-    statuses: Counter[str] = field(default_factory=Counter)
-
-    def add(self, rendered: Rendered) -> None:
-        """Enter one more chunk."""
-        self.events += rendered.events
-        self.lines += rendered.lines
-        self.filtered += rendered.filtered
-        self.statuses.update(rendered.statuses)
-
-
 class _Round:
     """The events of a round, in order, read from the spool once for all parts that are cut from it."""
 
@@ -419,7 +442,7 @@ class _Round:
         if isinstance(self._segments, AsyncGenerator):
             await self._segments.aclose()
 
-    async def batches(self, part: Part, books: _Books) -> AsyncGenerator[Iterator[bytes], None]:
+    async def batches(self, part: Part, books: PartBooks) -> AsyncGenerator[Iterator[bytes], None]:
         """The records of a part, those of a page at a time; `books` adds up what was made of them."""
         end = part.first + part.events
         while self._position < end and (page := await self._current()) is not None:
@@ -429,7 +452,7 @@ class _Round:
                 continue
             first, count = self._used, min(left, end - self._position)
             self._advance(count)
-            yield _chunks(page, first, first + count, books)
+            yield chunks(page, first, first + count, books)
 
     async def _current(self) -> Page | None:
         """The page with the next event; None behind the last."""
@@ -444,15 +467,6 @@ class _Round:
     def _advance(self, events: int) -> None:
         self._used += events
         self._position += events
-
-
-def _chunks(page: Page, first: int, end: int, books: _Books) -> Iterator[bytes]:
-    """The records of a page's events, a chunk at a time; rendered by whoever asks for them, in a thread of his."""
-    for at in range(first, end, CHUNK_EVENTS):
-        rendered = page.render(at, min(CHUNK_EVENTS, end - at))
-        books.add(rendered)
-        if rendered.data:
-            yield rendered.data
 
 
 def _key(pane: Pane) -> Key:

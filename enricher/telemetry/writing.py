@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from enricher.telemetry.money import MoneyTold
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 EVENT_STATUSES: Final = (
     "ok", "cached", "pending", "invalid", "refused", "error", "expired", "skipped_budget", "skipped_policy",
 )  # fmt: skip
-DEAD_LETTER_REASONS: Final = ("corrupt",)
+DEAD_LETTER_REASONS: Final = ("backlog", "corrupt")
 
 
 class WritingTold(MoneyTold):
@@ -27,6 +28,7 @@ class WritingTold(MoneyTold):
         self._failures = maker.counter("sink_failures_total", "Parts a sink did not take", "sink")
         self._seconds = maker.histogram("sink_delivery_duration_seconds", "Time to deliver a part", "sink")
         self._statuses = maker.counter("events_total", "Events written, by enrichment status", "status", EVENT_STATUSES)
+        self._dead: Counter[str] = Counter()
         self._dead_letters = maker.counter(
             "dead_letter_events_total", "Events that could not be written", "reason", DEAD_LETTER_REASONS
         )
@@ -59,7 +61,14 @@ class WritingTold(MoneyTold):
         """A window's manifest lies beside its files."""
         self._log.debug("manifest_written", window=window, final=final)
 
-    def events_dead_lettered(self, *, window: str, reason: str, events: int) -> None:
-        """Events could not be written and were kept under the state directory."""
-        self._dead_letters.labels(reason).inc(events)
-        self._log.error("events_dead_lettered", window=window, reason=reason, events=events)
+    def dead_letters_counted(self, *, dead_letters: Mapping[str, int]) -> None:
+        """How many events were ever put among the dead letters, by reason, as the store has it."""
+        for reason, events in dead_letters.items():
+            if more := events - self._dead[reason]:
+                self._dead[reason] = events
+                self._dead_letters.labels(reason).inc(more)
+                self._log.error("events_dead_lettered", reason=reason, events=more, in_all=events)
+
+    def part_dead_lettered(self, *, sink: str, window: str, part: int, events: int) -> None:
+        """A sink refused too much for too long: a part is kept for the operator, and offered no more."""
+        self._log.error("part_dead_lettered", sink=sink, window=window, part=part, events=events)

@@ -21,9 +21,9 @@ from enricher.core.block import Segment, SpooledSegment
 from enricher.core.event_id import event_ids
 from enricher.core.ledger import Outcome, StoredAnswer
 from enricher.core.record import Renderer
+from enricher.core.record_chunks import CHUNK_EVENTS
 from enricher.core.skeleton import shape_of
 from enricher.core.timestamp import TimeContext, line_times
-from enricher.stages.write import CHUNK_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

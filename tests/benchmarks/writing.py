@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 from enricher.core.keying import KeyingRule
 from enricher.core.ledger import BatchState, LedgerBatch, LedgerRequest, RequestResult, RequestState, StoredAnswer
 from enricher.core.record import Renderer
+from enricher.core.record_chunks import CHUNK_EVENTS
 from enricher.core.record_kinds import KnownKinds
 from enricher.edges.clock_system import SystemClock
 from enricher.edges.sink_file import FileSink
 from enricher.edges.source_files import FilesSource
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.stages.ingest import Ingest, IngestSource
-from enricher.stages.write import CHUNK_EVENTS, Write, WriteSettings
+from enricher.stages.write import Write, WriteSettings
 from enricher.telemetry import Telemetry
 
 if TYPE_CHECKING:

@@ -417,6 +417,7 @@ CREATE TABLE parts (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX parts_by_pane ON parts (start, pane, round, number);
 
+-- is_dead: it lies among the dead letters, since the sink had refused too much for too long.
 CREATE TABLE deliveries (
     start INTEGER NOT NULL,
     number INTEGER NOT NULL,
@@ -427,6 +428,7 @@ CREATE TABLE deliveries (
     lines INTEGER NOT NULL,
     filtered INTEGER NOT NULL,
     delivered_at REAL NOT NULL,
+    is_dead INTEGER NOT NULL,
     PRIMARY KEY (start, number, sink),
     FOREIGN KEY (start, number) REFERENCES parts (start, number)
 ) STRICT, WITHOUT ROWID;

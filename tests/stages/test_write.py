@@ -343,7 +343,7 @@ async def test_a_round_is_cut_into_parts_in_order_and_read_from_the_spool_once(t
 
 
 async def test_a_part_is_rendered_in_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr("enricher.stages.write.CHUNK_EVENTS", 2)
+    monkeypatch.setattr("enricher.core.record_chunks.CHUNK_EVENTS", 2)
     async with a_desk(tmp_path) as desk:
         await desk.answer(A)
         await desk.spool(*[A] * 5)

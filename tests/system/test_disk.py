@@ -264,3 +264,61 @@ def test_a_store_of_a_newer_version_is_refused_and_a_restart_would_not_help(benc
     assert "has version 99" in ended.err
     assert "install the newer enricher again" in ended.err
     assert "has version 99" in bench.enricher("status", code=78).err
+
+
+def dead_letters(bench, sink):
+    return events(bench.root / "state" / "dead-letters" / sink)
+
+
+def test_the_oldest_of_what_a_dead_sink_refuses_is_dead_lettered_where_that_is_wanted(bench, run):
+    broken = bench.root / "broken"
+    broken.write_text("in the way")
+    bench.configure(
+        window={"allowed_lateness_seconds": 0.0},
+        sinks=[
+            {"id": "broken", "directory": str(broken), "max_backlog_events": MANY // 2},
+            {"id": "files", "directory": str(bench.out)},
+        ],
+    )
+    bench.write("a.log", log_lines(MANY, hours=4))
+    daemon = run()
+
+    refused = MANY // 2
+    daemon.eventually(lambda: daemon.metric('enricher_dead_letter_events_total{reason="backlog"}') == refused)
+    assert refused == told(daemon)["pending_by_sink"]["broken"]
+    put_aside = daemon.running.happened("part_dead_lettered", sink="broken")
+    assert ["2026-11-20T08Z", "2026-11-20T09Z"] == sorted({one["window"] for one in put_aside})
+
+    broken.unlink()
+    daemon.eventually(lambda: told(daemon)["windows"].keys() == {"done"})
+    assert daemon.stop() < 10
+    found = Counter(event["event.id"] for event in [*events(broken), *dead_letters(bench, "broken")])
+    assert Counter(event["event.id"] for event in events(bench.out)) == found
+    assert {1} == set(found.values())
+    seen = bench.status()
+    # The other sink has them all.
+    assert {"read": MANY, "written": MANY, "pending": 0, "dead_lettered": 0} == seen["events"]
+    assert 0 == seen["spool_bytes"]
+    for out in (bench.out, broken):
+        assert_manifests_true(out)
+
+
+def test_events_that_no_sink_takes_end_as_dead_letters_and_the_books_are_even(bench):
+    bench.out.write_text("in the way")
+    bench.configure(sinks=[{"id": "files", "directory": str(bench.out), "max_backlog_events": 1}])
+    bench.write("a.log", log_lines(300))
+
+    ended = bench.enricher("once")
+
+    assert "0 events written" in ended.out
+    assert 300 == len({event["event.id"] for event in dead_letters(bench, "files")})
+    seen = bench.status()
+    assert {"read": 300, "written": 0, "pending": 0, "dead_lettered": 300} == seen["events"]
+    assert (0, {"done": 3}) == (seen["spool_bytes"], seen["windows"])
+    assert "cannot write to" in seen["sink_troubles"]["files"]["error"]
+    # When the sink is mended, what is late in such a window has a manifest that tells of them.
+    bench.out.unlink()
+    bench.write("a.log", log_lines(30, hours=1, first=7), append=True)
+    bench.enricher("once")
+    lines = manifests(bench.out)["2026-11-20T08Z"]["lines"]
+    assert {"read": 130, "written": 30, "filtered": 0, "dead_lettered": {"backlog": 100}} == lines

@@ -323,9 +323,19 @@ class SqliteStore:
                 yield found
 
     async def delivered(
-        self, sink: str, part: Part, *, sha256: str, size_bytes: int, events: int, lines: int, filtered: int, now: float
+        self,
+        sink: str,
+        part: Part,
+        *,
+        sha256: str,
+        size_bytes: int,
+        events: int,
+        lines: int,
+        filtered: int,
+        now: float,
+        is_dead: bool = False,
     ) -> None:
-        """A sink has taken a part for good."""
+        """A sink has taken a part for good, or it lies among the dead letters for good."""
         await self._db.write(
             delivery.delivered,
             sink,
@@ -336,6 +346,7 @@ class SqliteStore:
             lines=lines,
             filtered=filtered,
             now=now,
+            is_dead=is_dead,
         )
 
     async def deliveries(self, sink: str, start: int) -> list[Delivery]:

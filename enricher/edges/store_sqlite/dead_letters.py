@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CORRUPT: Final = "corrupt"
+BACKLOG: Final = "backlog"
+
+
+def count(db: sqlite3.Connection, reason: str, events: int) -> None:
+    """Enter events that were put among the dead letters, of a segment or of a part that a sink did not take."""
+    db.execute(
+        "INSERT INTO tallies (what, value, number) VALUES ('dead', ?, ?)"
+        " ON CONFLICT DO UPDATE SET number = number + excluded.number",
+        (reason, events),
+    )
 
 
 def bury(db: sqlite3.Connection, number: int) -> None:
@@ -31,6 +41,7 @@ def bury(db: sqlite3.Connection, number: int) -> None:
         (CORRUPT, dead_events, dead_lines, number),
     )
     db.execute("UPDATE books SET dead_events = dead_events + ?", (dead_events,))
+    count(db, CORRUPT, dead_events)
     db.execute("DELETE FROM segment_panes WHERE segment = ?", (number,))
     spool.free(db, [number])
 

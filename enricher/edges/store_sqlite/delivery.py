@@ -15,7 +15,8 @@ import numpy as np
 
 from enricher.core.books import Delivery, SinkTrouble
 from enricher.core.ledger import Outcome
-from enricher.edges.store_sqlite import rows, spool
+from enricher.edges.store_sqlite import dead_letters, rows, spool
+from enricher.edges.store_sqlite.dead_letters import BACKLOG
 from enricher.errors import StoreError
 
 if TYPE_CHECKING:
@@ -141,13 +142,16 @@ def delivered(
     lines: int,
     filtered: int,
     now: float,
+    is_dead: bool,
 ) -> None:
-    """A sink has taken a part; the same part again replaces what was noted."""
+    """A sink has taken a part, or it is among the dead letters; the same part again replaces what was noted."""
     db.execute(
         "INSERT OR REPLACE INTO deliveries (start, number, sink, sha256, size_bytes, events, lines, filtered,"
-        " delivered_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (part.start, part.number, sink, sha256, size_bytes, events, lines, filtered, now),
+        " delivered_at, is_dead) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (part.start, part.number, sink, sha256, size_bytes, events, lines, filtered, now, is_dead),
     )
+    if is_dead:
+        dead_letters.count(db, BACKLOG, part.events)
 
 
 def deliveries(db: sqlite3.Connection, sink: str, start: int) -> list[Delivery]:
@@ -161,6 +165,7 @@ def deliveries(db: sqlite3.Connection, sink: str, start: int) -> list[Delivery]:
             lines=row["lines"],
             filtered=row["filtered"],
             delivered_at=row["delivered_at"],
+            is_dead=bool(row["is_dead"]),
         )
         for row in db.execute(_DELIVERIES, (sink, start))
     ]
@@ -194,7 +199,11 @@ def finish_pane(db: sqlite3.Connection, pane: tuple[int, int], now: float) -> No
     _check_all_taken(db, pane, row)
     _keep_signatures(db, pane)
     db.execute("UPDATE panes SET state = 'done', done_at = ? WHERE start = ? AND number = ?", (now, *pane))
-    db.execute("UPDATE books SET written_events = written_events + ?", (row["events"],))
+    dead: int = db.execute(_IN_NO_SINK, pane).fetchone()[0]
+    db.execute(
+        "UPDATE books SET written_events = written_events + ?, dead_events = dead_events + ?",
+        (row["events"] - dead, dead),
+    )
     db.execute("DELETE FROM pane_kinds WHERE start = ? AND pane = ?", pane)
     segments = spool.pane_segments(db, pane)
     db.execute("DELETE FROM segment_panes WHERE start = ? AND pane = ?", pane)
@@ -276,8 +285,13 @@ SELECT 1 FROM parts p WHERE p.start = ? AND p.pane = ? AND p.events > 0
     AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.start = p.start AND d.number = p.number)
 """
 
+_IN_NO_SINK = """
+SELECT coalesce(sum(p.events), 0) FROM parts p WHERE p.start = ? AND p.pane = ?
+    AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.start = p.start AND d.number = p.number AND NOT d.is_dead)
+"""
+
 _DELIVERIES = """
-SELECT p.*, d.sha256, d.size_bytes, d.events AS delivered_events, d.lines, d.filtered, d.delivered_at
+SELECT p.*, d.sha256, d.size_bytes, d.events AS delivered_events, d.lines, d.filtered, d.delivered_at, d.is_dead
 FROM deliveries d JOIN parts p ON p.start = d.start AND p.number = d.number
 WHERE d.sink = ? AND d.start = ? ORDER BY d.number
 """

@@ -66,10 +66,11 @@ def summary(
     """Counts for status and metrics; `sinks` are those that must have an event before it counts as written."""
     books = db.execute("SELECT * FROM books").fetchone()
     oldest = db.execute("SELECT min(start) FROM panes WHERE state = 'open'").fetchone()[0]
-    read, dead = books["read_events"], books["dead_events"]
+    read = books["read_events"]
     names = tuple(sinks) or tuple(row["sink"] for row in db.execute("SELECT DISTINCT sink FROM deliveries"))
     taken = _mapping(db, _TAKEN_BY_SINK)
-    written = books["written_events"] + _taken_by_all(db, names)
+    taken_by_all, dead_for_all = _taken_by_all(db, names)
+    written, dead = books["written_events"] + taken_by_all, books["dead_events"] + dead_for_all
     unfinished = db.execute("SELECT coalesce(sum(events), 0) FROM panes WHERE state != 'done'").fetchone()[0]
     return StoreSummary(
         files=tuple(rows.file_from(row) for row in db.execute("SELECT * FROM files ORDER BY id")),
@@ -88,6 +89,7 @@ def summary(
         written_events=written,
         pending_events=read - dead - written,
         dead_events=dead,
+        dead_letters=_mapping(db, _TALLIED, "dead"),
         input_tokens=books["input_tokens"],
         cached_tokens=books["cached_tokens"],
         output_tokens=books["output_tokens"],
@@ -101,15 +103,17 @@ def summary(
     )
 
 
-def _taken_by_all(db: sqlite3.Connection, sinks: Collection[str]) -> int:
-    """Events of panes not done whose part every sink has."""
-    by_part: dict[tuple[int, int], set[str]] = {}
+def _taken_by_all(db: sqlite3.Connection, sinks: Collection[str]) -> tuple[int, int]:
+    """Events of panes not done whose part every sink has; and those of which it is a dead letter for each."""
+    by_part: dict[tuple[int, int], dict[str, bool]] = {}
     events: dict[tuple[int, int], int] = {}
     for row in db.execute(_TAKEN_PARTS):
         part = (row["start"], row["number"])
-        by_part.setdefault(part, set()).add(row["sink"])
+        by_part.setdefault(part, {})[row["sink"]] = bool(row["is_dead"])
         events[part] = row["events"]
-    return sum(events[part] for part, having in by_part.items() if having.issuperset(sinks))
+    whole = {part: having for part, having in by_part.items() if having.keys() >= set(sinks)}
+    dead = sum(events[part] for part, having in whole.items() if all(having.values()))
+    return sum(events[part] for part in whole) - dead, dead
 
 
 def _mapping(db: sqlite3.Connection, sql: str, *parameters: int | str) -> dict[str, int]:
@@ -132,7 +136,7 @@ WHERE w.window = ? ORDER BY b.id
 _TALLIED = "SELECT value, number FROM tallies WHERE what = ? AND number > 0"
 
 _TAKEN_PARTS = """
-SELECT p.start, p.number, p.events, d.sink FROM panes n
+SELECT p.start, p.number, p.events, d.sink, d.is_dead FROM panes n
     JOIN parts p ON p.start = n.start AND p.pane = n.number
     JOIN deliveries d ON d.start = p.start AND d.number = p.number
 WHERE n.state = 'closed'
