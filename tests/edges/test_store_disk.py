@@ -279,6 +279,49 @@ async def test_what_stands_in_the_log_is_in_the_database_before_anything_is_buil
     assert [(3,)] == in_database(tmp_path, "SELECT read_events FROM books")
 
 
+_GOING_ON = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from tests.edges.test_store_disk import SqliteStore, StoreError, a_shape, three_lines
+
+async def main():
+    store = await SqliteStore.open(Path(sys.argv[2]))
+    await store.intern_shapes([a_shape("a"), a_shape("b")], 0.0)
+    for number in range(20):
+        try:
+            await store.commit_block(three_lines(number), 0.0)
+        except StoreError as error:
+            print(number, error)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "pwrite64"])
+def test_after_a_sync_that_failed_once_nothing_more_is_written(tmp_path, call):
+    """Linux tells of it once, and lets the next one succeed without the data (collectors.md 1.2)."""
+    here = str(connection.__file__).rpartition("/enricher/")[0]
+    traced = ("strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}")
+    if subprocess.run([*traced, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("strace may not trace here")
+    at = 16 if call == "fdatasync" else 150
+    ended = subprocess.run(
+        [*traced, "-e", f"inject={call}:error=EIO:when={at}", sys.executable, "-c", _GOING_ON, here, tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    refused = [int(line.split()[0]) for line in ended.stdout.splitlines()]
+    assert list(range(refused[0], 20)) == refused
+    assert 0 < refused[0] < 19
+    assert 20 - refused[0] == ended.stdout.count("disk I/O error")
+    # Whether the block itself is there is not known: its lines and the position behind them are, or neither.
+    ((position, lines),) = in_database(tmp_path, "SELECT position, read_lines FROM files, books")
+    assert position in (18 * refused[0], 18 * refused[0] + 18)
+    assert position == 6 * lines
+
+
 # ---------------------------------------------------------------- copies taken at a bad moment
 
 _WRITER = """

@@ -78,9 +78,9 @@ def told(daemon):
     return json.loads(daemon.get("/status")[1])
 
 
-def status(bench):
-    """What the command shows, to a program and to a person."""
-    return bench.status(), " ".join(bench.enricher("status").out.split())
+def shown(bench):
+    """What the command shows a person."""
+    return " ".join(bench.enricher("status").out.split())
 
 
 def test_a_sink_that_is_full_and_then_read_only_is_told_by_every_means_and_served_when_it_is_mended(
@@ -97,17 +97,17 @@ def test_a_sink_that_is_full_and_then_read_only_is_told_by_every_means_and_serve
     daemon.eventually(lambda: daemon.running.happened("sink_failed", sink="full"))
 
     daemon.eventually(lambda: "full" in told(daemon)["sink_troubles"])
-    seen, shown = status(bench)
+    seen, page = told(daemon), shown(bench)
     trouble = seen["sink_troubles"]["full"]
     assert ["full"] == list(seen["sink_troubles"])
     assert f"sink full: cannot write to {disk / 'out'}" in trouble["error"]
     assert "No space left on device" in trouble["error"]
     assert "make room" in trouble["hint"]
-    assert "sink full fails since 20" in shown
-    assert "No space left on device" in shown
+    assert "sink full fails since 20" in page
+    assert "No space left on device" in page
     assert 503 == daemon.get("/readyz")[0]
     daemon.eventually(lambda: MANY == len(events(bench.out)))
-    assert MANY == bench.status()["pending_by_sink"]["full"]
+    assert MANY == told(daemon)["pending_by_sink"]["full"]
 
     filler.unlink()
     daemon.eventually(lambda: (200, "ready\n") == daemon.get("/readyz"))
@@ -139,9 +139,9 @@ def test_on_a_full_disk_it_stops_reading_writes_what_it_has_and_goes_on_when_the
     bench.write("a.log", noise(10_000))
     daemon.eventually(lambda: daemon.running.happened("reading_held", reason="disk"))
     daemon.eventually(lambda: daemon.metric("enricher_store_free_bytes") < 17 * MEGABYTE)
-    seen, shown = status(bench)
+    seen, page = told(daemon), shown(bench)
     assert "disk" == seen["reading_held_by"]
-    assert "reading stopped: there is no room left on the disk of the store" in shown
+    assert "reading stopped: there is no room left on the disk of the store" in page
     assert (503, True) == (daemon.get("/readyz")[0], "no room left on the disk" in daemon.get("/readyz")[1])
     assert 1.0 == daemon.metric('enricher_reading_held{reason="disk"}')
     assert 0.0 < daemon.metric('enricher_source_unread_bytes{source="logs"}')
@@ -167,9 +167,9 @@ def test_a_spool_that_is_full_stops_reading_shows_the_lag_and_drops_nothing(benc
 
     daemon.eventually(lambda: daemon.running.happened("reading_held", reason="spool"))
     daemon.eventually(lambda: (daemon.metric('enricher_source_unread_bytes{source="logs"}') or 0) > 300_000)
-    seen, shown = status(bench)
+    seen, page = told(daemon), shown(bench)
     assert "spool" == seen["reading_held_by"]
-    assert "reading stopped: the spool holds as much as" in shown
+    assert "reading stopped: the spool holds as much as" in page
     assert 300_000 <= seen["spool_bytes"] < 5_000_000
     assert 0 < seen["events"]["read"] < 6000
     assert 0.0 < daemon.metric('enricher_source_lag_seconds{source="logs"}')
