@@ -50,7 +50,7 @@ check: $(VENV)/.dev  ## Run the static checks only
 bench: $(VENV)/.dev  ## Measure: ratios within one run
 	@$(BIN)/python -m tests.benchmarks
 
-crash-points: $(VENV)/.dev  ## Kill a run at every point at which anything becomes durable or is sent (10 minutes)
+crash-points: $(VENV)/.dev  ## Kill a run at every point at which anything becomes durable or is sent
 	@ENRICHER_EVERY_CRASH_POINT=1 $(BIN)/python -m pytest -q -s tests/system/test_crash_points.py
 
 clean:  ## Remove the virtual environment and what the tools left

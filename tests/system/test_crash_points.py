@@ -39,9 +39,11 @@ from tests.system.bench import (
 )
 
 EVERY = bool(os.environ.get("ENRICHER_EVERY_CRASH_POINT"))
+# A sweep is hundreds of runs.
+pytestmark = pytest.mark.timeout(3600 if EVERY else 400)
 LINES = 48
 WORKERS = 3
-SECONDS = 20
+SECONDS = 60
 TRACED = ("fdatasync", "fsync", "pwrite64", "ftruncate", "unlink", "rename", "sendto", "recvfrom")
 SAMPLED = {"fdatasync": 3, "pwrite64": 40}
 """Of SQLite's own calls, in the suite, every so many-th; the others of `TRACED` are Python's as well."""
