@@ -25,6 +25,7 @@ from enricher.edges.sink_file import FileSink
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.edges.store_sqlite.reserve import RESERVE_NAME
 from enricher.errors import AuthProviderError, EnricherError, StoreError, TryAgainError
+from enricher.pacing import Pacing
 from enricher.stages.plan import Plan
 from enricher.stages.submit import Submit, SubmitSettings
 from enricher.stages.track import Track, TrackSettings
@@ -52,7 +53,7 @@ TICK_SECONDS = 0.5
 REPORT_SECONDS = 5.0
 _OF_A_STORE = ("batches", RESERVE_NAME)
 """What lies beside every store that was in use."""
-_LAG_PROBE_SECONDS = 0.05
+_LAG_PROBE_SECONDS = 0.1
 _CLOCK_STEP_SECONDS = 2.0
 
 
@@ -330,12 +331,13 @@ class Enricher:
         )
         address = await admin.start()
         self._closers.append(admin.close)
+        pacing = Pacing(tick_seconds=min(TICK_SECONDS, self._provider.poll_interval_seconds))
+        self.store.on_change(pacing.changed)
         loops = [
-            *(
-                self._guarded(stop, self._repeat(stop, step))
-                for step in (self._ingest_step, self.plan.step, self.submit.step, self.track.step)
-            ),
-            *([self._guarded(stop, self._repeat(stop, self.nightly.step))] if self.nightly else []),
+            *(self._guarded(stop, pacing.repeat(step)) for step in (self.plan.step, self.submit.step, self.track.step)),
+            # Files say nothing to the store: they are looked at every time.
+            self._guarded(stop, pacing.repeat(self._ingest_step, polls=True)),
+            *([self._guarded(stop, pacing.repeat(self.nightly.step))] if self.nightly else []),
             self._guarded(stop, self.write.run(stop)),
             self._guarded(stop, self._report(stop, notifier)),
             self._probe(stop, notifier),
@@ -353,6 +355,7 @@ class Enricher:
                 )
                 notifier.ready()
                 await stop.wait()
+                pacing.end()
                 notifier.stopping()
                 # A step that does not end in time is cancelled: the store finishes its transaction either way.
                 _, late = await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
@@ -364,15 +367,11 @@ class Enricher:
 
     async def _ingest_step(self) -> bool:
         # Small reads wait for more in their file, but not where a window waits for them to close.
-        over = self._clock.now() - self._config.window.length_seconds - self._config.window.allowed_lateness_seconds
-        flush = any(pane.start <= over for pane in await self.store.open_panes())
+        now = self._clock.now()
+        over = now - self._config.window.length_seconds - self._config.window.allowed_lateness_seconds
+        is_waiting = any(one.unread_bytes for one in self._source_progress(now))
+        flush = is_waiting and any(pane.start <= over for pane in await self.store.open_panes())
         return await self.ingest.step(flush=flush) > 0
-
-    async def _repeat(self, stop: asyncio.Event, step: Callable[[], Awaitable[bool]]) -> None:
-        """Step until stopped; without pause while there is work."""
-        while not stop.is_set():
-            if not await step():
-                await _wait(stop, min(TICK_SECONDS, self._provider.poll_interval_seconds))
 
     async def _guarded(self, stop: asyncio.Event, stage: Awaitable[None]) -> None:
         """Run a stage; a store that fails ends the process, since nothing is known of what was committed."""

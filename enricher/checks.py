@@ -222,7 +222,11 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
             (one["path"], f"{one['position']:,}", "" if one["lag_bytes"] is None else f"{one['lag_bytes']:,}")
             for one in files[:_FILES_SHOWN]
         ]
-        title = "files" if len(files) <= len(places) else f"files ({_FILES_SHOWN} of {len(files):,}; all with --json)"
+        title = (
+            "files"
+            if len(files) <= len(places)
+            else f"files (the {_FILES_SHOWN} that are furthest behind; more with --json)"
+        )
         show.grid(console, title, ("path", "read", "unread"), places)
 
 

@@ -9,10 +9,13 @@ from enricher.core.digest import CHANGES, HISTORY_WINDOWS, Digest, compare, to_r
 from enricher.core.window import window_id
 
 if TYPE_CHECKING:
+    from enricher.core.block import FileState
     from enricher.core.books import HeldBy, StoreSummary
     from enricher.ports import Store
 
 _CHANGES_SHOWN = 20
+_FILES_SHOWN = 100
+"""Of a hundred thousand files nobody reads more than those that are behind."""
 
 HELD: Final[dict[HeldBy, str]] = {
     "disk": "there is no room left on the disk of the store",
@@ -37,6 +40,7 @@ async def status_of(store: Store, now: float, *, length_seconds: int) -> dict[st
     return {
         "reading_held_by": await store.reading_held_by(),
         **_counts(await store.summary(now), length_seconds),
+        "files": [_file(file) for file in await store.lagging_files(_FILES_SHOWN)],
         "money": {
             "today_usd": round(money.today_usd, 6),
             "month_usd": round(money.month_usd, 6),
@@ -98,15 +102,15 @@ def _counts(summary: StoreSummary, length_seconds: int) -> dict[str, Any]:
         "free_bytes": summary.free_bytes,
         "pending_by_sink": dict(summary.pending_by_sink),
         "sink_troubles": {sink: asdict(trouble) for sink, trouble in summary.sink_troubles.items()},
-        "files": [
-            {
-                "path": file.path.decode("utf-8", "backslashreplace"),
-                "source": file.source,
-                "position": file.position,
-                "size": file.size_seen,
-                "lag_bytes": max(0, file.size_seen - file.position) if file.codec == "plain" else None,
-                "gone": file.gone_at is not None,
-            }
-            for file in summary.files
-        ],
+    }
+
+
+def _file(file: FileState) -> dict[str, Any]:
+    return {
+        "path": file.path.decode("utf-8", "backslashreplace"),
+        "source": file.source,
+        "position": file.position,
+        "size": file.size_seen,
+        "lag_bytes": max(0, file.size_seen - file.position) if file.codec == "plain" else None,
+        "gone": file.gone_at is not None,
     }

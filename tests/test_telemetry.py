@@ -55,13 +55,27 @@ def test_hostile_text_reaches_the_log_escaped():
     stream = io.StringIO()
     configure_logging(stream=stream)
     evil = b"/var/log/\x1b[2J\n\xff\xe2\x80\xae.log"
-    Telemetry(CollectorRegistry()).file_skipped(
-        source="varlog", skipped=SkippedFile(path=evil, reason="binary", detail="a\nb", hint="")
+    Telemetry(CollectorRegistry()).files_skipped(
+        source="varlog", skipped=[SkippedFile(path=evil, reason="binary", detail="a\nb", hint="")]
     )
     lines = stream.getvalue().splitlines()
     assert len(lines) == 1
     assert lines[0].isprintable()
     assert json.loads(lines[0])["path"].isprintable()
+
+
+def test_many_files_found_or_left_out_at_once_have_few_lines_of_log():
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    told = Telemetry(CollectorRegistry())
+    told.files_found(source="varlog", paths=[f"/log/{at}" for at in range(10_000)])
+    skips = [SkippedFile(path=b"/log/%d" % at, reason="binary", detail="", hint="") for at in range(10_000)]
+    told.files_skipped(source="varlog", skipped=skips)
+    rows = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert len(rows) == 42
+    sums = [(row["event"], row["files"], row["not_named"]) for row in rows if "files" in row]
+    assert sums == [("files_found", 10_000, 9_980), ("files_skipped", 10_000, 9_980)]
+    assert served(told)["enricher_source_skipped_files_total", "binary"] == 10_000
 
 
 def test_hostile_text_is_escaped_in_lists_too():

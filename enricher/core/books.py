@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from enricher.core.block import FileState, Pane
+    from enricher.core.block import Pane
     from enricher.core.ledger import LedgerBatch, Part
 
 
@@ -83,7 +83,6 @@ class SinkTrouble:
 class StoreSummary:
     """Counts for status, metrics and the books."""
 
-    files: tuple[FileState, ...]
     windows: Mapping[str, int]
     """Panes by state."""
     oldest_open_window: int | None

@@ -311,3 +311,6 @@ class Store(Protocol):
 
     async def summary(self, now: float) -> StoreSummary:
         """Counts for status and metrics."""
+
+    async def lagging_files(self, limit: int) -> list[FileState]:
+        """Up to `limit` files, those first that are furthest behind; files that are gone last."""

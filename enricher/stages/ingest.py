@@ -113,8 +113,7 @@ class Ingest:
         events = 0
         for feed in self._feeds:
             now = self._clock.now()
-            for skipped in await feed.source.scan(now):
-                self._telemetry.file_skipped(source=feed.source.id, skipped=skipped)
+            self._telemetry.files_skipped(source=feed.source.id, skipped=await feed.source.scan(now))
             chunks = () if self.held_by else await feed.source.read(now, flush=flush)
             if chunks:
                 events += await self._commit(feed, chunks, now)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from enricher.telemetry.making import Told
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from enricher.core.books import HeldBy
     from enricher.ports import SkippedFile, SourceProgress
@@ -23,6 +23,8 @@ _HELD_HINTS: Final = {
     "spool": "see that the sinks take what is due, or raise [store] max_spool_bytes; files keep what is not read",
 }
 DISCARDS: Final = ("blank", "dropped")
+_NAMED_FILES: Final = 20
+"""So many of the files that are found or left out at once have a line of log each."""
 
 
 class ReadingTold(Told):
@@ -121,26 +123,44 @@ class FilesTold(Told):
         self._skipped = maker.counter("source_skipped_files_total", "Files found and not read", "reason", SKIP_REASONS)
         self._rotations = maker.counter("source_rotations_total", "Files met again under another name", "source")
         self._truncations = maker.counter("source_truncations_total", "Files truncated or rewritten", "source")
+        self._overflows = maker.counter(
+            "source_watch_overflows_total", "Times the kernel could not say all that changed in the files", "source"
+        )
         self._files = maker.gauge("source_files", "Files of a source that are followed", "source")
         self._degraded = maker.gauge("source_degraded_files", "Files of a source that cannot be read now", "source")
         self._unread_bytes = maker.gauge("source_unread_bytes", "Bytes not read yet", "source")
         self._lag = maker.gauge("source_lag_seconds", "Age of the oldest unread byte", "source")
 
-    def file_found(self, *, source: str, path: str) -> None:
-        """A file is followed from now on."""
-        self._log.info("file_found", source=source, path=path)
+    def watch_overflowed(self, *, source: str) -> None:
+        """More changed in the files of a source than the kernel keeps; they are all looked at again."""
+        self._overflows.labels(source).inc()
 
-    def file_skipped(self, *, source: str, skipped: SkippedFile) -> None:
-        """A file is not read; told once per file and reason."""
-        self._skipped.labels(skipped.reason).inc()
-        self._log.warning(
-            "file_skipped",
-            source=source,
-            path=skipped.path.decode("utf-8", "backslashreplace"),
-            reason=skipped.reason,
-            detail=skipped.detail,
-            hint=skipped.hint,
-        )
+    def files_found(self, *, source: str, paths: Sequence[str]) -> None:
+        """Files are followed from now on; a few are named one by one, of many only some of them."""
+        for path in paths[:_NAMED_FILES]:
+            self._log.info("file_found", source=source, path=path)
+        if len(paths) > _NAMED_FILES:
+            self._log.info("files_found", source=source, files=len(paths), not_named=len(paths) - _NAMED_FILES)
+
+    def files_skipped(self, *, source: str, skipped: Sequence[SkippedFile]) -> None:
+        """Files are not read; each is told once per reason, of many for the same reason only some by name."""
+        by_reason: dict[str, list[SkippedFile]] = {}
+        for one in skipped:
+            by_reason.setdefault(one.reason, []).append(one)
+        for reason, files in by_reason.items():
+            self._skipped.labels(reason).inc(len(files))
+            for one in files[:_NAMED_FILES]:
+                self._log.warning(
+                    "file_skipped",
+                    source=source,
+                    path=one.path.decode("utf-8", "backslashreplace"),
+                    reason=reason,
+                    detail=one.detail,
+                    hint=one.hint,
+                )
+            if len(files) > _NAMED_FILES:
+                not_named = len(files) - _NAMED_FILES
+                self._log.warning("files_skipped", source=source, reason=reason, files=len(files), not_named=not_named)
 
     def file_rotated(self, *, source: str, path: str, new_path: str) -> None:
         """A known file was met under another name."""

@@ -987,8 +987,7 @@ async def test_the_books_balance_at_every_step(store):
 
 async def test_an_empty_store_has_an_empty_summary(store):
     summary = await store.summary(NOW)
-    assert ((), {}, None, {}, (), {}, 0, {}) == (
-        summary.files,
+    assert ({}, None, {}, (), {}, 0, {}) == (
         summary.windows,
         summary.oldest_open_window,
         summary.batches,
@@ -998,6 +997,14 @@ async def test_an_empty_store_has_an_empty_summary(store):
         summary.answers,
     )
     assert 0 < summary.store_bytes
+
+
+async def test_the_files_furthest_behind_are_shown_first_and_no_more_than_asked_for(store):
+    sizes = {b"/log/a": 300, b"/log/b": 900, b"/log/c": 600}
+    for at, (path, size) in enumerate(sizes.items()):
+        state = a_file(path=path, inode=100 + at, identity=f"{at:016x}", size_seen=size, position=100)
+        await store.commit_block(a_block(files=(state,)), NOW)
+    assert [b"/log/b", b"/log/c"] == [file.path for file in await store.lagging_files(2)]
 
 
 async def test_the_summary_shows_what_is_open(store):

@@ -30,8 +30,10 @@ from enricher.edges.source_files.patterns import (
 from enricher.ports import SkippedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
+
+    from enricher.edges.source_files.watching import Watcher
 
 _SETTLED_NS: Final = 2_000_000_000
 """A directory that changed so shortly before it was listed may have changed again in the same tick of its clock."""
@@ -133,7 +135,7 @@ class Discovery:
 
     A plain directory among the includes means every file below it, a plain file itself. Relative patterns start at
     `directory`. An exclude without a slash is for names at any depth; one that matches a directory rules out all below.
-    `watch` is called with each directory before it is listed.
+    `watcher` watches each directory from before it is listed.
     """
 
     def __init__(
@@ -142,7 +144,7 @@ class Discovery:
         exclude: Sequence[str],
         own_directories: Sequence[str | os.PathLike[str]],
         directory: Path,
-        watch: Callable[[bytes], object] = lambda path: None,  # noqa: ARG005 - nobody watches
+        watcher: Watcher | None = None,
     ) -> None:
         here = os.fsencode(directory)
         by_root: dict[bytes, list[Pattern]] = {}
@@ -161,7 +163,7 @@ class Discovery:
         )
         self._own_paths = [os.fsencode(path) for path in own_directories]
         self._own: set[tuple[int, int]] = set()
-        self._watch = watch
+        self._watcher = watcher
 
     def walk(self) -> Findings:
         """Look at all of it now."""
@@ -190,6 +192,8 @@ class Discovery:
             visits: deque[_Visit] = deque()
             for listing in [one for path in directories for one in root.listings.get(path, {}).values()]:
                 before = listing.visit
+                if listing is not root.listings.get(before.path, {}).get(before.states):
+                    continue  # it was below another that is gone
                 root.entered.discard(before.key)
                 del root.listings[before.path][before.states]
                 try:
@@ -218,6 +222,10 @@ class Discovery:
         """All that were entered, and those that hold a root."""
         found = {path for root in self._roots for path in root.listings}
         return found | {os.path.dirname(root.path) for root in self._roots if not root.listings}
+
+    def _watch(self, directory: bytes) -> None:
+        if self._watcher is not None:
+            self._watcher.watch(directory)
 
     def _vanished(self, root: _Root, listing: _Listing) -> set[bytes]:
         """Directories that were in a directory and are there no more."""

@@ -56,7 +56,7 @@ class Handover:
         self.waiting, self._sequels = set(), {}
         if self.joined is None:
             return
-        followers = dict(_successions(list(self._known)))
+        followers = dict(_successions(self._known))
         for file, after in followers.items():
             unread = _has_lines(file)
             if not _is_waited_for(file, after, now) or not (unread or _holds_an_event(file)):
@@ -119,15 +119,11 @@ class Handover:
         return text[: text.rfind(b"\n") + 1], len(text) < self._line_bytes and text.endswith(b"\n")
 
 
-def _successions(files: list[Tracked]) -> Iterator[tuple[Tracked, Tracked]]:
+def _successions(known: Known) -> Iterator[tuple[Tracked, Tracked]]:
     """Each file that was left and the one after it, where nothing of that one was read yet."""
-    homes = {file.home for file in files if _is_fresh(file)}
-    groups: dict[bytes, list[Tracked]] = {home: [] for home in homes}
-    for file in files:
-        if file.home in homes:
-            groups[file.home].append(file)
-    for group in groups.values():
-        group.sort(key=_age)
+    homes = dict.fromkeys(file.home for file in known.unsettled if _is_fresh(file))
+    for home in homes:
+        group = sorted(known.of_log(home), key=_age)
         for file, after in pairwise(group):
             if _is_fresh(after) and (file.path != file.home or file.deleted or not file.present):
                 yield file, after

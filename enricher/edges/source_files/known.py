@@ -5,7 +5,10 @@ Invariants: an inode belongs to one followed file; an identity is given once. Mu
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from enricher.edges.source_files.identity import file_identity, has_head, logical_path
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 _FORGET_SECONDS: Final = 7 * 86400.0
 
+_MAX_ALIKE: Final = 64
+"""So many of the files that start alike, of other logs, are looked at for one that was moved: the latest."""
+
 Key = tuple[int, int]
 
 
@@ -29,20 +35,66 @@ def readable(path: bytes) -> str:
     return path.decode("utf-8", "backslashreplace")
 
 
+class Heads:
+    """Files by how they start, so that one that was moved is found among all that are known.
+
+    A head only grows while a file is the same: it is found by what it was when the file was entered.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[tuple[int, bytes], list[Tracked]] = {}
+        self._lengths: Counter[int] = Counter()
+        self._keys: dict[Tracked, tuple[int, bytes]] = {}
+
+    def add(self, file: Tracked) -> None:
+        """Take in a file, if its head is known."""
+        if file.row.head_bytes:
+            key = self._keys[file] = (file.row.head_bytes, file.row.head_hash)
+            self._files.setdefault(key, []).append(file)
+            self._lengths[key[0]] += 1
+
+    def discard(self, file: Tracked) -> None:
+        """Forget a file."""
+        key = self._keys.pop(file, None)
+        if key is not None:
+            self._files[key].remove(file)
+            self._lengths[key[0]] -= 1
+            if not self._files[key]:
+                del self._files[key]
+
+    def alike(self, head: bytes) -> Iterator[Tracked]:
+        """The latest of the files that start as this one does."""
+        for length in [length for length, number in self._lengths.items() if number and length <= len(head)]:
+            yield from self._files.get((length, sha256(head[:length]).digest()), [])[-_MAX_ALIKE:]
+
+
 class Known:
-    """Tracked files, by inode while they are followed."""
+    """Tracked files: by inode and by path while they are followed, and by what tells them again when they are gone.
+
+    `unsettled` are those that something is to be done with; the others are as they were when they were last looked at,
+    and cost nothing until something is seen of them.
+    """
 
     def __init__(self, *, source: str, host: str, descriptors: Descriptors, telemetry: Telemetry) -> None:
         self.source = source
+        self.unsettled: dict[Tracked, None] = {}
+        """In the order in which they were last read, those that waited longest first."""
         self._host = host
         self._descriptors = descriptors
         self._telemetry = telemetry
-        self._files: list[Tracked] = []
+        self._files: dict[Tracked, None] = {}
         self._current: dict[Key, Tracked] = {}
+        self._places: dict[bytes, dict[bytes, Tracked]] = {}
+        self._homes: dict[bytes, list[Tracked]] = {}
+        self._heads = Heads()
         self._identities: set[str] = set()
 
     def __iter__(self) -> Iterator[Tracked]:
         return iter(self._files)
+
+    def __len__(self) -> int:
+        """How many are followed."""
+        return len(self._current)
 
     def take(self, rows: Sequence[FileState]) -> None:
         """Start from the registry."""
@@ -59,13 +111,36 @@ class Known:
             file.looked_to = file.read_end
             # A row that was drained as compressed says gone; the file may well be there still.
             file.present = row.gone_at is None or row.codec != PLAIN
-            self._files.append(file)
+            self._enter(file)
             if file.present:
-                self._current[key_of(file)] = file
+                self._follow(file)
             self._identities.add(row.identity)
         for file in self._files:
             # An inode of a row that ended may have been used again since.
             file.present &= self.is_current(file)
+
+    def _enter(self, file: Tracked) -> None:
+        self._files[file] = None
+        self._homes.setdefault(file.home, []).append(file)
+        self._heads.add(file)
+        self.unsettled[file] = None
+
+    def _follow(self, file: Tracked) -> None:
+        self._current[key_of(file)] = file
+        displaced = self._places.setdefault(os.path.dirname(file.path), {}).get(file.path)
+        if displaced is not None and displaced is not file:
+            self.unsettled[displaced] = None  # two at one path: one of them was moved away, which is seen to next
+        self._places[os.path.dirname(file.path)][file.path] = file
+
+    def _leave(self, file: Tracked) -> None:
+        directory = os.path.dirname(file.path)
+        places = self._places.get(directory, {})
+        if places.get(file.path) is file:
+            del places[file.path]
+            if not places:
+                del self._places[directory]
+        if self.is_current(file):
+            del self._current[key_of(file)]
 
     def present(self) -> list[Tracked]:
         """The files that are followed."""
@@ -78,6 +153,18 @@ class Known:
         """
         return [file for file in self._files if not file.present and file.gone_at is None]
 
+    def at(self, path: bytes) -> Tracked | None:
+        """The file that is followed at a path."""
+        return self._places.get(os.path.dirname(path), {}).get(path)
+
+    def within(self, directory: bytes) -> list[Tracked]:
+        """The files that are followed in a directory."""
+        return list(self._places.get(directory, {}).values())
+
+    def of_log(self, home: bytes) -> list[Tracked]:
+        """All files of a log, the rotated ones and those that are gone too."""
+        return self._homes.get(home, [])
+
     def is_current(self, file: Tracked) -> bool:
         """Whether its inode is its own still."""
         return self._current.get(key_of(file)) is file
@@ -86,22 +173,45 @@ class Known:
         """Whether an inode is followed."""
         return key in self._current
 
+    def with_inode(self, key: Key) -> Tracked | None:
+        """The file that is followed in an inode."""
+        return self._current.get(key)
+
     def add(self, file: Tracked) -> None:
         """Follow a new file."""
-        self._files.append(file)
-        self._current[key_of(file)] = file
+        self._enter(file)
+        self._follow(file)
+
+    def stir(self, file: Tracked) -> None:
+        """Something is to be done with a file."""
+        self.unsettled[file] = None
+
+    def settle(self, *, once: bool) -> None:
+        """Leave alone what nothing is to be done with."""
+        for file in [file for file in self.unsettled if file.is_settled(once=once)]:
+            del self.unsettled[file]
+
+    def served(self, file: Tracked) -> None:
+        """A file had its turn: it is the last of the unsettled now."""
+        self.unsettled.pop(file, None)
+        self.unsettled[file] = None
 
     def rename(self, file: Tracked, path: bytes) -> None:
         """A file was met under another name."""
         self._telemetry.file_rotated(source=self.source, path=readable(file.path), new_path=readable(path))
+        is_followed = self.is_current(file)
+        if is_followed:
+            self._leave(file)
         file.path = path
+        if is_followed:
+            self._follow(file)
         file.renamed = file.dirty = True
+        self.stir(file)
 
     def move(self, file: Tracked, row: FileState) -> None:
         """Go on with a file in another inode: its copy, or its compressed twin; or in its own, back again."""
         self._descriptors.close(file)
-        if self.is_current(file):
-            del self._current[key_of(file)]
+        self._leave(file)
         if file.path != row.path:
             self.rename(file, row.path)
         file.row = row
@@ -109,7 +219,8 @@ class Known:
         file.gone_at, file.lost_bytes, file.done = None, 0, False
         file.looked_to = file.read_end
         file.checked = file.degraded_since = None
-        self._current[key_of(file)] = file
+        self._follow(file)
+        self.stir(file)
 
     def give_up(self, file: Tracked, now: float) -> None:
         """The content is gone; what the row still holds is read from there."""
@@ -119,22 +230,29 @@ class Known:
             file.gone_at = now
             file.dirty = True
         self._descriptors.close(file)
-        if self.is_current(file):
-            del self._current[key_of(file)]
+        self._leave(file)
+        self.stir(file)
 
     def forget(self, now: float) -> None:
         """Let go of what went a week ago; the registry has it still."""
-        self._files = [file for file in self._files if not _is_forgotten(file, now)]
+        for file in [file for file in self._files if _is_forgotten(file, now)]:
+            del self._files[file]
+            self.unsettled.pop(file, None)
+            self._homes[file.home].remove(file)
+            if not self._homes[file.home]:
+                del self._homes[file.home]
+            self._heads.discard(file)
 
     def alike(self, path: bytes, head: bytes) -> Iterable[Tracked]:
         """Files that start as this one does; first those of the same logical path, of which most was read.
 
         The more was read, the more is known to be equal where a position fits.
         """
-        found = [file for file in self._files if file.row.head_bytes and _starts_alike(file, head)]
         name = logical_path(path)
+        found = dict.fromkeys(self.of_log(name)) | dict.fromkeys(self._heads.alike(head))
+        alike = [file for file in found if file.row.head_bytes and _starts_alike(file, head)]
         return sorted(
-            found, key=lambda file: (logical_path(file.path) == name, file.row.position, file.row.id), reverse=True
+            alike, key=lambda file: (logical_path(file.path) == name, file.row.position, file.row.id), reverse=True
         )
 
     def identify(self, file: Tracked, first_line: bytes) -> None:

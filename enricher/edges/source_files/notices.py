@@ -45,6 +45,7 @@ class Notices:
 
     def reads(self, path: bytes) -> None:
         """A file is read: if that fails again, it is news again."""
+        self.unreadable.discard(path)
         self._told.discard((path, "unreadable"))
 
     def take(self) -> list[SkippedFile]:

@@ -23,22 +23,31 @@ NO_PROGRESS: Final = SourceProgress(
 
 
 def measure(
-    files: Sequence[Tracked], *, unreadable: AbstractSet[bytes], scanned_at: float | None, exhausted: bool, now: float
+    files: Sequence[Tracked],
+    *,
+    followed: int,
+    unreadable: AbstractSet[bytes],
+    scanned_at: float | None,
+    exhausted: bool,
+    now: float,
 ) -> SourceProgress:
-    """Sum up the files; `unreadable` are the paths that could not be read, of which nothing is known."""
+    """Sum up the files that are not settled; of `followed` in all, the others were read through at `scanned_at`.
+
+    `unreadable` are the paths that could not be read, of which nothing is known.
+    """
     live = [file for file in files if file.present]
     degraded = [file for file in live if file.degraded_since is not None]
     left_out = {file for file in degraded if now - (file.degraded_since or 0.0) >= _LEFT_OUT_SECONDS}
     counted = [file for file in live if file not in left_out]
     counted += [file for file in files if not file.present and file.row.partial]
     unread = [file.unread_since for file in live if file.unread_since is not None]
-    times = [file.through for file in counted]
+    times = [scanned_at, *(file.through for file in counted)]
     return SourceProgress(
-        files=len(live),
+        files=followed,
         degraded=len(degraded) + len(unreadable),
         unread_bytes=sum(file.unread for file in live),
         oldest_unread_at=min(unread, default=None),
-        read_through=None if None in times else min((t for t in times if t is not None), default=scanned_at),
+        read_through=None if None in times else min(t for t in times if t is not None),
         left_out=tuple(sorted({file.path for file in left_out} | unreadable)),
         exhausted=exhausted and scanned_at is not None,
     )

@@ -1,7 +1,8 @@
 """One look at the disk: which files are known, renamed, rewritten, new, or gone.
 
-Three passes: files known by their inode are seen again; inodes not known are met, and may be a known file moved, copied
-or compressed; known files seen nowhere are traced in their directory before they are given up.
+Three passes over what `looking` has looked at: files known by their inode are seen again; inodes not known are met, and
+may be a known file moved, copied or compressed; known files seen nowhere are traced in their directory before they are
+given up.
 
 Invariants: a row is never given up because a directory could not be read, and a file that cannot be read is tried again
 at each scan. Must never: read lines, or raise for what a file does.
@@ -11,12 +12,10 @@ from __future__ import annotations
 
 import os
 import stat as modes
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from enricher.edges.source_files.copies import Copies
-from enricher.edges.source_files.discovery import Findings
 from enricher.edges.source_files.identity import (
     HEAD_BYTES,
     MARKER_BYTES,
@@ -41,14 +40,11 @@ from enricher.edges.source_files.tracking import (
 )
 
 if TYPE_CHECKING:
-    from enricher.edges.source_files.discovery import Discovery
+    from enricher.edges.source_files.discovery import Findings
+    from enricher.edges.source_files.looking import Look, Looker
     from enricher.edges.source_files.notices import Notices
     from enricher.telemetry import Telemetry
 
-_CHEAP_WALK_SECONDS: Final = 0.02
-_WALK_SHARE: Final = 20
-"""A dear walk is repeated after so many times as long as it took."""
-_MAX_WALK_INTERVAL_SECONDS: Final = 60.0
 _TELLING_BYTES: Final = 10
 """So much of a file tells its codec."""
 UTF8_BOM: Final = b"\xef\xbb\xbf"
@@ -64,7 +60,7 @@ class Scanner:
         *,
         known: Known,
         notices: Notices,
-        discovery: Discovery,
+        looker: Looker,
         descriptors: Descriptors,
         telemetry: Telemetry,
         skip_older_than: float | None,
@@ -72,87 +68,91 @@ class Scanner:
         line_bytes: int,
     ) -> None:
         self.first_run = False
-        self.scanned_at: float | None = None
         self._known = known
         self._notices = notices
-        self._discovery = discovery
+        self._looker = looker
         self._descriptors = descriptors
         self._telemetry = telemetry
         self.copies = Copies(descriptors=descriptors, once=once)
         self._skip_older_than = skip_older_than
         self._once = once
         self._line_bytes = line_bytes
-        self._blind: tuple[bytes, ...] = ()
-        self._next_walk = 0.0
+        self._blind: set[bytes] = set()
+        self._found: list[bytes] = []
 
     def scan(self, now: float) -> None:
-        """Look at the disk."""
-        findings = self._look()
+        """Look at the disk, wherever it may have changed."""
+        look = self._looker.look(now)
+        self._notice(look)
         found: dict[Key, _Places] = {}
-        for path, stat in findings.files.items():
+        for path, stat in look.findings.files.items():
             found.setdefault((stat.st_dev, stat.st_ino), []).append((path, stat))
-        absent = self._known.displaced()
+        absent = self._known.displaced() if look.is_whole else []
         for file in absent:
             self._known.give_up(file, now)
-        for file in self._known.present():
+        for file in look.files:
             places = found.get(key_of(file)) if self._known.is_current(file) else None
-            if places is not None and self._see(file, places, now):
+            if places is not None and self._see(file, places, now, is_sweep=look.is_whole):
                 del found[key_of(file)]
             else:
                 absent.append(file)
-        for places in found.values():
-            self._meet(*places[0], now)
+        for key, places in found.items():
+            if not self._is_known_elsewhere(key, places, now):
+                self._meet(*places[0], now)
         for file in absent:
-            self._trace(file, findings, now)
-        for file in self._known.present():
-            if file.degraded_since is None:  # else nothing was seen of it
+            self._trace(file, look.findings, now)
+        for file in self._known.unsettled:
+            if file.present and file.degraded_since is None:  # else nothing was seen of it
                 file.unread_since = (file.unread_since or now) if file.unread else None
                 file.aim(now)
-        self._known.forget(now)
+        self._known.settle(once=self._once)
+        if look.is_whole:
+            self._known.forget(now)
         self.first_run = False
-        self.scanned_at = now
+        if self._found:
+            self._telemetry.files_found(source=self._known.source, paths=[readable(path) for path in self._found])
+            self._found.clear()
 
-    # -- looking
+    @property
+    def scanned_at(self) -> float | None:
+        """When all there is was last looked at."""
+        return self._looker.swept_at
 
-    def _look(self) -> Findings:
-        """Walk, or while a walk is dear and all known files are where they were, only stat those."""
-        begun = time.monotonic()
-        if begun < self._next_walk:
-            findings = self._look_at_known()
-            if findings is not None:
-                return findings
-        findings = self._discovery.walk()
-        took = time.monotonic() - begun
-        pause = 0.0 if took < _CHEAP_WALK_SECONDS else min(_WALK_SHARE * took, _MAX_WALK_INTERVAL_SECONDS)
-        self._next_walk = begun + pause
-        self._blind = tuple(findings.blind)
-        self._notices.unreadable = {skipped.path for skipped in findings.skipped if skipped.reason == "unreadable"}
+    def _notice(self, look: Look) -> None:
+        """Remember and tell what cannot be read, and what is not."""
+        findings = look.findings
+        unreadable = {skipped.path for skipped in findings.skipped if skipped.reason == "unreadable"}
+        if look.is_whole:
+            self._blind = set(findings.blind)
+            self._notices.unreadable = unreadable
+        else:
+            self._blind = (self._blind - findings.entered - findings.gone) | set(findings.blind)
+            self._notices.unreadable = (self._notices.unreadable - findings.entered - findings.gone) | unreadable
         for skipped in findings.skipped:
             self._notices.tell(skipped.path, skipped.reason, skipped.detail, skipped.hint)
-        return findings
 
-    def _look_at_known(self) -> Findings | None:
-        findings = Findings()
-        for file in self._known.present():
-            if file.outside or file.deleted:
-                continue
-            try:
-                stat = os.stat(file.path)
-            except OSError:
-                return None
-            if not is_same_inode(file.row, stat):
-                return None
-            findings.files[file.path] = stat
-        return findings
+    def _is_known_elsewhere(self, key: Key, places: _Places, now: float) -> bool:
+        """Whether an inode is one of a file that was not looked for: it came from elsewhere, or has two names."""
+        file = self._known.with_inode(key)
+        if file is None:
+            return False
+        there = _stat(file.path)
+        if there is not None and is_same_inode(file.row, there):
+            places = [*places, (file.path, there)]
+        return self._see(file, places, now, is_sweep=False)
 
     # -- files known by their inode
 
-    def _see(self, file: Tracked, places: _Places, now: float) -> bool:
+    def _see(self, file: Tracked, places: _Places, now: float, *, is_sweep: bool) -> bool:
         """A known inode was found. False if it turns out to be another file, which is then met as one."""
         stat = places[0][1]
         if file.path not in [path for path, _ in places]:
             self._known.rename(file, places[0][0])
+        if file.outside or file.deleted:
+            self._known.stir(file)
         file.outside = file.deleted = False
+        if is_sweep and file.checked not in (None, version_of(stat, file.row.codec)):
+            self._looker.changed(file)
         return self._check(file, stat, now)
 
     def _check(self, file: Tracked, stat: os.stat_result, now: float) -> bool:
@@ -161,6 +161,7 @@ class Scanner:
         version = version_of(stat, row.codec)
         if file.checked == version and file.degraded_since is None:
             return True
+        self._known.stir(file)
         if row.codec != PLAIN:
             is_as_it_was = (stat.st_size, stat.st_mtime) == (row.size_seen, row.mtime_seen)
             if file.checked is None and row.gone_at is not None and is_as_it_was:
@@ -180,12 +181,14 @@ class Scanner:
             )
             seen = sight(stranger, row, now)
         except (ReplacedError, FileNotFoundError):
+            file.checked = None
             return True
         except OSError as error:
             self.degrade(file, error, now)
             return True
         verdict = resume_verdict(row, seen, original_gone=False)
         if verdict is Verdict.HOLD:
+            file.checked = None
             return True
         if verdict is not Verdict.CONTINUE:
             self._telemetry.file_truncated(
@@ -214,6 +217,7 @@ class Scanner:
         """A known file cannot be read now; it is tried again at each scan."""
         if file.degraded_since is None:
             file.degraded_since = now
+        self._known.stir(file)
         self._descriptors.close(file)
         self._notices.cannot_read(file.path, error)
 
@@ -221,7 +225,10 @@ class Scanner:
 
     def _meet(self, path: bytes, stat: os.stat_result, now: float) -> Tracked | None:
         """An inode that no live row has; the file that is followed for it, if one is."""
-        if stat.st_size == 0 or self._notices.is_ignored(stat) or self.copies.is_waiting(stat, now):
+        if stat.st_size == 0 or self._notices.is_ignored(stat):
+            return None
+        if self.copies.is_waiting(stat, now):
+            self._looker.look_again(path)
             return None
         try:
             descriptor = open_file(path)
@@ -229,20 +236,25 @@ class Scanner:
             self._notices.tell(path, "vanished", "it went away before it was opened", "nothing to do: it was counted")
             return None
         except OSError as error:
-            self._notices.unreadable.add(path)
-            self._notices.cannot_read(path, error)
+            self._cannot_meet(path, error)
             return None
         file = None
         try:
             file = self._meet_open(path, descriptor, now)
         except OSError as error:
-            self._notices.unreadable.add(path)
-            self._notices.cannot_read(path, error)
+            self._cannot_meet(path, error)
         if file is None:
+            if not self._notices.is_ignored(stat):
+                self._looker.look_again(path)
             os.close(descriptor)
         else:
             self._descriptors.keep(file, descriptor)
         return file
+
+    def _cannot_meet(self, path: bytes, error: OSError) -> None:
+        self._notices.unreadable.add(path)
+        self._notices.cannot_read(path, error)
+        self._looker.look_again(path)
 
     def _meet_open(self, path: bytes, descriptor: int, now: float) -> Tracked | None:
         """The file that is followed from now on; None if it is not to be read, or not yet."""
@@ -302,10 +314,11 @@ class Scanner:
         stat, head = stranger.stat, stranger.head
         row = new_row(self._known.source, stranger.path, stat, stranger.birth, stranger.codec)
         start = len(UTF8_BOM) if head.startswith(UTF8_BOM) else 0
-        file = Tracked(row=replace(row, position=start, marker=head[:start]), path=row.path, looked_to=start)
+        row = with_head(replace(row, position=start, marker=head[:start]), head)
+        file = Tracked(row=row, path=row.path, looked_to=start)
         if self.first_run and self._skip_older_than is not None and now - stat.st_mtime >= self._skip_older_than:
             self._start_at_end(file, stranger, now)
-        self._telemetry.file_found(source=self._known.source, path=readable(row.path))
+        self._found.append(row.path)
         return file
 
     def _start_at_end(self, file: Tracked, stranger: Stranger, now: float) -> None:
@@ -333,6 +346,7 @@ class Scanner:
             return  # met in this scan under its new name
         if any(file.path.startswith(blind.rstrip(b"/") + b"/") for blind in self._blind):
             file.degraded_since = file.degraded_since or now
+            self._known.stir(file)
             return
         left_home = file.path == file.home
         is_here = file.present and (self._is_followed(file, now) or self._is_held(file, now))
@@ -358,6 +372,7 @@ class Scanner:
             if place != file.path:
                 self._known.rename(file, place)
         file.outside = True
+        self._known.stir(file)
         if not self._check(file, stat, now):
             return False
         drained = file.is_read_to(file.size) and not file.row.partial and not file.dirty
@@ -372,6 +387,7 @@ class Scanner:
             return False
         file.seen(stat, now)
         file.deleted = True
+        self._known.stir(file)
         return bool(file.row.partial or file.unread or file.looked_to > file.read_end or not file.is_quiet(now))
 
 

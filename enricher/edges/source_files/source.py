@@ -18,12 +18,14 @@ from enricher.edges.source_files.discovery import Discovery
 from enricher.edges.source_files.handover import Handover
 from enricher.edges.source_files.identity import HEAD_BYTES, MARKER_BYTES
 from enricher.edges.source_files.known import Known, readable
+from enricher.edges.source_files.looking import Looker
 from enricher.edges.source_files.notices import Notices
 from enricher.edges.source_files.progress import NO_PROGRESS, measure
 from enricher.edges.source_files.reader import Reading, read_lines
 from enricher.edges.source_files.scanning import UTF8_BOM, Scanner
 from enricher.edges.source_files.streams import PLAIN, Stream
 from enricher.edges.source_files.tracking import Descriptors, ReplacedError, Tracked, with_head
+from enricher.edges.source_files.watching import Watcher
 from enricher.ports import Chunk
 
 if TYPE_CHECKING:
@@ -37,10 +39,15 @@ if TYPE_CHECKING:
 
 WORTH_READING_BYTES: Final = 256 * 1024
 """Less than this waits in its file for more."""
+_LINGER_SECONDS: Final = 2.0
+_MAX_LINGER_SECONDS: Final = 10.0
+_SMALL_READS_PER_SECOND: Final = 500
+"""So many files with little to read may make a row each; more of them wait longer."""
 _MAX_DESCRIPTORS: Final = 256
 _MAX_COMPRESSED: Final = 2
 """Compressed files read at a time: each holds a decompressor, whose dictionary may be large."""
-_MAX_CHUNKS: Final = 1000
+_MAX_CHUNKS: Final = 250
+"""Files read in one turn: each costs a millisecond however little it holds, and all others wait meanwhile."""
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -73,21 +80,28 @@ class FilesSource:
         own_directories: Sequence[str | os.PathLike[str]],
         host: str,
         telemetry: Telemetry,
-        linger_seconds: float = 10.0,
         max_line_bytes: int = MAX_LINE_BYTES,
     ) -> None:
         self.id = id
         self._once = once
-        self._linger_seconds = linger_seconds
+        self._linger_seconds = _LINGER_SECONDS
         self._line_bytes = max_line_bytes
         self._telemetry = telemetry
         self._descriptors = Descriptors(_MAX_DESCRIPTORS)
         self._notices = Notices()
         self._known = Known(source=id, host=host, descriptors=self._descriptors, telemetry=telemetry)
+        # What there is when it begins is all that `once` wants: nobody needs to tell it of changes.
+        self._watcher = None if once else Watcher()
+        self._looker = Looker(
+            known=self._known,
+            discovery=Discovery(include, exclude, own_directories, Path.cwd(), watcher=self._watcher),
+            watcher=self._watcher,
+            telemetry=telemetry,
+        )
         self._scanner = Scanner(
             known=self._known,
             notices=self._notices,
-            discovery=Discovery(include, exclude, own_directories, Path.cwd()),
+            looker=self._looker,
             descriptors=self._descriptors,
             telemetry=telemetry,
             skip_older_than=_skip_older_than(start),
@@ -110,12 +124,16 @@ class FilesSource:
 
     async def scan(self, now: float) -> Sequence[SkippedFile]:
         """Look at the disk."""
+        if self._looker.is_idle(now):
+            return ()
         await asyncio.to_thread(self._scanner.scan, now)
         self._progress = self._measure(now)
         return self._notices.take()
 
     async def read(self, now: float, *, flush: bool) -> Sequence[Chunk]:
         """Up to 4 MiB of whole lines, and chunks without lines for rows that have other news."""
+        if not self._known.unsettled:
+            return ()
         chunks = await asyncio.to_thread(self._read, now, flush=flush)
         self._progress = self._measure(now)
         return chunks
@@ -175,6 +193,8 @@ class FilesSource:
     async def close(self) -> None:
         """Close every descriptor."""
         self._descriptors.close_all()
+        if self._watcher is not None:
+            self._watcher.close()
 
     # -- reading
 
@@ -184,7 +204,9 @@ class FilesSource:
         self._turn += 1
         self._handover.look(now)
         waiting = self._handover.waiting
-        ready = [file for file in self._known if file not in waiting and self._is_ready(file, now, flush=flush)]
+        unsettled = list(self._known.unsettled)
+        self._linger_seconds = _linger_seconds(len(unsettled))
+        ready = [file for file in unsettled if file not in waiting and self._is_ready(file, now, flush=flush)]
         files = [file for file in ready if not self._has_content(file)][:_MAX_CHUNKS]
         for file in files:
             self._attempt(file, 0, now)
@@ -196,7 +218,7 @@ class FilesSource:
             # What a file leaves of its share goes to those behind it.
             share = left if self._once else max(WORTH_READING_BYTES, left // (len(files) - at))
             left -= self._attempt(file, share, now)
-        untold = (file for file in self._known if file.dirty and file.last_turn != self._turn)
+        untold = (file for file in unsettled if file.dirty and file.last_turn != self._turn)
         for file in islice(untold, _MAX_CHUNKS):
             self._tell(file, now)
         return [read.chunk for read in self._reads.values()]
@@ -211,7 +233,11 @@ class FilesSource:
         else:
             files.sort(key=lambda file: file.last_turn)
         compressed = [file for file in files if file.row.codec != PLAIN][:_MAX_COMPRESSED]
-        files = [file for file in files if file.row.codec == PLAIN or file in compressed][:_MAX_CHUNKS]
+        files = [file for file in files if file.row.codec == PLAIN or file in compressed]
+        little = [file for file in files if file.unread < WORTH_READING_BYTES]
+        # Those with much to read have their turn every time: nobody waits for the many with little.
+        left_out = set(little[_MAX_CHUNKS:])
+        files = [file for file in files if file not in left_out]
         if not self._once:
             sizes = accumulate(min(file.unread, WORTH_READING_BYTES) for file in files)
             files = [file for file, size in zip(files, sizes, strict=True) if size <= MAX_BLOCK_BYTES]
@@ -221,6 +247,7 @@ class FilesSource:
     def _attempt(self, file: Tracked, share: int, now: float) -> int:
         """Read a file; how many bytes of lines that gave."""
         file.last_turn = self._turn
+        self._known.served(file)
         read = self._read_file(file, share, now)
         if read is None:
             return 0
@@ -409,9 +436,10 @@ class FilesSource:
         return _Read(file, chunk, reading if keep else replace(reading, tail=b""), drained)
 
     def _measure(self, now: float) -> SourceProgress:
-        files = list(self._known)
+        files = list(self._known.unsettled)
         return measure(
             files,
+            followed=len(self._known),
             unreadable=self._notices.unreadable,
             scanned_at=self._scanner.scanned_at,
             exhausted=self._once
@@ -419,6 +447,11 @@ class FilesSource:
             and not any(self._is_ready(file, now, flush=True) for file in files),
             now=now,
         )
+
+
+def _linger_seconds(files: int) -> float:
+    """How long little waits for more where so many files have something to read."""
+    return min(_MAX_LINGER_SECONDS, max(_LINGER_SECONDS, files / _SMALL_READS_PER_SECOND))
 
 
 def _is_news(reading: Reading, file: Tracked) -> bool:

@@ -9,7 +9,7 @@ Invariant: only `FilesSource.committed` moves a row. Must never: decide what a f
 from __future__ import annotations
 
 import os
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
@@ -70,7 +70,7 @@ class Tracked:
     lost_bytes: int = 0
     """Bytes known to have been there and not read when it went."""
     through: float | None = None
-    goals: deque[tuple[float, int]] = field(default_factory=deque)
+    goals: list[tuple[float, int]] = field(default_factory=list)
     """(time, size then), for sizes not read to yet."""
 
     def __post_init__(self) -> None:
@@ -104,6 +104,16 @@ class Tracked:
         # A time of change far ahead is that of a wrong clock, and nothing to wait for.
         return abs(now - self.changed_at) >= QUIET_SECONDS
 
+    def is_settled(self, *, once: bool) -> bool:
+        """Whether nothing is to be done with it until something new is seen of it."""
+        if not self.present:
+            return not (self.dirty or self.row.partial or self.lost_bytes)
+        if self.dirty or self.degraded_since is not None or self.checked is None or self.deleted or self.outside:
+            return False
+        is_left = self.renamed and max(self.read_end, self.looked_to) > self.row.position
+        held = b"\n" in self.row.partial or is_left
+        return self.done or not (once or self.unread or held)
+
     def aim(self, now: float) -> None:
         """Remember that it has its size now, to say later that it was read so far."""
         if self.is_read_to(self.size):
@@ -114,13 +124,12 @@ class Tracked:
         else:
             self.goals.append((now, self.size))
             if len(self.goals) > _MAX_GOALS:  # thinned: what is left out only makes `through` later than it could be
-                self.goals = deque(goal for at, goal in enumerate(reversed(self.goals)) if at % 2 == 0)
-                self.goals.reverse()
+                self.goals = self.goals[::-2][::-1]
 
     def reached(self) -> None:
         """Draw the consequences of a commit."""
         while self.goals and self.is_read_to(self.goals[0][1]):
-            self.through = self.goals.popleft()[0]
+            self.through = self.goals.pop(0)[0]
 
     def is_read_to(self, size: int) -> bool:
         """Whether it was read to a size that it had."""

@@ -50,6 +50,15 @@ class Hints:
     overflowed: bool = False
     """Anything may have happened anywhere."""
 
+    def __bool__(self) -> bool:
+        return self.overflowed or bool(self.named or self.stirred)
+
+    def add(self, later: Hints) -> None:
+        """Take in what was heard later."""
+        self.named |= later.named
+        self.stirred |= later.stirred
+        self.overflowed |= later.overflowed
+
 
 class Watcher:
     """An inotify instance; without one, where the machine has none left to give, it never hints anything."""

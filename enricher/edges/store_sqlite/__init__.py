@@ -402,6 +402,10 @@ class SqliteStore:
         """Keep a day's figures."""
         await self._db.write(gold.save_gold_score, score, now)
 
+    def on_change(self, tell: Callable[[], object]) -> None:
+        """Have `tell` called after each write."""
+        self._db.on_change = tell
+
     # -- for the operator
 
     async def kinds_seen(self, task: str, model: str) -> list[KindSeen]:
@@ -411,6 +415,10 @@ class SqliteStore:
     async def summary(self, now: float) -> StoreSummary:  # noqa: ARG002 (the port's: these are counts, not rates)
         """Counts for status and metrics."""
         return await self._db.read(report.summary, self._sinks, self._db.file_bytes, self._db.free_bytes)
+
+    async def lagging_files(self, limit: int) -> list[FileState]:
+        """Up to `limit` files, those first that are furthest behind; files that are gone last."""
+        return await self._db.read(report.lagging_files, limit)
 
     # -- the catalogue
 

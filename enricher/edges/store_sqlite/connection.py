@@ -71,6 +71,8 @@ class Connection:
         self.read_only = lock is None
         self.was_made = was_made
         """Whether there was no store in the directory before."""
+        self.on_change: Callable[[], object] = lambda: None
+        """Called after each transaction that may have changed something."""
 
     @classmethod
     async def open(cls, directory: Path, *, read_only: bool, reserve_bytes: int = 0) -> Connection:
@@ -95,7 +97,9 @@ class Connection:
         """Run `work(db, …)` as one transaction, durable on return. Raises StoreError."""
         if self.read_only:
             raise StoreError(f"{self._directory}: the store was opened for reading only")
-        return await self._run(partial(self._transact, "BEGIN IMMEDIATE", partial(work, self._db, *args, **kwargs)))
+        result = await self._run(partial(self._transact, "BEGIN IMMEDIATE", partial(work, self._db, *args, **kwargs)))
+        self.on_change()
+        return result
 
     async def give_back(self) -> None:
         """Return free pages to the file system, a few at a time."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Collection
 
+    from enricher.core.block import FileState
+
 _WITH_PROVIDER = (BatchState.UPLOADING, BatchState.CREATING, BatchState.OPEN, BatchState.CANCELLING)
 
 
@@ -73,7 +75,6 @@ def summary(
     written, dead = books["written_events"] + taken_by_all, books["dead_events"] + dead_for_all
     unfinished = db.execute("SELECT coalesce(sum(events), 0) FROM panes WHERE state != 'done'").fetchone()[0]
     return StoreSummary(
-        files=tuple(rows.file_from(row) for row in db.execute("SELECT * FROM files ORDER BY id")),
         windows=_mapping(db, "SELECT state, count(*) FROM panes GROUP BY state"),
         oldest_open_window=oldest,
         batches=_mapping(db, "SELECT state, count(*) FROM batches GROUP BY state"),
@@ -101,6 +102,14 @@ def summary(
         sink_troubles=troubles(db),
         open_breakers={source: one.changed_at for source, one in breakers(db).items() if one.is_open},
     )
+
+
+def lagging_files(db: sqlite3.Connection, limit: int) -> list[FileState]:
+    """The files that are furthest behind, those that are there before those that are gone."""
+    found = db.execute(
+        "SELECT * FROM files ORDER BY gone_at IS NOT NULL, size_seen - position DESC, id LIMIT ?", (limit,)
+    )
+    return [rows.file_from(row) for row in found]
 
 
 def _taken_by_all(db: sqlite3.Connection, sinks: Collection[str]) -> tuple[int, int]:

@@ -43,7 +43,7 @@ CREATE TABLE files (
     mtime_seen REAL NOT NULL,
     gone_at REAL
 ) STRICT;
-CREATE INDEX files_by_identity ON files (source, identity);
+CREATE INDEX files_by_identity ON files (source, identity, path);
 
 -- root is the shape that has the signature which this one resolves to now, and the signature's template, which is of no
 -- meaning elsewhere; events are those ever read. A kind that is skipped came from a source whose breaker was open: nothing is paid for it.
