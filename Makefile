@@ -10,7 +10,7 @@ LOGS ?=
 LIMIT ?=
 SMALL ?=
 
-.PHONY: help demo test check bench crash-points clean
+.PHONY: help demo test check bench crash-points soak-files clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ bench: $(VENV)/.dev  ## Measure: ratios within one run
 
 crash-points: $(VENV)/.dev  ## Kill a run at every point at which anything becomes durable or is sent
 	@ENRICHER_EVERY_CRASH_POINT=1 $(BIN)/python -m pytest -q -s tests/system/test_crash_points.py
+
+soak-files: $(VENV)/.dev  ## Measure many files on the real daemon: idle, fairness, 10,000 hot beside 200,000 cold ones
+	@$(BIN)/python -m tests.benchmarks.many_files
 
 clean:  ## Remove the virtual environment and what the tools left
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

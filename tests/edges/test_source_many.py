@@ -263,7 +263,7 @@ async def test_descriptors_stay_below_their_bound_with_ten_thousand_files(world,
 async def test_a_busy_file_has_its_turn_each_time_and_leaves_each_slow_one_its_own(world, monkeypatch):
     block, slow, turn = 1024 * KIB, 400, 100
     monkeypatch.setattr(source_module, "MAX_BLOCK_BYTES", block)
-    monkeypatch.setattr(source_module, "_MAX_CHUNKS", turn)
+    monkeypatch.setattr(source_module, "_MAX_BESIDE_BUSY", turn)
     w = await world()
     w.append("busy.log", b"%b\n" % (b"x" * 999) * 8 * KIB)
     for at in range(slow):

@@ -46,8 +46,9 @@ _SMALL_READS_PER_SECOND: Final = 500
 _MAX_DESCRIPTORS: Final = 256
 _MAX_COMPRESSED: Final = 2
 """Compressed files read at a time: each holds a decompressor, whose dictionary may be large."""
-_MAX_CHUNKS: Final = 250
-"""Files read in one turn: each costs a millisecond however little it holds, and all others wait meanwhile."""
+_MAX_CHUNKS: Final = 1000
+_MAX_BESIDE_BUSY: Final = 250
+"""Files with little to read in one turn with a busy one: each costs a millisecond, and the busy one waits meanwhile."""
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -236,7 +237,7 @@ class FilesSource:
         files = [file for file in files if file.row.codec == PLAIN or file in compressed]
         little = [file for file in files if file.unread < WORTH_READING_BYTES]
         # Those with much to read have their turn every time: nobody waits for the many with little.
-        left_out = set(little[_MAX_CHUNKS:])
+        left_out = set(little[_MAX_CHUNKS if len(little) == len(files) else _MAX_BESIDE_BUSY :])
         files = [file for file in files if file not in left_out]
         if not self._once:
             sizes = accumulate(min(file.unread, WORTH_READING_BYTES) for file in files)
