@@ -33,11 +33,14 @@ CONFIGURATION_CODES: Final = frozenset(
 LOOKS_BEFORE_CREATE: Final = 2
 """How often the provider's list is searched after an unclear create before creating again."""
 
-LOOK_MARGIN_SECONDS: Final = 120.0
-"""Batches this much older than our intent are still looked at: clocks differ."""
-
 FILE_PATIENCE_SECONDS: Final = 300.0
 """How long a file that was uploaded but is not found yet is waited for before it is uploaded again."""
+
+WINDOW_SECONDS: Final = 86_400.0
+"""The completion window that is asked for: the deadline where a provider names none."""
+
+LONGEST_WINDOW_SECONDS: Final = 8 * 86_400.0
+"""No provider takes longer; one that names more gives milliseconds for seconds."""
 
 OVERDUE_SECONDS: Final = 3600.0
 """How far beyond the provider's own deadline a batch may run before we cancel it."""
@@ -94,6 +97,16 @@ def next_step(batch: LedgerBatch, now: float) -> Step:
             return Step.POLL
         case BatchState.DONE:
             return Step.WAIT
+
+
+def deadline(*, created_at: float | None, expires_at: float | None, now: float) -> float:
+    """When a batch that was seen for the first time is to have ended, by our clock.
+
+    Only how long the provider says that it will take is taken from it: two clocks that differ by a day would else have
+    every batch cancelled, and paid again, as soon as it is open.
+    """
+    promised = expires_at - created_at if expires_at is not None and created_at is not None else 0.0
+    return now + (min(promised, LONGEST_WINDOW_SECONDS) if promised > 0 else WINDOW_SECONDS)
 
 
 def after_poll(batch: LedgerBatch, status: str, now: float) -> Step:

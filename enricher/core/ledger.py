@@ -132,6 +132,7 @@ class LedgerBatch:
     """When the last upload or create was begun."""
     created_at: float | None = None
     expires_at: float | None = None
+    """When the provider is to be done with it, by our clock."""
     next_at: float = 0.0
     """Not to be touched before (backoff)."""
     failures: int = 0

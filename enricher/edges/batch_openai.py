@@ -23,7 +23,6 @@ import aiofiles.os
 import httpx2
 import openai
 
-from enricher.core.job import LOOK_MARGIN_SECONDS
 from enricher.core.loopback import is_loopback
 from enricher.core.redact import SECRET, clean
 from enricher.errors import (
@@ -115,15 +114,18 @@ class OpenAIBatchClient:
             )
             return _shown(made)
 
-    async def find_batch(self, *, job: str, input_file_id: str, since: float) -> list[ProviderBatch]:
-        """Batches of this job or file, oldest first; failed ones ran nothing and are left out."""
+    async def find_batch(self, *, job: str, input_file_id: str) -> list[ProviderBatch]:
+        """Batches of this job or file, oldest first; failed ones ran nothing and are left out.
+
+        How old they are says nothing: the clock of this host may be wrong, and what is overlooked is paid twice.
+        """
         found: list[ProviderBatch] = []
         with self._mapped("list"):
             seen = 0
             async for batch in self._client.batches.list(limit=_LIST_PAGE):
                 seen += 1
                 shown = _shown(batch)
-                if seen > _MAX_LISTED or (shown.created_at or since) < since - LOOK_MARGIN_SECONDS:
+                if seen > _MAX_LISTED:
                     break
                 ours = shown.metadata.get("job") == job or shown.input_file_id == input_file_id
                 if ours and shown.status != "failed":

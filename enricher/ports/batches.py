@@ -47,8 +47,8 @@ class BatchClient(Protocol):
     async def create(self, *, input_file_id: str, endpoint: str, metadata: Mapping[str, str]) -> ProviderBatch:
         """Create the batch. Never retried inside: creating is not idempotent."""
 
-    async def find_batch(self, *, job: str, input_file_id: str, since: float) -> list[ProviderBatch]:
-        """Batches not older than `since` that carry our job id or input file: none, one, or surplus ones."""
+    async def find_batch(self, *, job: str, input_file_id: str) -> list[ProviderBatch]:
+        """Batches that carry our job id or input file: none, one, or surplus ones."""
 
     async def retrieve(self, batch_id: str) -> ProviderBatch:
         """The batch as it is now."""

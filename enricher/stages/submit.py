@@ -188,10 +188,7 @@ class Submit:
 
     async def _find_batch(self, batch: LedgerBatch) -> bool:
         assert batch.input_file_id is not None
-        assert batch.intent_at is not None
-        found = await self._client.find_batch(
-            job=batch.job, input_file_id=batch.input_file_id, since=min(batch.intent_at, batch.planned_at)
-        )
+        found = await self._client.find_batch(job=batch.job, input_file_id=batch.input_file_id)
         if not found:
             wait = self._backoff(batch.looks, None)
             await self._store.save_batch(replace(batch, looks=batch.looks + 1, next_at=self._clock.now() + wait))
@@ -204,14 +201,15 @@ class Submit:
         return True
 
     async def _opened(self, batch: LedgerBatch, made: ProviderBatch, *, adopted: bool) -> None:
+        now = self._clock.now()
         opened = replace(
             batch,
             state=BatchState.OPEN,
             batch_id=made.id,
             status=made.status,
             intent_at=None,
-            created_at=made.created_at or self._clock.now(),
-            expires_at=made.expires_at,
+            created_at=made.created_at or now,
+            expires_at=job.deadline(created_at=made.created_at, expires_at=made.expires_at, now=now),
             next_at=0.0,
             error=None,
         )

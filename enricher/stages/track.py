@@ -125,9 +125,7 @@ class Track:
             await self._hold(batch, error, collecting=collecting)
             return False
         due = self._clock.now() + self._settings.poll_interval_seconds
-        await self._store.save_batch(
-            replace(batch, status=seen.status, next_at=due, failures=0, expires_at=seen.expires_at or batch.expires_at)
-        )
+        await self._store.save_batch(replace(batch, status=seen.status, next_at=due, failures=0))
         return False
 
     async def _end(self, batch: LedgerBatch, seen: ProviderBatch) -> bool:

@@ -187,7 +187,7 @@ async def test_what_is_no_batch_is_an_error_like_any_other(bench, tmp_path, answ
 
 async def test_a_page_instead_of_a_list_says_that_the_address_is_not_the_api(bench):
     _, client = await bench(**_PAGE)
-    for look in (client.find_upload("a.jsonl"), client.find_batch(job="j", input_file_id="file-1", since=0.0)):
+    for look in (client.find_upload("a.jsonl"), client.find_batch(job="j", input_file_id="file-1")):
         with pytest.raises(PermanentProviderError) as caught:
             await look
         assert (NOT_THE_API, True) == (caught.value.code, "base_url" in caught.value.hint)
