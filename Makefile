@@ -10,7 +10,7 @@ LOGS ?=
 LIMIT ?=
 SMALL ?=
 
-.PHONY: help demo test check bench crash-points soak-files clean
+.PHONY: help demo test check bench crash-points soak-files faults clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ crash-points: $(VENV)/.dev  ## Kill a run at every point at which anything becom
 
 soak-files: $(VENV)/.dev  ## Measure many files on the real daemon: idle, fairness, 10,000 hot beside 200,000 cold ones
 	@$(BIN)/python -m tests.benchmarks.many_files
+
+faults: $(VENV)/.dev  ## Run everything that may go wrong with a batch, and print the table of what it cost
+	@$(BIN)/python -m pytest -q -s tests/system/test_fault_matrix.py
 
 clean:  ## Remove the virtual environment and what the tools left
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

@@ -35,6 +35,8 @@ async def deliver(
     error_id = await _shelve(
         record, register.errors_of(batch_id), "error", shelf, now, disk, keep_empty="empty_error_file" in whats
     )
+    if "no_output_file" in whats:
+        output_id = None
     return output_id or none_id, error_id or none_id
 
 

@@ -39,6 +39,7 @@ Batches: `on = "batch"`; every rule that is due strikes the same batch.
   unknown_ids         `lines` answers to a custom_id that nobody sent
   shuffle, truncate   output in another order; cut in the middle of its last line
   string_bodies       each `response.body` is a string that holds JSON
+  no_output_file      ends with no output file, though lines were answered
   empty_file_ids      "" where there is no file, in place of null
   empty_error_file    the id of a file of 0 bytes where no line failed
 
@@ -65,7 +66,7 @@ PLACES = (*CALLS, "line", "batch")
 CALL_FAULTS = ("status", "accepted_status", "hang", "accepted_hang", "reset", "accepted_reset", "file_not_found")
 BATCH_FAULTS = (
     "fail", "expire", "cancel", "stuck", "lose", "duplicate", "garbage", "unknown_ids", "shuffle", "truncate",
-    "string_bodies", "empty_file_ids", "empty_error_file",
+    "string_bodies", "no_output_file", "empty_file_ids", "empty_error_file",
 )  # fmt: skip
 STUCK_STATES = ("validating", "in_progress", "finalizing", "cancelling")
 
