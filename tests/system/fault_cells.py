@@ -7,7 +7,6 @@ rows delivered, and no batch and no line more than the fault itself makes necess
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 SMOOTH = (10, 1, 10)
@@ -141,6 +140,3 @@ def table(measured: dict[str, tuple[int, int, int]]) -> str:
     rows = [f"| {name} | {'/'.join(map(str, measured[name]))} | {notes[name]} |" for name in notes]
     head = ["| what goes wrong | rows delivered / batches created / lines uploaded | why so |", "|---|---|---|"]
     return "\n".join([*head, *rows])
-
-
-assert all(one.name != two.name for one, two in pairwise(sorted(CELLS, key=lambda cell: cell.name)))

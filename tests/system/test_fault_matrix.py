@@ -132,6 +132,7 @@ def assert_settled(bench):
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """By cell: what was measured, or what went wrong."""
+    assert len(CELLS) + len(TIMED) == len({cell.name for cell in CELLS} | set(TIMED))
     root = tmp_path_factory.mktemp("faults")
     first = Bench(root / "first", "http://127.0.0.1:1/v1")
     zygote = Zygote(root)
