@@ -30,6 +30,7 @@ from tests.system.bench import KINDS, Bench, assert_manifests_true, events, even
 from tests.system.fault_cells import CELLS, TIMED, table
 from tests.system.test_crash_points import Zygote
 
+pytestmark = pytest.mark.timeout(300)  # all cells are measured before the first is judged
 README = Path(__file__).parents[2] / "README.md"
 TEN = (*KINDS, "ERROR raid: array degraded, rebuilding member {b}", "INFO mail: queue flushed, {n} messages left")
 SECONDS = 40
