@@ -53,7 +53,7 @@ TICK_SECONDS = 0.5
 REPORT_SECONDS = 5.0
 _OF_A_STORE = ("batches", RESERVE_NAME)
 """What lies beside every store that was in use."""
-_LAG_PROBE_SECONDS = 0.1
+_LAG_PROBE_SECONDS = 0.25
 _CLOCK_STEP_SECONDS = 2.0
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 FREE_SECONDS: Final = 0.002
 """A sweep that costs no more is repeated at each look."""
-_SWEEP_SHARE: Final = 200
+_SWEEP_SHARE: Final = 400
 """A sweep is repeated after so many times what it took of a processor."""
 _URGENT_SHARE: Final = 20
 """And after so many times as long as it lasted at the earliest, whatever asks for one."""
