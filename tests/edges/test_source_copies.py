@@ -251,3 +251,19 @@ async def test_news_of_rows_are_committed_beside_what_is_read(world, monkeypatch
     await w.start()
     await settle(w)
     assert sorted([*range(43), *range(100, 140)] * 3) == sorted(numbers(w.read))
+
+
+@pytest.mark.parametrize("packed", [None, "gz"])
+async def test_a_file_whose_lines_waited_in_it_is_found_after_a_restart_under_whatever_name(world, packed):
+    w = await world(include=[f"{world.directory}/*.log"])
+    w.append("a.log", lines(0))
+    assert [] == await w.step(flush=False)
+    w.append("a.log", lines(40, 2))
+    to = w.path("a.log.1")
+    w.path("a.log").rename(to)
+    if packed:
+        copy(w, to.name, f"{to.name}.gz", packed)
+        to.unlink()
+    await w.start()
+    await settle(w)
+    assert [*range(42)] == numbers(w.read)

@@ -223,21 +223,21 @@ class Scanner:
 
     # -- files not known
 
-    def _meet(self, path: bytes, stat: os.stat_result, now: float) -> Tracked | None:
-        """An inode that no live row has; the file that is followed for it, if one is."""
+    def _meet(self, path: bytes, stat: os.stat_result, now: float) -> None:
+        """An inode that no live row has."""
         if stat.st_size == 0 or self._notices.is_ignored(stat):
-            return None
+            return
         if self.copies.is_waiting(stat, now):
             self._looker.look_again(path)
-            return None
+            return
         try:
             descriptor = open_file(path)
         except FileNotFoundError:
             self._notices.tell(path, "vanished", "it went away before it was opened", "nothing to do: it was counted")
-            return None
+            return
         except OSError as error:
             self._cannot_meet(path, error)
-            return None
+            return
         file = None
         try:
             file = self._meet_open(path, descriptor, now)
@@ -249,7 +249,6 @@ class Scanner:
             os.close(descriptor)
         else:
             self._descriptors.keep(file, descriptor)
-        return file
 
     def _cannot_meet(self, path: bytes, error: OSError) -> None:
         self._notices.unreadable.add(path)
@@ -316,6 +315,8 @@ class Scanner:
         start = len(UTF8_BOM) if head.startswith(UTF8_BOM) else 0
         row = with_head(replace(row, position=start, marker=head[:start]), head)
         file = Tracked(row=row, path=row.path, looked_to=start)
+        # Its lines may wait in it; who finds it rotated away after a restart must know that it is ours.
+        file.dirty = not self._once
         if self.first_run and self._skip_older_than is not None and now - stat.st_mtime >= self._skip_older_than:
             self._start_at_end(file, stranger, now)
         self._found.append(row.path)
@@ -354,9 +355,7 @@ class Scanner:
             self._known.give_up(file, now)
         if left_home:
             for path, stat in find_missed(self._known, file):
-                missed = self._meet(path, stat, now)
-                if missed is not None:
-                    missed.dirty = True  # the next process looks for it no more
+                self._meet(path, stat, now)
 
     def _is_followed(self, file: Tracked, now: float) -> bool:
         """Whether it is in its directory under a name that no pattern matches; given up when drained and left alone."""

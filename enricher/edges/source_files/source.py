@@ -272,7 +272,7 @@ class FilesSource:
             return bool(file.dirty or words or (file.lost_bytes and not file.row.partial))
         if file.degraded_since is not None or file.done:
             return file.dirty
-        if self._once or file.dirty:
+        if self._once:
             return True
         unread = file.unread
         if unread:
