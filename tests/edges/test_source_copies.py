@@ -267,3 +267,25 @@ async def test_a_file_whose_lines_waited_in_it_is_found_after_a_restart_under_wh
     await w.start()
     await settle(w)
     assert [*range(42)] == numbers(w.read)
+
+
+async def test_inode_numbers_that_rotated_files_took_from_each_other_hide_none(world):
+    """As ext4 gives them: the number of a file that was compressed is the next new file's at once."""
+    w = await world(include=[f"{world.directory}/*.log"])
+    for at, name in enumerate("abc"):
+        w.append(f"{name}.log", lines(1000 * at))
+    await w.step()
+    for at, name in enumerate("abc"):
+        w.append(f"{name}.log", lines(1000 * at + 40, 3))
+        copy(w, f"{name}.log", f"{name}.log.2.gz", "gz")
+        w.append(f"{name}.log.1", lines(1000 * at + 100))
+        os.utime(w.path(f"{name}.log.1"), (w.now + 1, w.now + 1))
+        w.path(f"{name}.log").unlink()
+        w.append(f"{name}.log", lines(1000 * at + 200))
+    takers = ["b.log.2.gz", "c.log.1", "a.log.1"]
+    for row, taker in zip(list(w.rows.values()), takers, strict=True):
+        w.rows[row.id] = replace(row, inode=w.path(taker).stat().st_ino, birth="b1")
+    await w.start()
+    await settle(w)
+    expected = [1000 * at + n for at in range(3) for n in (*range(43), *range(100, 140), *range(200, 240))]
+    assert expected == sorted(numbers(w.read))

@@ -230,8 +230,12 @@ class Known:
             file.gone_at = now
             file.dirty = True
         self._descriptors.close(file)
-        self._leave(file)
+        self.release(file)
         self.stir(file)
+
+    def release(self, file: Tracked) -> None:
+        """A file is not where it was: the number of its inode may be another's by now."""
+        self._leave(file)
 
     def forget(self, now: float) -> None:
         """Let go of what went a week ago; the registry has it still."""

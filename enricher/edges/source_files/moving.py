@@ -96,11 +96,21 @@ def find_inode(file: Tracked) -> bytes | None:
     """The path that a file has now, in its directory or in that to which its link leads."""
     for entry in _neighbours(file.path):
         try:
-            if entry.inode() == file.row.inode and is_same_inode(file.row, entry.stat()):
+            is_its_number = entry.inode() == file.row.inode and is_same_inode(file.row, entry.stat())
+            if is_its_number and _is_born_as(file, entry.path):
                 return entry.path
         except OSError:
             continue
     return None
+
+
+def _is_born_as(file: Tracked, path: bytes) -> bool:
+    """Whether a number is not that of a file of before, which another one has now."""
+    descriptor = open_file(path)
+    try:
+        return birth_of(descriptor) == file.row.birth
+    finally:
+        os.close(descriptor)
 
 
 def find_copy(known: Known, copies: Copies, descriptors: Descriptors, file: Tracked, now: float) -> bool:

@@ -99,8 +99,7 @@ class Scanner:
         for key, places in found.items():
             if not self._is_known_elsewhere(key, places, now):
                 self._meet(*places[0], now)
-        for file in absent:
-            self._trace(file, look.findings, now)
+        self._trace(absent, look.findings, now)
         for file in self._known.unsettled:
             if file.present and file.degraded_since is None:  # else nothing was seen of it
                 file.unread_since = (file.unread_since or now) if file.unread else None
@@ -340,22 +339,38 @@ class Scanner:
 
     # -- files not found
 
-    def _trace(self, file: Tracked, findings: Findings, now: float) -> None:
-        """A known file was found at none of the paths that the patterns match, or its content was replaced."""
+    def _trace(self, absent: list[Tracked], findings: Findings, now: float) -> None:
+        """Known files were found at none of the paths that the patterns match, or their content was replaced."""
+        at_home = {file for file in absent if file.path == file.home}
+        left, lost = [], []
+        for file in absent:
+            if self._is_elsewhere(file, findings, now):
+                continue
+            if file in at_home:
+                left.append(file)
+            if not file.present or not (self._is_followed(file, now) or self._is_held(file, now)):
+                self._known.release(file)
+                lost.append(file)
+        # Only now is it known of which inodes others have the numbers.
+        for file in lost:
+            if self._known.is_current(file):
+                continue  # it went on in its copy when that of another was looked for
+            if not find_copy(self._known, self.copies, self._descriptors, file, now) and file.present:
+                self._known.give_up(file, now)
+        for file in left:
+            for path, stat in find_missed(self._known, file):
+                self._meet(path, stat, now)
+
+    def _is_elsewhere(self, file: Tracked, findings: Findings, now: float) -> bool:
+        """Whether a file was met in this scan under its new name, or lies where nothing can be seen."""
         there = findings.files.get(file.path)
         if file.present and there is not None and is_same_inode(file.row, there) and self._known.is_current(file):
-            return  # met in this scan under its new name
+            return True
         if any(file.path.startswith(blind.rstrip(b"/") + b"/") for blind in self._blind):
             file.degraded_since = file.degraded_since or now
             self._known.stir(file)
-            return
-        left_home = file.path == file.home
-        is_here = file.present and (self._is_followed(file, now) or self._is_held(file, now))
-        if not is_here and not find_copy(self._known, self.copies, self._descriptors, file, now) and file.present:
-            self._known.give_up(file, now)
-        if left_home:
-            for path, stat in find_missed(self._known, file):
-                self._meet(path, stat, now)
+            return True
+        return False
 
     def _is_followed(self, file: Tracked, now: float) -> bool:
         """Whether it is in its directory under a name that no pattern matches; given up when drained and left alone."""
