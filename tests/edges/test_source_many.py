@@ -270,7 +270,8 @@ async def test_a_busy_file_has_its_turn_each_time_and_leaves_each_slow_one_its_o
         w.append(f"slow{at}.log", b"%d line\n" % at)
     for _ in range(slow // turn):
         await w.step()
-        sizes = {chunk.file.path.rpartition(b"/")[2]: len(chunk.data) for chunk in w.chunks}
+        # The rows of the others are told, though nothing of them is read.
+        sizes = {chunk.file.path.rpartition(b"/")[2]: len(chunk.data) for chunk in w.chunks if chunk.data}
         w.chunks.clear()
         assert len(sizes) == turn + 1
         assert block // 2 <= sizes.pop(b"busy.log") <= block
