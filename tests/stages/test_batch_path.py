@@ -287,3 +287,12 @@ async def test_model_mended_by_the_operator_is_asked_about_what_the_wrong_one_wa
     assert {"ok"} == {kind.answer.status for kind in seen}
     assert {"ok"} == {outcome.status for outcome in outcomes}
     assert ledger["lines_answered"] == 10
+
+
+async def test_batch_is_found_again_by_a_host_whose_clock_is_years_ahead(tmp_path):
+    faults = [{"on": "create", "what": "accepted_status", "status": 500}]
+    async with a_bench(tmp_path, faults=faults) as bench:
+        bench.clock.time += 10 * 365 * 86_400.0
+        await bench.settle()
+        ledger = await bench.ledger()
+    assert (1, 10) == (ledger["batches_created"], ledger["lines_uploaded"])
