@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 LOGS ?=
 LIMIT ?=
 SMALL ?=
+# Tests that run side by side.
+JOBS ?= 2
 
 .PHONY: help demo test check bench crash-points soak-files faults clean
 
@@ -40,7 +42,7 @@ demo: $(VENV)/.demo  ## Enrich this machine's logs (or LOGS=DIR) with the embedd
 	@$(BIN)/enricher demo $(if $(SMALL),--small) $(if $(LIMIT),--limit $(LIMIT)) $(LOGS)
 
 test: $(VENV)/.dev check  ## Run every check and the whole test suite
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 check: $(VENV)/.dev  ## Run the static checks only
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && echo "ruff: clean"
