@@ -400,6 +400,8 @@ class Enricher:
             if abs(drift) > _CLOCK_STEP_SECONDS:
                 offset += drift
                 self._telemetry.clock_stepped(seconds=drift)
+                self.submit.look_again()
+                self.track.look_again()
             await _wait(stop, REPORT_SECONDS)
 
     async def _probe(self, stop: asyncio.Event, notifier: Notifier) -> None:

@@ -82,8 +82,12 @@ class Step(StrEnum):
 
 
 def next_step(batch: LedgerBatch, now: float) -> Step:
-    """What a batch needs now, as far as the ledger alone tells."""
-    if now < batch.next_at:
+    """What a batch needs now, as far as the ledger alone tells.
+
+    Nobody is made to wait longer than `MAX_COLLECT_BACKOFF_SECONDS`: what is further away was written down before the
+    wall clock was set back.
+    """
+    if now < batch.next_at <= now + MAX_COLLECT_BACKOFF_SECONDS:
         return Step.WAIT
     match batch.state:
         case BatchState.PLANNED:

@@ -69,10 +69,11 @@ def close_verdict(window: WindowState, progress: Progress, *, length_seconds: in
     Pane 0 is `complete` when both clocks are past its end and the allowed lateness, and all that was written before its
     end is read; `forced` when that reading has not come to an end after six hours, and at once where it is held for
     want of room: what waits for the rest of its window would be what takes the room. A late pane is `complete` the
-    allowed lateness after its first event, or sooner when it holds 10,000 events.
+    allowed lateness after its first event, or sooner when it holds 10,000 events; and at once if its first event came
+    at a time that is yet to be, since the clock was set back.
     """
     if window.pane > 0:
-        is_due = progress.now >= window.first_event_at + lateness_seconds
+        is_due = not window.first_event_at <= progress.now < window.first_event_at + lateness_seconds
         return "complete" if is_due or window.events >= LATE_PANE_EVENTS else "open"
     end = window.start + length_seconds
     past_end_seconds = min(progress.now - end, progress.past_end_seconds)

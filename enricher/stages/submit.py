@@ -73,6 +73,10 @@ class Submit:
         self.blocked: ProviderError | None = None
         """Why nothing can be submitted until an operator acts: a refused key, an unknown model."""
 
+    def look_again(self) -> None:
+        """Try what waits at the next step: the wall clock was set, and waits end at a time of it."""
+        self._begun = False
+
     async def step(self) -> bool:
         """Move each batch on by one step; whether anything moved."""
         moved = False

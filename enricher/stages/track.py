@@ -75,6 +75,7 @@ class Track:
         self._tasks = {task.hash: task for task in tasks}
         self._prices = prices
         self._jitter = jitter
+        self._looks_again = False
         self._refusal: ProviderError | None = None
         """A batch ended for a reason that an operator must mend (an unknown model)."""
         self._held: dict[int, ProviderError] = {}
@@ -89,11 +90,16 @@ class Track:
         """What an operator must mend, of any batch; None if all goes on."""
         return self._refusal or next(iter(self._held.values()), None)
 
+    def look_again(self) -> None:
+        """Poll every batch at the next step: the wall clock was set, and waits end at a time of it."""
+        self._looks_again = True
+
     async def step(self) -> bool:
         """Poll what is due and collect what has ended; whether anything ended."""
         moved = False
+        at_once, self._looks_again = self._looks_again, False
         for batch in await self._store.batches((BatchState.OPEN, BatchState.CANCELLING)):
-            if job.next_step(batch, self._clock.now()) is Step.POLL:
+            if at_once or job.next_step(batch, self._clock.now()) is Step.POLL:
                 moved |= await self._poll(batch)
         return moved
 

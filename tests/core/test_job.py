@@ -41,6 +41,9 @@ def a_batch(**changes) -> LedgerBatch:
     [
         ({}, Step.RESERVE),
         ({"next_at": NOW + 1}, Step.WAIT),
+        ({"next_at": NOW + 3600}, Step.WAIT),
+        # Nobody waits for longer than an hour: the clock was set back.
+        ({"next_at": NOW + 3601}, Step.RESERVE),
         ({"state": BatchState.UPLOADING}, Step.UPLOAD),
         ({"state": BatchState.UPLOADING, "intent_at": NOW}, Step.FIND_UPLOAD),
         ({"state": BatchState.CREATING}, Step.CREATE),

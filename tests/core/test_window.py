@@ -114,6 +114,10 @@ def test_a_late_pane_closes_the_allowed_lateness_after_its_first_event():
     assert "complete" == verdict(pane=1, first_event_at=first, now=first + LATENESS, read_through=0)
 
 
+def test_a_late_pane_that_began_at_a_time_that_is_yet_to_be_is_not_waited_for():
+    assert "complete" == verdict(pane=1, first_event_at=TEN + 7200, now=TEN + 7199, read_through=0)
+
+
 def test_a_late_pane_with_ten_thousand_events_closes_at_once():
     first = ELEVEN + 3 * HOUR
     assert "open" == verdict(pane=2, first_event_at=first, now=first, events=9_999)
