@@ -12,7 +12,7 @@ SMALL ?=
 # Tests that run side by side.
 JOBS ?= 2
 
-.PHONY: help demo test check bench crash-points soak-files faults clean
+.PHONY: help demo test check bench crash-points soak-files faults chaos clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ soak-files: $(VENV)/.dev  ## Measure many files on the real daemon: idle, fairne
 
 faults: $(VENV)/.dev  ## Run everything that may go wrong with a batch, and print the table of what it cost
 	@$(BIN)/python -m pytest -q -s tests/system/test_fault_matrix.py
+
+chaos: $(VENV)/.dev  ## Let everything go wrong for MINUTES (60), drawn from SEED, and count what came out
+	@$(BIN)/python -m tests.system.chaos --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
 
 clean:  ## Remove the virtual environment and what the tools left
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
