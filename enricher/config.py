@@ -292,7 +292,7 @@ class BatchSettings(Table):
     max_bytes: Annotated[int, Field(ge=100_000, le=209_715_200)] = 190_000_000
     max_tokens: Annotated[int, Field(ge=1_000)] = 100_000_000
     signatures_per_request: Annotated[int, Field(ge=1, le=100)] = 10
-    poll_interval_seconds: Annotated[float, Field(ge=0.01, allow_inf_nan=False)] = 60.0
+    poll_interval_seconds: Annotated[float, Field(ge=0.01, le=3600.0, allow_inf_nan=False)] = 60.0
 
 
 class PriceSettings(Table):

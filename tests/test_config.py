@@ -212,6 +212,10 @@ def test_patterns_that_could_take_for_ever_are_refused_wherever_they_stand(optio
             "batch.poll_interval_seconds: is greater than or equal to 0.01, not 1e-09",
         ),
         (
+            "[batch]\npoll_interval_seconds = 7200",
+            "batch.poll_interval_seconds: is less than or equal to 3600, not 7200",
+        ),
+        (
             "[admin]\nlisten = '127.0.0.1:²'",
             'admin.listen: is "HOST:PORT", such as "127.0.0.1:9464"; port 0 takes a free one',
         ),

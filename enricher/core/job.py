@@ -48,8 +48,11 @@ OVERDUE_SECONDS: Final = 3600.0
 CANCEL_PATIENCE_SECONDS: Final = 3600.0
 """How long a cancelled batch may take to become terminal before it is collected as it is."""
 
+MAX_WAIT_SECONDS: Final = 3600.0
+"""Nobody waits longer, whatever a provider says in Retry-After: by that a wall clock that was set back is told."""
+
 MAX_BACKOFF_SECONDS: Final = 600.0
-MAX_COLLECT_BACKOFF_SECONDS: Final = 3600.0
+MAX_COLLECT_BACKOFF_SECONDS: Final = MAX_WAIT_SECONDS
 """Between two tries to fetch the files of a batch that has ended, where the provider gives no usable file: each try
 may transfer a gigabyte. It is never given up for that: the answers are paid for, and asking again would pay twice.
 Only a file that the provider no longer knows is asked for anew.
@@ -84,10 +87,9 @@ class Step(StrEnum):
 def next_step(batch: LedgerBatch, now: float) -> Step:
     """What a batch needs now, as far as the ledger alone tells.
 
-    Nobody is made to wait longer than `MAX_COLLECT_BACKOFF_SECONDS`: what is further away was written down before the
-    wall clock was set back.
+    A wait that ends further away than `MAX_WAIT_SECONDS` was written down before the wall clock was set back.
     """
-    if now < batch.next_at <= now + MAX_COLLECT_BACKOFF_SECONDS:
+    if now < batch.next_at <= now + MAX_WAIT_SECONDS:
         return Step.WAIT
     match batch.state:
         case BatchState.PLANNED:

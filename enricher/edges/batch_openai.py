@@ -23,6 +23,7 @@ import aiofiles.os
 import httpx2
 import openai
 
+from enricher.core.job import MAX_WAIT_SECONDS
 from enricher.core.loopback import is_loopback
 from enricher.core.redact import SECRET, clean
 from enricher.errors import (
@@ -53,7 +54,6 @@ _KEY_CHARACTERS: Final = 8
 _MAX_DOWNLOAD_BYTES: Final = 1 << 30
 """50,000 answers of 4,000 tokens and their envelopes are 900 MB."""
 _NOT_THE_API_HINT: Final = "is base_url right, with its /v1, and is there a proxy in between?"
-_MAX_WAIT_SECONDS: Final = 3_600.0  # a provider that asks for more is asked again all the same
 
 
 class OpenAIBatchClient:
@@ -344,4 +344,4 @@ def _retry_after(headers: Any) -> float | None:  # noqa: ANN401 - the SDK's head
         wait = float(headers.get("retry-after", ""))
     except ValueError:
         return None
-    return None if math.isnan(wait) else min(max(0.0, wait), _MAX_WAIT_SECONDS)
+    return None if math.isnan(wait) else min(max(0.0, wait), MAX_WAIT_SECONDS)

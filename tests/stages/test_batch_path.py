@@ -79,6 +79,16 @@ async def test_every_row_is_delivered_and_nothing_is_sent_needlessly(tmp_path, f
     assert summary.requests == {"answered": 10}
 
 
+@pytest.mark.parametrize("call", ["create", "retrieve"])
+async def test_a_provider_that_asks_for_more_patience_than_an_hour_is_left_alone_for_an_hour(tmp_path, call):
+    faults = [{"on": call, "what": "status", "status": 429, "retry_after_seconds": 7200, "times": 3}]
+    async with a_bench(tmp_path, faults=faults) as bench:
+        began = bench.clock.time
+        summary = await bench.settle()
+    assert summary.requests == {"answered": 10}
+    assert 3 * 3600 <= bench.clock.time - began < 6 * 3600
+
+
 @pytest.mark.parametrize("endpoint", ["/v1/responses", "/v1/chat/completions"])
 async def test_both_endpoints_answer_and_are_booked(tmp_path, endpoint):
     async with a_bench(tmp_path, endpoint=endpoint, signatures_per_request=4) as bench:
