@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-_FILE: Final = 8
 _PLACE: Final = 6
 _SUM: Final = 4
-"""Bytes of the three parts."""
+"""Bytes of the two parts behind the identity."""
 
 
 def event_id(identity: str, offset: int, event: bytes) -> str:
@@ -33,11 +32,11 @@ def event_id(identity: str, offset: int, event: bytes) -> str:
     return f"{identity}{offset:0{2 * _PLACE}x}{crc32(event):0{2 * _SUM}x}"
 
 
-def event_ids(identity: str, offsets: npt.NDArray[np.intp], events: Sequence[bytes]) -> npt.NDArray[np.uint8]:
-    """What `event_id` gives, for many events of a file at once, a row of digits each; `offsets` has one for each."""
-    sums = np.fromiter(map(crc32, events), dtype=">u4", count=len(events))
-    ids = np.empty((len(events), _FILE + _PLACE + _SUM), dtype=np.uint8)
-    ids[:, :_FILE] = np.frombuffer(bytes.fromhex(identity), dtype=np.uint8)
-    ids[:, _FILE:-_SUM] = offsets.astype(">u8").view(np.uint8).reshape(-1, 8)[:, -_PLACE:]
-    ids[:, -_SUM:] = sums.view(np.uint8).reshape(-1, _SUM)
-    return np.frombuffer(hexlify(ids.data), dtype=np.uint8).reshape(len(events), -1)
+def id_ends(offsets: npt.NDArray[np.intp], events: Sequence[bytes]) -> npt.NDArray[np.uint8]:
+    """What `event_id` gives behind the identity, for many events of a file at once: a row of digits for each."""
+    numbers = np.empty((len(events), 3), dtype=">u4")
+    numbers[:, 0] = offsets >> 32
+    numbers[:, 1] = offsets & 0xFFFFFFFF
+    numbers[:, 2] = np.fromiter(map(crc32, events), dtype=np.uint32, count=len(events))
+    digits = np.frombuffer(hexlify(numbers.data), dtype=np.uint8).reshape(len(events), -1)
+    return digits[:, -2 * (_PLACE + _SUM) :]

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
-from operator import call, itemgetter
+from operator import call, concat, itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import numpy as np
@@ -88,6 +88,9 @@ class Renderer:
         self.ordinals = np.zeros(max(self.outcomes, default=0) + 1, dtype=np.intp)
         """By shape row id: where the shape stands in `shapes`. Row ids count up from 1, so that the table is small."""
         self.ordinals[self.shapes] = np.arange(len(self.shapes))
+        # The marks are 0 and the highest number: what lies behind our ids is taken for the last place, none of ours.
+        self._is_ours = np.zeros(len(self.ordinals) + 1, dtype=bool)
+        self._is_ours[self.shapes] = True
         decided = [self.outcomes[shape] for shape in self.shapes.tolist()]
         self.statuses = list(dict.fromkeys(outcome.status for outcome in decided))
         self.status_numbers = np.array([self.statuses.index(outcome.status) for outcome in decided], dtype=np.intp)
@@ -131,8 +134,7 @@ class Renderer:
             for index, (start, pane) in enumerate(zip(segment.windows, spooled.panes, strict=True))
             if start == self._start and pane == self._pane
         ]
-        # Shape row ids begin at 1 and end below CONTINUES: the round's shapes hold neither of the two marks.
-        picked = np.isin(segment.shapes, self.shapes)
+        picked = self._is_ours.take(segment.shapes, mode="clip")
         if segment.window_index is None:
             picked &= 0 in ours
         else:
@@ -185,7 +187,7 @@ class Page:
             values = self._read(shapes, firsts, events, messages, formats, values)
         heads = self._heads.of(self._times_of(first, int(rows[-1])), places, starts, events)
         # One format for all, which takes two thirds of the time of one for each.
-        given = chain.from_iterable(chain.from_iterable(zip(zip(heads, messages, strict=True), values, strict=True)))
+        given = chain.from_iterable(map(concat, zip(heads, messages, strict=True), values))
         records = b"".join(formats) % tuple(given)
         is_cut = segment.lost_bytes and end == len(segment.shapes)
         return records.removesuffix(b"}\n") + _CUT if is_cut else records
@@ -264,14 +266,33 @@ class Page:
                 finder = Finder(form.template, form.groups, blanks=self._blanks, examples=[b""])
                 kinds.add_reader(shape, reader, finder, form=form)
                 continue
-            example = partial(self._last, shape)
-            finder = renderer.known.finder(source, shape, form, blanks=self._blanks, first=first, example=example)
-            kinds.add(shape, finder, form=form)
+            kinds.add(shape, self._finder(shape, form, first), form=form)
         return kinds
+
+    def _finder(self, shape: int, form: Form, first: bytes, *, is_in_doubt: bool = False) -> Finder:
+        return self._renderer.known.finder(
+            self._segment.source,
+            shape,
+            form,
+            blanks=self._blanks,
+            first=first,
+            example=partial(self._last, shape),
+            is_in_doubt=is_in_doubt,
+        )
 
     def _search(self, shape: int, line: bytes) -> re.Match[bytes] | None:
         """Look again at a line that the pattern of its kind does not fit."""
-        return self._kinds.finders[shape].search(line, partial(self._others, shape))
+        kinds = self._kinds
+        if shape not in kinds.readers and shape not in kinds.doubted:
+            # The finder is of another page, maybe: a line of this one tells whether it should have one of its own.
+            kinds.doubted.add(shape)
+            form = kinds.forms[shape]
+            finder = self._finder(shape, form, self._first(shape), is_in_doubt=True)
+            if finder is not kinds.finders[shape]:
+                kinds.add(shape, finder, form=form)
+                if match := finder.pattern.match(line):
+                    return match
+        return kinds.finders[shape].search(line, partial(self._others, shape))
 
     def _others(self, shape: int) -> list[re.Pattern[bytes]]:
         """Patterns for the headers of a few lines of a kind from all over the page."""
@@ -281,6 +302,10 @@ class Page:
             lines = map(self._line, rows[:: -(-len(rows) // _PROBES)].tolist())
             kinds.others[shape] = kinds.finders[shape].others(lines)
         return kinds.others[shape]
+
+    def _first(self, shape: int) -> bytes:
+        """The first line of a kind in the page that is written."""
+        return self._line(int(self._picked[np.flatnonzero(self._segment.shapes[self._picked] == shape)[0]]))
 
     def _last(self, shape: int) -> bytes:
         """The last line of a kind in the page."""
@@ -334,7 +359,7 @@ class Page:
 
     @cached_property
     def _times(self) -> bytes:
-        return self._renderer.times.of(self._segment)
+        return self._renderer.times.of(self._segment, self._starts)
 
     @cached_property
     def _time_starts(self) -> npt.NDArray[np.intp]:

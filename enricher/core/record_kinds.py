@@ -65,14 +65,24 @@ class KnownKinds:
         return kept.form
 
     def finder(
-        self, source: str, shape: int, form: Form, *, blanks: bytes, first: bytes, example: Callable[[], bytes]
+        self,
+        source: str,
+        shape: int,
+        form: Form,
+        *,
+        blanks: bytes,
+        first: bytes,
+        example: Callable[[], bytes],
+        is_in_doubt: bool,
     ) -> Finder:
         """A finder for the events of a form in one page: the last one again, if it would do.
 
         `first` is the shape's first line in the page, `example` gives another one for a finder that must be made.
+        Where nothing says that it would not do, the blanks are enough: most finders fit, and to try each in each page
+        takes as long as to find the values of the events.
         """
         kept = self._kept[source, shape]
-        if kept.finder is None or not kept.finder.would_do(blanks, first):
+        if kept.finder is None or not kept.finder.would_do(blanks, first if is_in_doubt else None):
             examples = first, example()
             kept.finder = Finder(form.template, form.groups, blanks=blanks, examples=examples, types=form.types)
         return kept.finder
@@ -102,6 +112,8 @@ class Kinds:
         self.forms: dict[int, Form] = {}
         self.starts: dict[int, bytes] = {}
         """What stands in a format before that which a form says."""
+        self.doubted: set[int] = set()
+        """Kinds of which a line did not fit, so that it was looked whether their finder does."""
         self.unsure: set[int] = set()
         """Kinds in which a match may find a value that is not as its type is written."""
 

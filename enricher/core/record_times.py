@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 from enricher.core.timestamp import TimeContext, UserTime, line_times
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from enricher.core.block import Segment
 
 
@@ -26,13 +29,13 @@ class Times:
         self._bytes = 0
         self._known: dict[tuple[object, ...], bytes] = {}
 
-    def of(self, segment: Segment) -> bytes:
-        """The time of each line of a segment, as it is written, each with a newline."""
+    def of(self, segment: Segment, starts: npt.NDArray[np.intp]) -> bytes:
+        """The time of each line of a segment, as it is written, each with a newline; `starts` are the lines'."""
         place = (segment.source, segment.identity, segment.path, segment.generation, segment.offset, len(segment.data))
         key = (*place, segment.read_at, segment.anchor, segment.fallback, segment.time_rule)
         text = self._known.pop(key, None)
         if text is None:
-            text = _times_text(segment)
+            text = _times_text(segment, starts)
             self._bytes += len(text)
         if len(segment.windows) > 1:
             self._known[key] = text  # as the one used last
@@ -43,12 +46,12 @@ class Times:
         return text
 
 
-def _times_text(segment: Segment) -> bytes:
+def _times_text(segment: Segment, starts: npt.NDArray[np.intp]) -> bytes:
     zone, pattern = _time_rule(segment.time_rule)
     context = TimeContext(
         anchor=segment.anchor, fallback=segment.fallback, now=segment.read_at, zone=zone, pattern=pattern
     )
-    return line_times(segment.data, context)
+    return line_times(segment.data, context, starts)
 
 
 @lru_cache(maxsize=256)

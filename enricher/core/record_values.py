@@ -79,9 +79,9 @@ class Finder:
         is_ordered = groups == tuple(captured)
         self.pick: Pick = tuple if is_ordered else itemgetter(*(captured.index(group) for group in groups))
 
-    def would_do(self, blanks: bytes, first: bytes) -> bool:
-        """Whether another page's lines of the kind can be looked at with the same pattern, as its first one shows."""
-        return self._blanks == blanks and self.pattern.match(first) is not None
+    def would_do(self, blanks: bytes, first: bytes | None) -> bool:
+        """Whether another page's lines can be looked at with the same pattern, as its first one may show."""
+        return self._blanks == blanks and (first is None or self.pattern.match(first) is not None)
 
     def search(self, line: bytes, others: Others) -> re.Match[bytes] | None:
         """Look again at a line that `pattern` does not fit, with other patterns that were made for its page."""

@@ -88,14 +88,16 @@ def block_times(
     return _block_times(seconds // length_seconds * length_seconds, reader)
 
 
-def line_times(data: bytes, context: TimeContext) -> bytes:
+def line_times(data: bytes, context: TimeContext, starts: npt.NDArray[np.intp] | None = None) -> bytes:
     r"""The time of each line in RFC 3339, UTC, with 0, 3, 6 or 9 digits of a second as the source gives them.
 
-    `data` are lines as `block_times` had them, with the context that it had; each time has a `\n` behind it.
+    `data` are lines as `block_times` had them, with the context that it had; each time has a `\n` behind it. Who has
+    the `line_starts` of the data already gives them.
     """
     if not data.endswith(b"\n"):
-        data += b"\n"
-    starts = line_starts(data)
+        data, starts = data + b"\n", None
+    if starts is None:
+        starts = line_starts(data)
     read = _read_runs(data, starts, context)
     if read is None:
         walked = _Reader(context).walk(data[:-1].split(b"\n"))

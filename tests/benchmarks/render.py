@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from enricher.core.block import Segment, SpooledSegment
-from enricher.core.event_id import event_ids
+from enricher.core.event_id import id_ends
 from enricher.core.ledger import Outcome, StoredAnswer
 from enricher.core.record import Renderer
 from enricher.core.record_chunks import CHUNK_EVENTS
@@ -173,7 +173,7 @@ def main() -> None:
     report("  of it: times", sum(fastest(partial(line_times, one.segment.data, zone)) for one in segments), events)
     report(
         "  of it: ids",
-        sum(fastest(partial(event_ids, "0123456789abcdef", np.arange(len(texts)), texts)) for texts in lines),
+        sum(fastest(partial(id_ends, np.arange(len(texts)), texts)) for texts in lines),
         events,
     )
     ready = [json.loads(example)] * events

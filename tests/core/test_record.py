@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from enricher.core import record_kinds, record_times
 from enricher.core.block import CONTINUES, SKIPPED, Segment, SpooledSegment
-from enricher.core.event_id import event_id, event_ids
+from enricher.core.event_id import event_id, id_ends
 from enricher.core.ledger import Outcome, StoredAnswer
 from enricher.core.record import Renderer
 from enricher.core.record_form import OWN_KEYS
@@ -556,7 +556,7 @@ def test_ids_of_many_events_are_the_ids_of_each():
     events = [b"", b"a", b"b\nc", bytes(range(256))]
     offsets = [0, 1, 2**40, 7]
     expected = [event_id("f" * 16, *pair).encode() for pair in zip(offsets, events, strict=True)]
-    assert expected == [row.tobytes() for row in event_ids("f" * 16, np.array(offsets), events)]
+    assert expected == [b"f" * 16 + row.tobytes() for row in id_ends(np.array(offsets), events)]
 
 
 def test_an_id_tells_files_places_and_texts_apart_and_sorts_as_the_events_of_a_file_do():
@@ -582,7 +582,7 @@ def test_own_keys_cover_every_key_that_is_not_enrichment():
 def test_times_are_found_once_for_all_panes_of_a_segment_and_forgotten_when_there_are_too_many(monkeypatch):
     asked = []
     found = record_times.line_times
-    monkeypatch.setattr(record_times, "line_times", lambda data, context: asked.append(1) or found(data, context))
+    monkeypatch.setattr(record_times, "line_times", lambda *given: asked.append(1) or found(*given))
     lines = [b"2026-11-22T10:59:59Z a", b"2026-11-22T11:00:00Z b"]
     index = np.array([0, 1], dtype=np.uint8)
     changes = {"windows": (START, START + 3600), "window_index": index}

@@ -6,7 +6,6 @@ line of text than a few searches for single bytes cost.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -22,14 +21,16 @@ if TYPE_CHECKING:
 
     from enricher.core.structured.parsed import Parsed
 
-_SIGNS: Final = re.compile(rb'[{="<,;\t]|CEF:|LEEF:| std(?:out|err) ')
+_SIGNS: Final = b'{="<,;\t'
+_LONG_SIGNS: Final = (b"CEF:", b"LEEF:", b" stdout ", b" stderr ")
 _HEAD_BYTES: Final = 400
 _MOST_BYTES: Final = 1 << 20
 
 
 def may_be_structured(line: bytes) -> bool:
     """Whether a line has any of the signs without which `parse` gives None: most text has none."""
-    return _SIGNS.search(line) is not None
+    # A third of the time of one pattern for all: each of these is a loop of C over the line.
+    return len(line.translate(None, _SIGNS)) < len(line) or any(sign in line for sign in _LONG_SIGNS)
 
 
 def parse(line: bytes, *, is_collapsed: bool, message_at: Callable[[bytes], int]) -> Parsed | None:
