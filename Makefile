@@ -12,7 +12,7 @@ SMALL ?=
 # Tests that run side by side.
 JOBS ?= 2
 
-.PHONY: help demo test check bench crash-points soak-files faults chaos clean
+.PHONY: help demo test check bench crash-points soak soak-files faults chaos clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ bench: $(VENV)/.dev  ## Measure: ratios within one run
 
 crash-points: $(VENV)/.dev  ## Kill a run at every point at which anything becomes durable or is sent
 	@ENRICHER_EVERY_CRASH_POINT=1 $(BIN)/python -m pytest -q -s tests/system/test_crash_points.py
+
+soak: $(VENV)/.dev  ## Keep the real daemon under a steady load for MINUTES (30), and measure how its memory grows
+	@$(BIN)/python -m tests.system.soak --minutes $(or $(MINUTES),30)
 
 soak-files: $(VENV)/.dev  ## Measure many files on the real daemon: idle, fairness, 10,000 hot beside 200,000 cold ones
 	@$(BIN)/python -m tests.benchmarks.many_files
