@@ -26,6 +26,7 @@ from enricher.edges.store_sqlite import SqliteStore
 from enricher.edges.store_sqlite.reserve import RESERVE_NAME
 from enricher.errors import AuthProviderError, EnricherError, StoreError, TryAgainError
 from enricher.pacing import Pacing
+from enricher.ports import CLOCK_STEP_SECONDS
 from enricher.stages.plan import Plan
 from enricher.stages.submit import Submit, SubmitSettings
 from enricher.stages.track import Track, TrackSettings
@@ -54,7 +55,6 @@ REPORT_SECONDS = 5.0
 _OF_A_STORE = ("batches", RESERVE_NAME)
 """What lies beside every store that was in use."""
 _LAG_PROBE_SECONDS = 0.25
-_CLOCK_STEP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,7 +397,7 @@ class Enricher:
                 f"{len(summary.open_batches)} batches open, ${summary.cost_usd:.4f} spent"
             )
             drift = self._clock.now() - self._clock.monotonic() - offset
-            if abs(drift) > _CLOCK_STEP_SECONDS:
+            if abs(drift) > CLOCK_STEP_SECONDS:
                 offset += drift
                 self._telemetry.clock_stepped(seconds=drift)
                 self.submit.look_again()

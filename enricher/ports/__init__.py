@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from enricher.ports.batches import BatchClient, BatchFiles, ProviderBatch
 from enricher.ports.catalogue import Catalogue
-from enricher.ports.clock import Clock
+from enricher.ports.clock import CLOCK_STEP_SECONDS, Clock
 from enricher.ports.sink import Sink, Taken
 from enricher.ports.source import Chunk, Joined, SkippedFile, Source, SourceProgress
 from enricher.ports.store import BlockReceipt, ShapeRow, Store
 
 __all__ = [
+    "CLOCK_STEP_SECONDS",
     "BatchClient",
     "BatchFiles",
     "BlockReceipt",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
+
+CLOCK_STEP_SECONDS: Final = 1.0
+"""A wall clock that is this far from where the monotonic one would have it was set; less is adjusted all the time."""
 
 
 class Clock(Protocol):

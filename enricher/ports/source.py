@@ -85,6 +85,13 @@ class Source(Protocol):
         `joined` says which events go on in the file that a rotation begins; None: no event has several lines.
         """
 
+    def clock_set(self, seconds: float, now: float) -> None:
+        """The wall clock was set by so many seconds since the last call, and says `now` since.
+
+        How long something takes, or was left alone, is not told by a clock that is set: no file is given up for it,
+        taken for whole or waited for.
+        """
+
     async def scan(self, now: float) -> Sequence[SkippedFile]:
         """Find files, recognise those known under a new name, notice truncation; returns files newly skipped.
 
@@ -94,8 +101,9 @@ class Source(Protocol):
     async def read(self, now: float, *, flush: bool) -> Sequence[Chunk]:
         """Up to 4 MiB of whole lines from one or more files, fairly; empty when nothing is worth a commit yet.
 
-        Reads of less than 256 KiB wait in their file for up to 10 s unless `flush`. At most one chunk per file. A
-        read moves nothing: the next one starts after what was `committed`, or again at the same place.
+        Reads of less than 256 KiB wait in their file for up to 2 s (10 s where thousands have something to say) unless
+        `flush`. At most one chunk per file. A read moves nothing: the next one starts after what was `committed`, or
+        again at the same place.
         """
 
     def accept(

@@ -24,6 +24,7 @@ from enricher.core.skeleton import SPLIT_FORMAT
 from enricher.core.split import NO_SPLITS
 from enricher.core.split_events import Splitter
 from enricher.core.timestamp_columns import line_starts
+from enricher.ports import CLOCK_STEP_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -75,6 +76,7 @@ class Ingest:
         self._splitter = Splitter(NO_SPLITS)
         self._matchers = Matchers(NO_MATCHERS)
         self._is_replayed = False
+        self._clock_offset = clock.now() - clock.monotonic()
         self.held_by: HeldBy | None = None
         """Why nothing is read now, though there may be something."""
 
@@ -112,7 +114,7 @@ class Ingest:
         await self._look_for_room()
         events = 0
         for feed in self._feeds:
-            now = self._clock.now()
+            now = self._time()
             self._telemetry.files_skipped(source=feed.source.id, skipped=await feed.source.scan(now))
             chunks = () if self.held_by else await feed.source.read(now, flush=flush)
             if chunks:
@@ -120,6 +122,16 @@ class Ingest:
             progress = feed.source.progress(now)
             self._telemetry.source_progressed(source=feed.source.id, progress=progress, now=now)
         return events
+
+    def _time(self) -> float:
+        """What the wall clock says, of which the sources know how far it was set."""
+        now = self._clock.now()
+        offset = now - self._clock.monotonic()
+        if abs(offset - self._clock_offset) > CLOCK_STEP_SECONDS:
+            for feed in self._feeds:
+                feed.source.clock_set(offset - self._clock_offset, now)
+            self._clock_offset = offset
+        return now
 
     async def _look_for_room(self) -> None:
         """Take note of whether the store has room for more."""

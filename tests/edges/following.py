@@ -76,6 +76,11 @@ class World:
         self.read += lines
         return lines
 
+    def set_clock(self, seconds):
+        """The wall clock is set, and the source is told."""
+        self.now += seconds
+        self.source.clock_set(seconds, self.now)
+
     def path(self, name) -> Path:
         return self.directory / name
 

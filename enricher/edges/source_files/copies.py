@@ -21,7 +21,7 @@ from enricher.edges.source_files.tracking import QUIET_SECONDS, Descriptors, Rep
 if TYPE_CHECKING:
     import os
 
-    from enricher.edges.source_files.known import Key
+    from enricher.edges.source_files.known import Key, Known
     from enricher.edges.source_files.moving import Stranger
     from enricher.edges.source_files.streams import Stream
 
@@ -40,7 +40,8 @@ class _Waiting:
 class Copies:
     """The copies that wait. `once`: a file holds what it holds when it is first seen, however new that is."""
 
-    def __init__(self, *, descriptors: Descriptors, once: bool) -> None:
+    def __init__(self, *, known: Known, descriptors: Descriptors, once: bool) -> None:
+        self._known = known
         self._descriptors = descriptors
         self._once = once
         self._waiting: dict[Key, _Waiting] = {}
@@ -84,7 +85,7 @@ class Copies:
 
     def _is_whole(self, mtime: float, now: float) -> bool:
         """Whether nobody writes to it any more."""
-        return self._once or abs(now - mtime) >= QUIET_SECONDS
+        return self._once or self._known.quiet_seconds(mtime, now) >= QUIET_SECONDS
 
     def _shared(self, stranger: Stranger, original: Tracked, *, thorough: bool) -> _Shared | None:
         """None: the original cannot be read now, or is being truncated; the next scan tells."""

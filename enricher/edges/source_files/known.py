@@ -5,6 +5,7 @@ Invariants: an inode belongs to one followed file; an identity is given once. Mu
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from enricher.edges.source_files.identity import file_identity, has_head, logical_path
 from enricher.edges.source_files.streams import PLAIN
-from enricher.edges.source_files.tracking import Tracked
+from enricher.edges.source_files.tracking import QUIET_SECONDS, Tracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -88,6 +89,7 @@ class Known:
         self._homes: dict[bytes, list[Tracked]] = {}
         self._heads = Heads()
         self._identities: set[str] = set()
+        self._clock_set_at = -math.inf
 
     def __iter__(self) -> Iterator[Tracked]:
         return iter(self._files)
@@ -246,6 +248,27 @@ class Known:
             if not self._homes[file.home]:
                 del self._homes[file.home]
             self._heads.discard(file)
+
+    def clock_set(self, seconds: float, now: float) -> None:
+        """The wall clock was set by so much, and says `now` since."""
+        self._clock_set_at = now
+        for file in self._files:
+            file.clock_set(seconds)
+
+    def saw(self, file: Tracked, stat: os.stat_result, now: float) -> None:
+        """Take over what stat says of a file."""
+        file.seen(stat, now, quiet_seconds=self.quiet_seconds(stat.st_mtime, now))
+
+    def quiet_seconds(self, mtime: float, now: float) -> float:
+        """How long ago a file was written to that says so itself.
+
+        It was dated by the clock as it was then. So for as long as makes a file quiet after the clock was set, that
+        says nothing, and the file may be in the middle of being written. A date far ahead is that of a wrong clock, and
+        nothing to wait for.
+        """
+        if abs(now - self._clock_set_at) < QUIET_SECONDS:
+            return 0.0
+        return abs(now - mtime)
 
     def alike(self, path: bytes, head: bytes) -> Iterable[Tracked]:
         """Files that start as this one does; first those of the same logical path, of which most was read.

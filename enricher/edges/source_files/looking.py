@@ -97,6 +97,10 @@ class Looker:
         if self._watcher is not None and file.path not in self._named:
             self._untold.append(file)
 
+    def clock_set(self, seconds: float) -> None:
+        """The wall clock was set: everything was last looked at as long ago as before."""
+        self.swept_at = None if self.swept_at is None else self.swept_at + seconds
+
     def is_idle(self, now: float) -> bool:
         """Whether a look would find nothing to look at; costs next to nothing."""
         if self._sweeps.is_due(now) or self._is_urgent or self._again or self._untold or self._polled:

@@ -44,8 +44,8 @@ class Stranger:
     head: bytes
 
 
-def sight(seen: Stranger, row: FileState, now: float) -> Sighting:
-    """What an open file shows of the anchors of a row."""
+def sight(seen: Stranger, row: FileState, *, quiet_seconds: float) -> Sighting:
+    """What an open file, which is that quiet, shows of the anchors of a row."""
     before = seen.stream.pread(len(row.marker), row.position - len(row.marker)) if row.marker else b""
     is_plain = row.codec == PLAIN == seen.codec
     shrunk = len(before) < len(row.marker) or (is_plain and seen.stat.st_size < row.position + len(row.partial))
@@ -56,7 +56,7 @@ def sight(seen: Stranger, row: FileState, now: float) -> Sighting:
         birth=seen.birth,
         head=seen.head,
         before=None if shrunk else before,
-        quiet_seconds=max(0.0, now - seen.stat.st_mtime),
+        quiet_seconds=quiet_seconds,
     )
 
 
@@ -74,7 +74,8 @@ def adopt(
             if judged is not False:
                 return judged
             continue
-        verdict = resume_verdict(original.row, sight(stranger, original.row, now), original_gone=True)
+        quiet = known.quiet_seconds(stranger.stat.st_mtime, now)
+        verdict = resume_verdict(original.row, sight(stranger, original.row, quiet_seconds=quiet), original_gone=True)
         # It may be back as it was: an unmounted disk, a directory that could not be entered.
         if verdict not in (Verdict.ADOPT, Verdict.CONTINUE):
             continue
@@ -172,7 +173,7 @@ def _goes_on_in(known: Known, copies: Copies, descriptors: Descriptors, file: Tr
             copies.forget(stat)
             return False
         adopted.head = stranger.head
-        adopted.seen(stat, now)
+        known.saw(adopted, stat, now)
         adopted.checked = version_of(stat, codec)
         adopted.outside = True
         descriptors.keep(adopted, descriptor)

@@ -73,12 +73,17 @@ class Scanner:
         self._looker = looker
         self._descriptors = descriptors
         self._telemetry = telemetry
-        self.copies = Copies(descriptors=descriptors, once=once)
+        self.copies = Copies(known=known, descriptors=descriptors, once=once)
         self._skip_older_than = skip_older_than
         self._once = once
         self._line_bytes = line_bytes
         self._blind: set[bytes] = set()
         self._found: list[bytes] = []
+
+    def clock_set(self, seconds: float, now: float) -> None:
+        """The wall clock was set: what is remembered by it was as long ago as before."""
+        self._known.clock_set(seconds, now)
+        self._looker.clock_set(seconds)
 
     def scan(self, now: float) -> None:
         """Look at the disk, wherever it may have changed."""
@@ -178,7 +183,7 @@ class Scanner:
                 stream=stream,
                 head=stream.pread(HEAD_BYTES, 0),
             )
-            seen = sight(stranger, row, now)
+            seen = sight(stranger, row, quiet_seconds=self._known.quiet_seconds(stat.st_mtime, now))
         except (ReplacedError, FileNotFoundError):
             file.checked = None
             return True
@@ -205,7 +210,7 @@ class Scanner:
         file.head = head
         if not file.row.position:
             file.row = with_head(file.row, head)  # all that tells its copy while none of it is read
-        file.seen(stat, now)
+        self._known.saw(file, stat, now)
         file.checked = version_of(stat, file.row.codec)
         file.degraded_since = None
         if self._once and file.end is None and file.row.codec == PLAIN:
@@ -262,7 +267,7 @@ class Scanner:
             return None
         begin = os.pread(descriptor, HEAD_BYTES, 0)
         is_short = len(begin) < _TELLING_BYTES and b"\n" not in begin
-        if is_short and not self._once and now - stat.st_mtime < QUIET_SECONDS:
+        if is_short and not self._once and self._known.quiet_seconds(stat.st_mtime, now) < QUIET_SECONDS:
             return None
         codec = codec_of(begin)
         if codec.startswith("("):
@@ -399,7 +404,7 @@ class Scanner:
         stat = self._descriptors.stat(file)
         if stat is None:
             return False
-        file.seen(stat, now)
+        self._known.saw(file, stat, now)
         file.deleted = True
         self._known.stir(file)
         return bool(file.row.partial or file.unread or file.looked_to > file.read_end or not file.is_quiet(now))

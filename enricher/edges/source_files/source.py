@@ -123,6 +123,11 @@ class FilesSource:
         self._scanner.first_run = not states
         self._known.take(states)
 
+    def clock_set(self, seconds: float, now: float) -> None:
+        """Let all that is remembered by the wall clock be as long ago as before."""
+        self._scanner.clock_set(seconds, now)
+        self._progress = self._measure(now)
+
     async def scan(self, now: float) -> Sequence[SkippedFile]:
         """Look at the disk."""
         if self._looker.is_idle(now):

@@ -104,6 +104,15 @@ class Tracked:
         # A time of change far ahead is that of a wrong clock, and nothing to wait for.
         return abs(now - self.changed_at) >= QUIET_SECONDS
 
+    def clock_set(self, seconds: float) -> None:
+        """The wall clock was set: what is remembered by it was as long ago as before."""
+        self.changed_at += seconds
+        self.unread_since = None if self.unread_since is None else self.unread_since + seconds
+        self.degraded_since = None if self.degraded_since is None else self.degraded_since + seconds
+        self.gone_at = None if self.gone_at is None else self.gone_at + seconds
+        self.through = None if self.through is None else self.through + seconds
+        self.goals = [(at + seconds, size) for at, size in self.goals]
+
     def is_settled(self, *, once: bool) -> bool:
         """Whether nothing is to be done with it until something new is seen of it."""
         if not self.present:
@@ -135,11 +144,11 @@ class Tracked:
         """Whether it was read to a size that it had."""
         return self.done or (self.row.codec == PLAIN and self.settled >= size)
 
-    def seen(self, stat: os.stat_result, now: float) -> None:
-        """Take over what stat says."""
+    def seen(self, stat: os.stat_result, now: float, *, quiet_seconds: float) -> None:
+        """Take over what stat says; `quiet_seconds` is how long ago it was written to by its own word."""
         if (stat.st_size, stat.st_mtime) != (self.size, self.mtime):
             # A file met for the first time was last written when it says so, not when we came.
-            self.changed_at = min(now, stat.st_mtime) if self.checked is None else now
+            self.changed_at = now - quiet_seconds if self.checked is None else now
             self.size, self.mtime = stat.st_size, stat.st_mtime
         self.present = True
         self.deleted = False
