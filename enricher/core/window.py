@@ -14,6 +14,10 @@ HOUR_SECONDS = 3600
 DAY_SECONDS = 86_400
 FORCED_AFTER_SECONDS = 6 * HOUR_SECONDS
 """How long files that are not read to their end can hold a window open."""
+OUT_OF_REACH_SECONDS = 6 * HOUR_SECONDS
+"""A window that begins later than this from now is of a time when the clock was ahead: no event is dated so."""
+_BELIEVED_AFTER_SECONDS = 300.0
+"""How long a clock must say so: one that falls back and is put right closes nothing."""
 LATE_PANE_EVENTS = 10_000
 
 Verdict = Literal["open", "complete", "forced"]
@@ -40,12 +44,14 @@ class Progress:
     clock past the window's end (0 before): a clock that leaps ahead and is put right closes nothing. `read_through` is
     the latest wall time such that every live file has been read up to the size that it had then, files left out that
     could not be read for 15 minutes; infinity when there are none. `is_held`: nothing is read now, for want of room.
+    `out_of_reach_seconds` is how long, by the monotonic clock, the window `is_out_of_reach` (0 before).
     """
 
     now: float
     past_end_seconds: float
     read_through: float
     is_held: bool = False
+    out_of_reach_seconds: float = 0.0
 
 
 def window_id(start: int, length_seconds: int) -> str:
@@ -63,18 +69,26 @@ def window_start(window: str) -> int:
     return start
 
 
+def is_out_of_reach(start: int, now: float) -> bool:
+    """Whether a window begins so far ahead that the clock must have been set back since its events were read."""
+    return start - now > OUT_OF_REACH_SECONDS
+
+
 def close_verdict(window: WindowState, progress: Progress, *, length_seconds: int, lateness_seconds: float) -> Verdict:
     """Whether a pane closes now.
 
     Pane 0 is `complete` when both clocks are past its end and the allowed lateness, and all that was written before its
     end is read; `forced` when that reading has not come to an end after six hours, and at once where it is held for
-    want of room: what waits for the rest of its window would be what takes the room. A late pane is `complete` the
+    want of room: what waits for the rest of its window would be what takes the room; and when its time will not come,
+    since the clock was years ahead when its events were read. A late pane is `complete` the
     allowed lateness after its first event, or sooner when it holds 10,000 events; and at once if its first event came
     at a time that is yet to be, since the clock was set back.
     """
     if window.pane > 0:
         is_due = not window.first_event_at <= progress.now < window.first_event_at + lateness_seconds
         return "complete" if is_due or window.events >= LATE_PANE_EVENTS else "open"
+    if progress.out_of_reach_seconds >= _BELIEVED_AFTER_SECONDS:
+        return "forced"
     end = window.start + length_seconds
     past_end_seconds = min(progress.now - end, progress.past_end_seconds)
     if past_end_seconds < lateness_seconds:

@@ -108,6 +108,8 @@ class Plan:
         self._settings = settings
         self._new_id = new_id
         self._overdue: dict[int, float] = {}
+        self._out_of_reach: dict[int, float] = {}
+        """By the start of a window: since when, by the monotonic clock, the wall clock has said that it is that."""
         self.asked_kinds = 0
 
     async def step(self) -> bool:
@@ -188,16 +190,16 @@ class Plan:
         length, mono = self._settings.length_seconds, self._clock.monotonic()
         exhausted = bool(progress) and all(one.exhausted for one in progress)
         read_through = _read_through(progress)
+        starts = {pane.start for pane in panes}
+        # Both clocks must be past the end: a wall clock that leaps and is put right closes nothing.
+        self._overdue = {one: self._overdue.get(one, mono) for one in starts if now >= one + length}
+        lost = {one for one in starts if window.is_out_of_reach(one, now)}
+        self._out_of_reach = {one: self._out_of_reach.get(one, mono) for one in lost}
         due = []
         for pane in panes:
             if exhausted:
                 due.append((pane, "complete"))
                 continue
-            # Both clocks must be past the end: a wall clock that leaps ahead and is put right closes nothing.
-            if now >= pane.start + length:
-                self._overdue.setdefault(pane.start, mono)
-            else:
-                self._overdue.pop(pane.start, None)
             verdict = window.close_verdict(
                 window.WindowState(
                     start=pane.start, pane=pane.number, first_event_at=pane.first_event_at, events=pane.events
@@ -207,6 +209,7 @@ class Plan:
                     past_end_seconds=mono - self._overdue.get(pane.start, mono),
                     read_through=read_through,
                     is_held=is_held,
+                    out_of_reach_seconds=mono - self._out_of_reach.get(pane.start, mono),
                 ),
                 length_seconds=length,
                 lateness_seconds=self._settings.allowed_lateness_seconds,

@@ -12,6 +12,7 @@ choice of answers (the store's `undecided`), the form of a record (`core.record`
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from enricher.core.record_times import Times
 from enricher.core.skeleton import logged_level
 from enricher.core.window import window_id
 from enricher.errors import SinkError
+from enricher.ports import CLOCK_STEP_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -50,6 +52,8 @@ WAITING: Final = frozenset({"pending", "expired"})
 
 MAX_BACKOFF_SECONDS: Final = 300.0
 RETAIN_EVERY_SECONDS: Final = 3600.0
+_TRUSTED_AFTER_SECONDS: Final = 86_400.0
+"""How long a clock must have gone on by itself after it was set until anything is deleted by what it says."""
 IDLE_SECONDS: Final = 1.0
 IDLE_RATIO: Final = 9.0
 """Looking in vain takes a tenth of the time at most, however many panes wait."""
@@ -83,6 +87,8 @@ class _PaneState:
     """What is remembered of a closed pane."""
 
     decided: bool = False
+    due_at: float | None = None
+    """When, by the monotonic clock, it is written whatever the answers: setting the wall clock does not move it."""
     rounds: int = 0
     """How many rounds were fixed since the start of the process."""
     settled: dict[str, int] = field(default_factory=dict)
@@ -129,6 +135,8 @@ class Write:
         self._settings = settings
         self._jitter = jitter
         self._released = False
+        self._clock_offset = clock.now() - clock.monotonic()
+        self._retain_from = -math.inf
         self._panes: dict[Key, _PaneState] = {}
         self._sink_states = {sink.id: _SinkState() for sink in sinks}
         self._levels: dict[int, tuple[str, int]] = {}
@@ -188,8 +196,11 @@ class Write:
 
     async def _decide_pane(self, pane: Pane, state: _PaneState) -> bool:
         open_outcomes = await self._store.undecided(_key(pane))
-        closed_at = self._clock.now() if pane.closed_at is None else pane.closed_at
-        waited = self._released or self._clock.now() >= closed_at + self._settings.max_wait_seconds
+        if state.due_at is None:
+            now, longest = self._clock.now(), self._settings.max_wait_seconds
+            left = longest if pane.closed_at is None else pane.closed_at + longest - now
+            state.due_at = self._clock.monotonic() + min(max(0.0, left), longest)
+        waited = self._released or self._clock.monotonic() >= state.due_at
         ready = [one for one in open_outcomes if waited or one.status not in WAITING]
         if ready:
             await self._store.decide(_key(pane), ready, events_per_part=self._settings.events_per_part)
@@ -405,9 +416,13 @@ class Write:
         return pane is not None and pane.decided and pane.settled.get(sink.id) == pane.rounds
 
     async def _retain(self, sink: Sink, state: _SinkState) -> None:
-        if self._clock.monotonic() >= state.retain_at:
+        mono = self._clock.monotonic()
+        offset = self._clock.now() - mono
+        if abs(offset - self._clock_offset) > CLOCK_STEP_SECONDS:
+            self._clock_offset, self._retain_from = offset, mono + _TRUSTED_AFTER_SECONDS
+        if mono >= max(state.retain_at, self._retain_from):
             await sink.retain(self._clock.now())
-            state.retain_at = self._clock.monotonic() + RETAIN_EVERY_SECONDS
+            state.retain_at = mono + RETAIN_EVERY_SECONDS
 
     async def _note(self, sink: Sink, state: _SinkState, trouble: SinkTrouble | None) -> None:
         """Put where a sink stands into the store, for the operator, if that is news."""

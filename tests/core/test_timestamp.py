@@ -6,6 +6,7 @@ import csv
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -424,3 +425,47 @@ def test_every_line_of_six_real_systems_has_its_own_time(system):
     block = block_times(data, context, length_seconds=HOUR)
     assert {"own": 2000, "previous": 0, "fallback": 0, "future": 0} == block.origins
     assert [at.timestamp() // HOUR * HOUR for at in expected] == windows_of(block, len(expected))
+
+
+# Zones and the two days on which their clocks are set: an hour, half an hour, at midnight, around Ramadan, and never.
+CHANGES = [
+    ("Europe/Zurich", "2026-03-29T01:00", "2026-10-25T01:00"),
+    ("America/New_York", "2026-03-08T07:00", "2026-11-01T06:00"),
+    ("Australia/Lord_Howe", "2026-10-03T15:30", "2026-04-04T15:00"),
+    ("America/Santiago", "2026-09-06T04:00", "2026-04-05T03:00"),
+    ("Africa/Casablanca", "2026-03-22T02:00", "2026-02-15T02:00"),
+    ("Asia/Kolkata", "2026-03-29T01:00", "2026-10-25T01:00"),
+]
+
+
+@pytest.mark.parametrize("notation", ["%Y-%m-%d %H:%M:%S", "%b %d %H:%M:%S"])
+@pytest.mark.parametrize(("zone", "at"), [(zone, at) for zone, *both in CHANGES for at in both])
+def test_local_times_of_a_host_whose_clock_is_set_for_summer_are_those_moments(zone, at, notation):
+    change = datetime.fromisoformat(f"{at}:00Z")
+    moments = [change + timedelta(minutes=minutes) for minutes in range(-300, 300, 5)]
+    lines = [f"{one.astimezone(ZoneInfo(zone)):{notation}} host app: up" for one in moments]
+    now = f"{moments[-1] + timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}"
+    expected = [f"{one:%Y-%m-%dT%H:%M:%SZ}" for one in moments]
+
+    assert expected == times(*lines, zone=zone, now=now, anchor=expected[0])
+    assert [one[8:13] for one in expected] == windows(*lines, zone=zone, now=now, anchor=expected[0])
+
+
+@pytest.mark.parametrize("zone", [zone for zone, *_ in CHANGES])
+@pytest.mark.parametrize("ahead_minutes", [-9, 0, 26 * 60])
+def test_no_line_without_a_year_comes_into_another_year_at_new_year(zone, ahead_minutes):
+    midnight = datetime(2027, 1, 1, tzinfo=ZoneInfo(zone))
+    moments = [midnight + timedelta(minutes=minutes) for minutes in range(-180, 180, 5)]
+    anchor = None
+    for one in moments:
+        # Read late, at once, or from a host whose clock goes a little ahead.
+        now = f"{one + timedelta(minutes=ahead_minutes):%Y-%m-%dT%H:%M:%S%z}"
+        (found,) = times(f"{one:%b %d %H:%M:%S} host app: up", zone=zone, now=now, anchor=anchor)
+        assert f"{one.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" == found
+        anchor = found
+
+
+def test_a_second_that_is_there_twice_keeps_its_lines_in_their_window():
+    lines = [f"2016-12-31T23:59:{seconds}Z up" for seconds in ("58", "59", "60", "59", "60")]
+    assert ["31T23"] * 5 == windows(*lines)
+    assert ["01T00"] == windows("2017-01-01T00:00:00Z up")
