@@ -63,7 +63,7 @@ class FileState:
     anchor: float | None
     """Epoch seconds of the last event, None before the first."""
     learned: bool | None
-    """Whether its events start with a time (`core.multiline`); None until enough lines were seen."""
+    """Whether its events start with a time (`core.multiline`); None until lines were seen that do."""
     size_seen: int
     mtime_seen: float
     gone_at: float | None

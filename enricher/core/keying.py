@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 EVENT_FORMAT: Final = "event"
 """Format of the shape of a single event, where every event is asked: never merged with others."""
 _LEARN_LINES: Final = 200
-_ENOUGH_LINES: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,14 +250,13 @@ def _key_part(
 def _rule(file: FileState, data: bytes, user: UserRule | None) -> tuple[FirstLineRule, bool | None]:
     """The rule for these lines, and what is to be remembered of it.
 
-    Lines that start with a time are remembered from the first one on, since a slow file never has many at once; that
-    there are none only after enough of them.
+    That lines start with a time is remembered from the first one on, since a slow file never has many at once. That
+    they do not never is: a banner, however long, or the words of a start script may stand before the first event.
     """
-    if file.learned is not None:
-        return FirstLineRule(learned=file.learned, user=user), file.learned
-    lines = data.split(b"\n", _LEARN_LINES)[:_LEARN_LINES]
-    learned = learn(lines).learned
-    return FirstLineRule(learned=learned, user=user), learned if learned or len(lines) >= _ENOUGH_LINES else None
+    if file.learned:
+        return FirstLineRule(learned=True, user=user), True
+    learned = learn(data.split(b"\n", _LEARN_LINES)[:_LEARN_LINES]).learned
+    return FirstLineRule(learned=learned, user=user), learned or None
 
 
 def _anchored(continues: Flags, lines: Lines) -> Flags | None:

@@ -140,6 +140,7 @@ def test_the_rule_is_learned_from_the_lines_that_can_start_an_event():
     assert learn(block(JAVA).split(b"\n")).learned
     assert learn(block(PYTHON).split(b"\n")).learned
     assert learn([b"Nov 22 10:00:00 host up"]).learned
+    assert learn([b"server of the shop, version 7", b"2026-11-22 10:00:00 begin"]).learned
     assert not learn([]).learned
     assert not learn([b"  indented", b"", b"Traceback (most recent call last):"]).learned
     assert not learn([b"2026-11-22 10:00:00 begin", b"a note", b"another", b"  text"]).learned

@@ -112,6 +112,33 @@ async def test_continuation_of_nothing_is_an_event_of_its_own(world):
     assert events[-2] == b"  after a blank\n  and more"
 
 
+@pytest.mark.parametrize("banner", [1, 5, 300])
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_banner_without_a_time_does_not_speak_for_the_lines_behind_it(world, banner, restart):
+    w = await world()
+    w.append("a.log", b"".join(b"the shop greets number %d\n" % number for number in range(banner)))
+    await w.drain()
+    if restart:
+        await w.start()
+    w.append("a.log", at("10:59:58", "ERROR broken") + b"  of two\n  lines\n")
+    await w.drain()
+    w.append("a.log", at("11:00:01", "after"))
+    await w.drain()
+    assert [(start, text.count(b"\n")) for start, _, text in await w.events()][-2:] == [
+        (window(10), 2),
+        (window(11), 0),
+    ]
+
+
+async def test_a_file_of_a_banner_and_one_event_of_several_lines_is_read_as_such_at_once(world):
+    w = await world()
+    w.once = True
+    w.append("a.log", b"the shop greets you\n" + at("10:59:58", "ERROR broken") + b"  of two\n  lines\n")
+    await w.start()
+    await w.drain()
+    assert [0, 2] == [text.count(b"\n") for _, _, text in await w.events()]
+
+
 async def test_event_of_more_than_a_line_limit_is_not_waited_for(world):
     w = await world()
     calm = b"".join(at(f"10:00:{second:02}", "calm") for second in range(30))

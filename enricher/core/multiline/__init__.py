@@ -66,11 +66,16 @@ class FirstLineRule:
 
 
 def learn(lines: Sequence[bytes]) -> FirstLineRule:
-    """What the first lines of a file show (some 200 are enough): whether most of its events start with a time."""
+    """What lines of a file show (some 200 are enough): whether at least half of its events start with a time.
+
+    Half are enough, or a banner of one line before the first event would speak for a file of two lines.
+    """
+    if not any(map(starts_with_time, lines)):
+        return FirstLineRule(learned=False)
     continues = continuation_lines(b"".join(line + b"\n" for line in lines), FirstLineRule(learned=True))
     is_event = [True] * len(lines) if continues is None else (~continues).tolist()
     events = [line for line, is_one in zip(lines, is_event, strict=True) if is_one and line.strip()]
-    return FirstLineRule(learned=sum(map(starts_with_time, events)) * 2 > len(events))
+    return FirstLineRule(learned=sum(map(starts_with_time, events)) * 2 >= len(events))
 
 
 def continuation_lines(data: bytes, rule: FirstLineRule, *, starts: npt.NDArray[np.intp] | None = None) -> Flags | None:
