@@ -52,12 +52,14 @@ def read_lines(
     line_bytes: int,
     looked_to: int,
     to_the_last_byte: bool,
+    is_quiet: bool = False,
 ) -> Reading:
     """Whole lines from `position` on: first `held`, read before, then up to `limit_bytes` of the stream.
 
     `end` bounds what is looked at; None: the end of the file. A line of more than `line_bytes` is cut there and ends
     the reading. Of one whose end was not found before, `looked_to` says how far it was looked for.
-    `to_the_last_byte` takes a last line without a newline as a line. OSError comes from the stream.
+    `to_the_last_byte` takes a last line without a newline as a line, and so does a compressed stream that was ended, if
+    it `is_quiet`: no other one is being added to it. OSError comes from the stream.
     """
     before = (marker + held)[-MARKER_BYTES:]
     start = position + len(held)
@@ -70,6 +72,7 @@ def read_lines(
     text = b"".join((held, memoryview(raw)[len(before) :]))  # one copy of megabytes, not two
     seen_to = position + len(text)
     at_end = len(raw) < len(before) + limit
+    to_the_last_byte |= is_quiet and stream.is_ended
     finish = at_end and to_the_last_byte
     cut = _first_over_long(text, line_bytes)
     if cut is not None:

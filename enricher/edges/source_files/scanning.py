@@ -171,9 +171,8 @@ class Scanner:
             if file.checked is None and row.gone_at is not None and is_as_it_was:
                 file.checked, file.done = version, True
                 return True
-            # Decompressors do not go on behind an end that they have met.
-            self._descriptors.close(file)
         try:
+            self._descriptors.goes_on(file)
             stream = self._descriptors.stream(file)
             stranger = Stranger(
                 path=file.path,

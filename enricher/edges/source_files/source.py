@@ -61,6 +61,8 @@ class _Read:
     reading: Reading
     drained: bool
     """The file ends with it for good."""
+    size: int
+    """Of the file on disk, then."""
 
 
 class FilesSource:
@@ -179,6 +181,8 @@ class FilesSource:
             file.row = state
             file.dirty = state.path != file.path
             file.looked_to = max(file.looked_to, file.read_end, read.reading.looked_to)
+            if read.reading.at_end:
+                file.emptied = read.size
             if read.drained:
                 file.done, file.gone_at = True, state.gone_at
             if self._once and read.chunk.final:
@@ -318,7 +322,7 @@ class FilesSource:
     def _lines(self, file: Tracked, stream: Stream, share: int, now: float) -> Reading | None:
         """Lines that are new, or that nothing more is waited for; None if there are none."""
         row = file.row
-        left = file.renamed or file.deleted or row.codec != PLAIN
+        left = file.renamed or file.deleted
         whole = file.end is None or file.size <= file.end
         sequel = self._handover.sequel(file)
         reading = read_lines(
@@ -331,6 +335,7 @@ class FilesSource:
             line_bytes=self._line_bytes,
             looked_to=file.looked_to,
             to_the_last_byte=sequel is None and (whole if self._once else left and file.is_quiet(now)),
+            is_quiet=sequel is None and file.is_quiet(now),
         )
         if reading.changed:
             file.checked = None
@@ -343,9 +348,13 @@ class FilesSource:
         ended = reading.at_end and (self._once or file.is_quiet(now))
         if reading.length > len(row.partial) or (ended and reading.length and sequel is None):
             return reading
+        if ended and row.codec != PLAIN and sequel is None and _is_news(reading, file):
+            return reading  # a line that its compressor has not ended yet: kept, since nothing else may keep it
         if sequel is not None and _is_news(reading, file):
             return reading
         file.looked_to = max(file.looked_to, reading.looked_to)
+        if reading.at_end:
+            file.emptied = file.size
         if sequel is not None and (row.partial or file.looked_to > file.read_end):
             is_over = ended and sequel.taken is not None and file.looked_to == file.read_end
             return self._last_event(file, sequel, now) if is_over else None
@@ -439,7 +448,7 @@ class FilesSource:
         )
         # Bytes behind the chunk that are still in a plain file are read from there again, unless it may lose them.
         keep = reading.at_end or file.row.codec != PLAIN or not reading.data
-        return _Read(file, chunk, reading if keep else replace(reading, tail=b""), drained)
+        return _Read(file, chunk, reading if keep else replace(reading, tail=b""), drained, file.size)
 
     def _measure(self, now: float) -> SourceProgress:
         files = list(self._known.unsettled)

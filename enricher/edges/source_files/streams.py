@@ -1,6 +1,7 @@
 """The content of files by offset, plain or compressed.
 
-A compressed stream only goes forward, and starts again when asked for what lies behind.
+A compressed stream only goes forward, and starts again when asked for what lies behind. At the end of a file that is
+still written it waits, and goes on there.
 
 Invariants: what a compressed file makes of a few bytes is never held at once; damage ends the content and is said, not
 raised. Must never: know what a line is.
@@ -10,21 +11,22 @@ from __future__ import annotations
 
 import bz2
 import errno
-import io
 import lzma
 import os
 import zlib
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import zstandard
 
-from enricher.edges.source_files.identity import MARKER_BYTES
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+from enricher.edges.source_files.identity import HEAD_BYTES, MARKER_BYTES
 
 PLAIN: Final = "plain"
-_MAGICS: Final = ((b"\x1f\x8b\x08", "gzip"), (b"\xfd7zXZ\x00", "xz"), (b"BZh", "bzip2"), (b"\x28\xb5\x2f\xfd", "zstd"))
+_ZSTD_SKIPPED: Final = tuple(bytes((low,)) + b"\x2a\x4d\x18" for low in range(0x50, 0x60))
+"""Frames that hold no content: indexes, the marks of parallel compressors."""
+_MAGICS: Final = (
+    (b"\x1f\x8b\x08", "gzip"), (b"\xfd7zXZ\x00", "xz"), (b"BZh", "bzip2"), (b"\x28\xb5\x2f\xfd", "zstd"),
+    *((magic, "zstd") for magic in _ZSTD_SKIPPED),
+)  # fmt: skip
 _UNKNOWN_MAGICS: Final = (
     (b"PK\x03\x04", "zip"), (b"\x04\x22\x4d\x18", "lz4"), (b"\x1f\x9d", "compress"), (b"7z\xbc\xaf\x27\x1c", "7z"),
     (b"LZIP", "lzip"), (b"\x89LZO\x00", "lzop"), (b"\xff\x06\x00\x00sNaPpY", "snappy"),
@@ -34,6 +36,7 @@ _LOOK_BYTES: Final = 1024 * 1024
 _MAX_DICTIONARY_BYTES: Final = 128 * 1024 * 1024
 _CONTROL: Final = bytes(set(range(32)) - set(b"\t\n\v\f\r\b\x1b")) + b"\x7f"
 _SNIFF_BYTES: Final = 1024
+_MAGIC_BYTES: Final = 6
 
 
 def codec_of(head: bytes) -> str:
@@ -66,6 +69,13 @@ class Stream(Protocol):
     damage: str
     """Why compressed data could not be decompressed further: the content ends there."""
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether it was read to where its compressor ended it. Plain content is never known to be ended."""
+
+    def goes_on(self) -> bool:
+        """Whether what the file has got since can be read from it."""
+
     def pread(self, size: int, offset: int) -> bytes:
         """`size` bytes, fewer only at the end. OSError when it cannot be read."""
 
@@ -78,6 +88,7 @@ class PlainStream:
 
     look_bytes = 64 * 1024 * 1024
     damage = ""
+    is_ended = False
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -93,6 +104,10 @@ class PlainStream:
             parts.append(data)
             got += len(data)
         return b"".join(parts)
+
+    def goes_on(self) -> bool:
+        """Reading moves nothing, so there is nothing to start again."""
+        return True
 
     def text_start(self, offset: int) -> int | None:
         """Skip holes by the file system's word, written NULs by reading them."""
@@ -110,21 +125,25 @@ class PlainStream:
             offset += len(block)
 
 
-class _Raw(io.RawIOBase):
-    """A descriptor as a file object with a place of its own."""
+class _Raw:
+    """A descriptor with a place of its own."""
 
     def __init__(self, descriptor: int) -> None:
-        super().__init__()
         self._descriptor = descriptor
         self._at = 0
+        self._last = b""
 
-    def readable(self) -> bool:
-        return True
+    def read(self) -> bytes:
+        """Some bytes; b"" at the end of what is there now."""
+        data = os.pread(self._descriptor, _STEP_BYTES, self._at)
+        self._at += len(data)
+        self._last = (self._last + data[-MARKER_BYTES:])[-MARKER_BYTES:]
+        return data
 
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        got = os.preadv(self._descriptor, [buffer], self._at)
-        self._at += got
-        return got
+    def is_as_it_was(self) -> bool:
+        """Whether the last bytes that were read are still there."""
+        last = self._last
+        return os.pread(self._descriptor, len(last), self._at - len(last)) == last
 
 
 class _Inflater(Protocol):
@@ -161,47 +180,130 @@ class _Gunzip:
         return self._object.decompress(self._object.unconsumed_tail + data, max_length)
 
 
+class _Unzstd:
+    """A frame of zstd with the manners of `bz2`'s object: block by block, since one is at most 128 KiB of content."""
+
+    def __init__(self) -> None:
+        self._object = zstandard.ZstdDecompressor(max_window_size=_MAX_DICTIONARY_BYTES).decompressobj()
+        self._input = bytearray()
+        self._output = b""
+        self._is_begun = self._is_last = self._is_over = False
+        self._trailer = 0
+        self._skipped = 0
+        """Bytes of a frame without content still to come."""
+
+    @property
+    def eof(self) -> bool:
+        return self._is_over and not self._output
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._output and not self._is_over and self._unit() is None
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._input) if self._is_over else b""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        self._input += data
+        while not self._output and not self._is_over and (length := self._unit()) is not None:
+            unit = bytes(self._input[:length])
+            del self._input[:length]
+            self._take(unit)
+        output, self._output = self._output[:max_length], self._output[max_length:]
+        return output
+
+    def _take(self, unit: bytes) -> None:
+        if self._skipped:
+            self._skipped -= len(unit)
+            self._is_over = not self._skipped
+        elif not self._is_begun and unit.startswith(_ZSTD_SKIPPED):
+            self._skipped = int.from_bytes(unit[4:8], "little")
+            self._is_over = not self._skipped
+        else:
+            self._output = self._object.decompress(unit)
+            if not self._is_begun:
+                self._is_begun = True
+                self._trailer = 4 if unit[4] & 4 else 0  # a checksum
+            elif self._is_last or unit[0] & 1:
+                self._is_over = self._is_last or not self._trailer
+                self._is_last = True
+
+    def _unit(self) -> int | None:
+        """Length of the next whole header, block, checksum, or of what is there to skip; None if it is not there."""
+        have = self._input
+        if self._skipped:
+            return min(self._skipped, len(have)) or None
+        if self._is_last:
+            length = self._trailer
+        elif self._is_begun:
+            header = int.from_bytes(have[:3], "little")
+            is_repeated = header >> 1 & 3 == 1  # one byte, so many times
+            length = 3 + (1 if is_repeated else header >> 3)
+        elif have.startswith(_ZSTD_SKIPPED):
+            length = 8
+        else:
+            flags = have[4] if len(have) > 4 else 0
+            is_single = flags >> 5 & 1
+            length = 5 + (1 - is_single) + (0, 1, 2, 4)[flags & 3] + (is_single, 2, 4, 8)[flags >> 6]
+        return length if 3 <= length <= len(have) else None
+
+
 def _inflater(codec: str) -> _Inflater:
     if codec == "gzip":
         return _Gunzip()
+    if codec == "zstd":
+        return _Unzstd()
     if codec == "bzip2":
         return bz2.BZ2Decompressor()
     return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_MAX_DICTIONARY_BYTES)
 
 
 class _Members:
-    """The members of a gzip, bzip2 or xz file one after the other, as one stream of bounded reads."""
+    """The members of a compressed file one after the other, as one stream of bounded reads.
+
+    What is not there yet, in the middle of a member or between two, is waited for: a later read goes on with it.
+    """
 
     def __init__(self, codec: str, raw: _Raw) -> None:
         self._codec = codec
         self._raw = raw
         self._inflater: _Inflater | None = None
         self._rest = b""
+        self._is_begun = False
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether what was read ends where a member does."""
+        is_between = self._inflater is None and self._is_begun
+        return is_between and not any(magic.startswith(self._rest) for magic, _ in _MAGICS if self._rest)
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; b"" at the end of what is there."""
         while True:
-            if (self._inflater is None or self._inflater.eof) and not self._next_member():
+            if self._inflater is None and not self._next_member():
                 return b""
             inflater = self._inflater
             assert inflater is not None
             data, self._rest = self._rest, b""
             if inflater.needs_input and not data:
-                data = self._raw.read(_STEP_BYTES) or b""
+                data = self._raw.read()
                 if not data:
                     return b""
             text = inflater.decompress(data, size)
+            if inflater.eof:
+                self._inflater, self._rest = None, inflater.unused_data
             if text:
                 return text
 
     def _next_member(self) -> bool:
-        rest = self._inflater.unused_data if self._inflater is not None else b""
-        first = self._inflater is None
-        rest = rest.lstrip(b"\x00") or (self._raw.read(_STEP_BYTES) or b"").lstrip(b"\x00")
+        while len(rest := self._rest.lstrip(b"\x00")) < _MAGIC_BYTES and (more := self._raw.read()):
+            self._rest = rest + more
+        self._rest = rest
         # What follows the last member is padding or rubbish: gzip(1) ignores it, too.
-        if not rest or not (first or codec_of(rest) == self._codec):
+        if not rest or (self._is_begun and codec_of(rest) != self._codec):
             return False
-        self._inflater, self._rest = _inflater(self._codec), rest
+        self._inflater, self._is_begun = _inflater(self._codec), True
         return True
 
 
@@ -218,20 +320,25 @@ class CompressedStream:
         self._rewind()
 
     def _rewind(self) -> None:
-        raw = _Raw(self._descriptor)
         self._at = 0
+        self._first = b""
         self._recent = b""
-        self._source: _Members | zstandard.ZstdDecompressionReader
-        if self._codec == "zstd":
-            decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_DICTIONARY_BYTES)
-            self._source = decompressor.stream_reader(
-                io.BufferedReader(raw), read_size=_STEP_BYTES, read_across_frames=True
-            )
-        else:
-            self._source = _Members(self._codec, raw)
+        self._raw = _Raw(self._descriptor)
+        self._source = _Members(self._codec, self._raw)
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether it was read to where the last member ends."""
+        return bool(self.damage) or self._source.is_ended
+
+    def goes_on(self) -> bool:
+        """Whether the file is what it was as far as it was read."""
+        return not self.damage and self._raw.is_as_it_was()
 
     def pread(self, size: int, offset: int) -> bytes:
         """Decompress up to `offset`, then `size` bytes more."""
+        if offset + size <= len(self._first):
+            return self._first[offset : offset + size]  # looked at again and again, and no reason to start again
         if offset < self._at - len(self._recent):
             self._rewind()
         while self._at < offset and self._forward(min(_LOOK_BYTES, offset - self._at)):
@@ -256,8 +363,10 @@ class CompressedStream:
             self.damage = str(error)  # so does bz2 say "Invalid data stream"
             return b""
         self._at += len(data)
+        if len(self._first) < HEAD_BYTES:
+            self._first = (self._first + data)[:HEAD_BYTES]
         # So that the marker before the next read is still at hand.
-        self._recent = data[-_STEP_BYTES:] if len(data) >= MARKER_BYTES else (self._recent + data)[-_STEP_BYTES:]
+        self._recent = data[-_STEP_BYTES:] if len(data) >= _STEP_BYTES else (self._recent + data)[-_STEP_BYTES:]
         return data
 
     def text_start(self, offset: int) -> int | None:

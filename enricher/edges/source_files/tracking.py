@@ -49,6 +49,8 @@ class Tracked:
     """Reading began behind its first line (`start = "end"`)."""
     looked_to: int = 0
     """How far its content was looked through; behind the read bytes only where no line ended yet."""
+    emptied: int = -1
+    """Its size on disk when all that it had was read: of a compressed file nothing else tells how much that is."""
     unread_since: float | None = None
     present: bool = False
     outside: bool = False
@@ -142,7 +144,9 @@ class Tracked:
 
     def is_read_to(self, size: int) -> bool:
         """Whether it was read to a size that it had."""
-        return self.done or (self.row.codec == PLAIN and self.settled >= size)
+        if self.row.codec != PLAIN:
+            return self.done or (size <= self.emptied and b"\n" not in self.row.partial)
+        return self.done or self.settled >= size
 
     def seen(self, stat: os.stat_result, now: float, *, quiet_seconds: float) -> None:
         """Take over what stat says; `quiet_seconds` is how long ago it was written to by its own word."""
@@ -225,6 +229,11 @@ class Descriptors:
         stream = open_stream(descriptor, file.row.codec)
         self._open[file] = (descriptor, stream)
         return stream
+
+    def goes_on(self, file: Tracked) -> None:
+        """A file has changed: begin with it anew if what was read of it is not there any more."""
+        if file in self._open and not self._open[file][1].goes_on():
+            self.close(file)
 
     def stat(self, file: Tracked) -> os.stat_result | None:
         """What the open descriptor of a file says; None if there is none."""

@@ -1,0 +1,228 @@
+"""Compressed logs that grow, are being written, or end anywhere: every line once, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import zlib
+
+import pytest
+import zstandard
+
+from enricher.edges.source_files import source as source_module
+from enricher.edges.source_files import streams
+from enricher.edges.source_files.streams import CompressedStream, codec_of
+from tests.edges.following import lines, numbers
+
+QUIET = 6.0
+PACKERS = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": zstandard.ZstdCompressor(write_checksum=True).compress,
+}
+each_codec = pytest.mark.parametrize("packed", PACKERS)
+
+
+def written_in_pieces(packed, parts):
+    """What a program has written after each part, where it flushes its compressor behind each."""
+    if packed == "gz":
+        packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+        pieces = [packer.compress(part) + packer.flush(zlib.Z_SYNC_FLUSH) for part in parts]
+        return [*pieces, packer.flush()]
+    packer = zstandard.ZstdCompressor(write_checksum=True).compressobj()
+    pieces = [packer.compress(part) + packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK) for part in parts]
+    return [*pieces, packer.flush()]
+
+
+@each_codec
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_file_that_grows_by_any_bytes_is_read_on_where_reading_stood(world, packed, restart):
+    w = await world()
+    data = b"".join(PACKERS[packed](lines(first, 700)) for first in (0, 700, 1400))
+    step = len(data) // 23 + 1
+    for at in range(0, len(data), step):
+        w.append(f"a.log.{packed}", data[at : at + step])
+        await w.step(1.0, commit=at % 3 != 1)
+        if restart:
+            await w.start()
+        await w.step(QUIET if at % 2 else 1.0)
+    await w.step(QUIET)
+    assert [*range(2100)] == numbers(w.read)
+
+
+@pytest.mark.parametrize("packed", ["gz", "zst"])
+@pytest.mark.parametrize("restart", [False, True])
+async def test_lines_are_read_as_their_compressor_is_flushed_and_never_torn(world, packed, restart):
+    w = await world()
+    parts = [b"1 one\n2 two\n3 th", b"ree\n4 four\n", b"5 ", b"five\n6 six"]
+    *pieces, end = written_in_pieces(packed, parts)
+    seen = []
+    for piece in pieces:
+        w.append(f"a.log.{packed}", piece)
+        await w.step(1.0)
+        await w.step(2 * QUIET)  # its compressor is slower than what makes other files quiet
+        seen.append(len(w.read))
+        if restart:
+            await w.start()
+    assert [2, 4, 4, 5] == seen
+    w.append(f"a.log.{packed}", end)
+    await w.step(1.0)
+    await w.step(QUIET)
+    assert [b"1 one", b"2 two", b"3 three", b"4 four", b"5 five", b"6 six"] == w.read
+
+
+@each_codec
+async def test_a_member_that_is_added_to_a_file_that_was_done_is_read_alone(world, packed, monkeypatch):
+    w = await world()
+    w.append(f"a.log.{packed}", PACKERS[packed](lines(0, 30)))
+    await w.step(QUIET)
+    await w.step(QUIET)
+    monkeypatch.setattr(CompressedStream, "_rewind", None)  # so nothing is decompressed again
+    for first in (30, 60):
+        w.append(f"a.log.{packed}", PACKERS[packed](lines(first, 30)))
+        await w.step(1.0)
+        await w.step(QUIET)
+    assert [*range(90)] == numbers(w.read)
+
+
+@each_codec
+async def test_a_file_replaced_in_place_is_not_gone_on_with(world, packed):
+    w = await world()
+    w.append(f"a.log.{packed}", PACKERS[packed](lines(0, 30)))
+    await w.step(1.0)
+    w.path(f"a.log.{packed}").write_bytes(PACKERS[packed](lines(500, 900)))
+    for _ in range(3):
+        await w.step(QUIET)
+    assert [*range(30), *range(500, 1400)] == numbers(w.read)
+
+
+@each_codec
+@pytest.mark.parametrize("restart", [False, True])
+async def test_what_is_being_compressed_is_read_once_whenever_it_is_looked_at(world, packed, restart):
+    """What gzip does: the compressed file grows beside the log, which goes when it is whole."""
+    w = await world()
+    w.append("a.log", lines(0, 900))
+    await w.step(1.0)
+    w.append("a.log", lines(900, 100))
+    w.path("a.log").rename(w.path("a.log.1"))
+    data = PACKERS[packed](w.path("a.log.1").read_bytes())
+    for at in range(0, len(data), len(data) // 5 + 1):
+        w.append(f"a.log.1.{packed}", data[at : at + len(data) // 5 + 1])
+        if restart:
+            await w.start()
+        await w.step(1.0, commit=at == 0)
+    w.path("a.log.1").unlink()
+    if restart:
+        await w.start()
+    for _ in range(3):
+        await w.step(QUIET)
+    assert [*range(1000)] == numbers(w.read)
+
+
+@each_codec
+async def test_a_large_file_is_resumed_in_its_middle_by_each_process(world, packed, monkeypatch):
+    monkeypatch.setattr(source_module, "MAX_BLOCK_BYTES", 300 * 1024)
+    w = await world()
+    w.append(f"a.log.1.{packed}", PACKERS[packed](lines(0, 30_000)))
+    await w.step(10.0)
+    assert 0 < len(w.read) < 30_000
+    for _ in range(6):
+        await w.start()
+        await w.step(commit=False)
+        await w.start()
+        await w.step()
+    assert [*range(30_000)] == numbers(w.read)
+    assert 0 == w.progress().unread_bytes
+
+
+@each_codec
+async def test_a_torn_last_line_is_kept_until_the_file_goes(world, packed):
+    w = await world()
+    data = PACKERS[packed](lines(0, 30_000) + b"30000 the end is missing")
+    w.append(f"a.log.1.{packed}", data[: len(data) - 40])
+    await w.step(1.0)
+    await w.step(QUIET)
+    whole = len(w.read)
+    assert [*range(whole)] == numbers(w.read)
+    assert all(line.endswith(b"some length") for line in w.read)
+    held = b"".join(row.partial for row in w.rows.values())
+    await w.start()
+    w.path(f"a.log.1.{packed}").unlink()
+    for _ in range(3):
+        await w.step(QUIET)
+    assert w.read[whole:] == ([held] if held else [])
+
+
+@pytest.mark.parametrize("packed", ["gz", "zst"])
+async def test_a_line_that_was_flushed_without_its_end_outlives_the_process_and_the_file(world, packed):
+    w = await world()
+    for piece in written_in_pieces(packed, [b"1 one\n", b"2 tw"])[:-1]:
+        w.append(f"a.log.{packed}", piece)
+        await w.step(1.0)
+        await w.step(QUIET)
+    await w.start()
+    w.path(f"a.log.{packed}").unlink()
+    await w.step(1.0)
+    await w.step(QUIET)
+    assert [b"1 one", b"2 tw"] == w.read
+
+
+async def test_an_open_window_does_not_wait_for_a_compressor_that_never_ends(world):
+    w = await world()
+    *pieces, _ = written_in_pieces("gz", [b"%d line\n" % number for number in range(9)])
+    for piece in pieces:
+        w.append("a.log.gz", piece)
+        await w.step(1.0)
+        await w.step(1.0)
+    assert w.progress().read_through >= w.now - 2.0
+    assert 9 == len(w.read)
+
+
+@pytest.mark.parametrize("level", [1, 19])
+@pytest.mark.parametrize("content", [b"", b"a\n", b"a" * 1_000_000, os.urandom(300_000), bytes(400_000)])
+@pytest.mark.parametrize("sized", [False, True])
+@pytest.mark.parametrize("checked", [False, True])
+def test_every_form_of_a_zstd_frame_is_read_block_by_block(tmp_path, level, content, sized, checked):
+    packer = zstandard.ZstdCompressor(level=level, write_checksum=checked, write_content_size=sized)
+    frame = packer.compress(content)
+    if not sized:
+        stream = packer.compressobj()
+        frame = stream.compress(content) + stream.flush()
+    skipped = b"\x50\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"\x28\xb5\x2f\xfd\0"
+    path = tmp_path / "x.zst"
+    path.write_bytes(skipped + frame + skipped + frame)
+    assert "zstd" == codec_of(path.read_bytes())
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        stream = CompressedStream(descriptor, "zstd")
+        assert 2 * content == stream.pread(3_000_000, 0)
+        assert ("", True) == (stream.damage, stream.is_ended)
+    finally:
+        os.close(descriptor)
+
+
+@each_codec
+def test_a_stream_is_ended_where_its_compressor_ended_it_and_nowhere_else(tmp_path, packed):
+    data = PACKERS[packed](b"one\ntwo\n")
+    path = tmp_path / "x"
+    for length in range(8, 2 * len(data) + 1):
+        path.write_bytes((data + data)[:length])
+        descriptor = os.open(path, os.O_RDONLY)
+        stream = CompressedStream(descriptor, codec_of(data))
+        stream.pread(100, 0)
+        os.close(descriptor)
+        assert (length % len(data) == 0, "") == (stream.is_ended, stream.damage), length
+
+
+def test_a_frame_of_zstd_never_makes_more_than_a_block_at_once(monkeypatch):
+    made = []
+    inflater = streams._Unzstd()
+    data = zstandard.ZstdCompressor().compress(bytes(50_000_000))
+    while not inflater.eof:
+        made.append(len(inflater.decompress(data, 1 << 30)))
+        data = b""
+    assert 50_000_000 == sum(made)
+    assert max(made) <= 128 * 1024
