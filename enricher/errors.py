@@ -15,6 +15,8 @@ EnricherError                  base; `hint` says what the reader can do about it
 │   ├── NotFoundProviderError  the thing asked for is not there (404)
 │   └── AuthProviderError      the key is refused (401, 403): wait for the operator, lose nothing
 ├── SinkError                  a sink did not take a part; try again
+├── InputError                 records cannot be read
+├── OutputError                records cannot be written where they are to go
 └── ModelError                 the embedded model cannot be fetched or started
 """
 
@@ -100,6 +102,14 @@ class AuthProviderError(ProviderError):
 
 class SinkError(EnricherError):
     """A sink did not take a part."""
+
+
+class InputError(EnricherError):
+    """Records cannot be read."""
+
+
+class OutputError(EnricherError):
+    """Records cannot be written where they are to go."""
 
 
 class ModelError(EnricherError):

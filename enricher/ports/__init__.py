@@ -11,12 +11,15 @@ from __future__ import annotations
 from enricher.ports.batches import BatchClient, BatchFiles, ProviderBatch
 from enricher.ports.catalogue import Catalogue
 from enricher.ports.clock import CLOCK_STEP_SECONDS, Clock
+from enricher.ports.records import MAX_BATCH_BYTES, MAX_BATCH_ROWS, RecordInput, RecordOutput, Rows
 from enricher.ports.sink import Sink, Taken
 from enricher.ports.source import Chunk, Joined, SkippedFile, Source, SourceProgress
 from enricher.ports.store import BlockReceipt, ShapeRow, Store
 
 __all__ = [
     "CLOCK_STEP_SECONDS",
+    "MAX_BATCH_BYTES",
+    "MAX_BATCH_ROWS",
     "BatchClient",
     "BatchFiles",
     "BlockReceipt",
@@ -25,6 +28,9 @@ __all__ = [
     "Clock",
     "Joined",
     "ProviderBatch",
+    "RecordInput",
+    "RecordOutput",
+    "Rows",
     "ShapeRow",
     "Sink",
     "SkippedFile",

@@ -1,0 +1,78 @@
+"""Where records come from and where they go: whole rows, in order, in batches of some thousands.
+
+Both ports block: they are called from a worker thread, one call at a time, so that a million rows cost no switch of
+tasks. Their values are those of JSON: text, numbers, booleans, None, lists and mappings of these.
+
+Never here: what a task makes of a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+MAX_BATCH_ROWS: Final = 8192
+MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+"""About how much text an input gives at once; a single row may be larger."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Some rows of an input, in its order: at most `MAX_BATCH_ROWS`, about `MAX_BATCH_BYTES` of text."""
+
+    keys: Sequence[str]
+    """What each row is found again by: its key column as text, the path of a document, else its number from 1."""
+    values: Sequence[Mapping[str, object]]
+    """Each row by column, the key's among them; empty for a row that could not be read."""
+    faults: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    """By place in this batch: (status, reason) of rows that are not asked about: `unreadable` (no UTF-8, no JSON, an
+    encrypted PDF) or `empty` (a document without text)."""
+
+
+class RecordInput(Protocol):
+    """An input of records: a directory of documents, a table, the answer to a query."""
+
+    name: str
+    """What messages call it: the path or address as given, without a password."""
+    key_column: str
+    """The column that `Rows.keys` are taken from; "" where rows are counted."""
+    text_column: str | None
+    """A column that is read and not written again, since the input keeps it: a document's text. None in tables."""
+
+    def columns(self) -> Sequence[str]:
+        """Columns of the rows, as far as the first of them tell; () for no rows. Raises InputError."""
+
+    def fingerprint(self) -> str:
+        """Changes when the content may have changed, at little cost (sizes and times); "" where only reading tells."""
+
+    def rows(self) -> Iterator[Rows]:
+        """Every row from the first, in an order that is the same each time for the same content.
+
+        Raises InputError, which names the file and the line, where nothing after it can be read; a row that cannot be
+        read is one of `faults` and costs no other row. Holds little more than a batch.
+        """
+
+    def close(self) -> None:
+        """Close files and connections; also in the midst of `rows`."""
+
+
+class RecordOutput(Protocol):
+    """Where rows go: a file or a table that appears whole, when `finish` has returned, or not at all."""
+
+    name: str
+    """What messages call it."""
+
+    def begin(self, columns: Sequence[str]) -> None:
+        """Columns that rows will have, the key's first and `status` and `error` last. Raises OutputError."""
+
+    def write(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Take rows in order; a column that a row lacks is empty in it. Raises OutputError."""
+
+    def finish(self) -> None:
+        """Everything was written: make it durable and put it in its place. Raises OutputError."""
+
+    def abandon(self) -> None:
+        """Leave nothing behind of what was written since `begin`; what lay there before is untouched."""
