@@ -2,15 +2,13 @@
 
 Read-only, and nothing of a log's text is shown: whoever can reach it learns counts, states and file names.
 
-Whoever can reach it can also hold connections open. Their number is bounded, and each has a time by which the head of
-its next request must be here or its answer taken: what is late is cut off, and where there are too many the one that
-was silent longest goes, so that a scrape always gets through. On loopback the Host header must be an address or
-localhost: a page in a browser on this host could else point a name of its own here and read along.
+Connections are bounded in number and in time (`enricher.connections`), so that a scrape always gets through. On
+loopback the Host header must be an address or localhost: a page in a browser on this host could else point a name of
+its own here and read along.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import json
 from typing import TYPE_CHECKING, Any, Final
@@ -19,20 +17,16 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from enricher.connections import HEAD_SECONDS, IDLE_SECONDS, BoundedServer
 from enricher.core.loopback import is_loopback
 from enricher.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from aiohttp.web_protocol import RequestHandler
     from prometheus_client import CollectorRegistry
 
 MAX_CONNECTIONS: Final = 64
-HEAD_SECONDS: Final = 10.0
-"""How long the head of a first request may take."""
-ANSWER_SECONDS: Final = 90.0
-"""How long an answer may take to be read, and a connection may be silent after it: scrapers come once a minute."""
 
 
 class AdminServer:
@@ -48,7 +42,7 @@ class AdminServer:
         unready: Callable[[], list[str]],
         refresh: Callable[[], Awaitable[None]],
         head_seconds: float = HEAD_SECONDS,
-        answer_seconds: float = ANSWER_SECONDS,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._host = host
         self._port = port
@@ -57,7 +51,7 @@ class AdminServer:
         self._unready = unready
         self._refresh = refresh
         self._head_seconds = head_seconds
-        self._answer_seconds = answer_seconds
+        self._idle_seconds = idle_seconds
         self._runner: web.ServerRunner | None = None
         self._pages = {
             "/metrics": self._metrics,
@@ -68,7 +62,9 @@ class AdminServer:
 
     async def start(self) -> str:
         """Listen; returns the address. Raises ConfigError if it is taken or not ours."""
-        server = _Guarded(self._answer, head_seconds=self._head_seconds, answer_seconds=self._answer_seconds)
+        server = BoundedServer(
+            self._answer, most=MAX_CONNECTIONS, head_seconds=self._head_seconds, idle_seconds=self._idle_seconds
+        )
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
@@ -112,49 +108,6 @@ class AdminServer:
 
     async def _status_json(self) -> web.Response:
         return web.Response(text=json.dumps(await self._status(), indent=2) + "\n", content_type="application/json")
-
-
-class _Guarded(web.Server):
-    """A server that bounds how many connections there are and how long each may be silent."""
-
-    def __init__(
-        self,
-        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        *,
-        head_seconds: float,
-        answer_seconds: float,
-    ) -> None:
-        super().__init__(self._handle, access_log=None)
-        self._answer = handler
-        self._head_seconds = head_seconds
-        self._answer_seconds = answer_seconds
-        self._open: dict[RequestHandler, tuple[asyncio.Transport, asyncio.TimerHandle]] = {}
-        """By how long they have been silent, the longest first."""
-
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        """Take a connection, in the place of the one that was silent longest if there are too many."""
-        super().connection_made(handler, transport)
-        self._grant(handler, transport, self._head_seconds)
-        if len(self._open) > MAX_CONNECTIONS:
-            silent, _ = self._open[next(iter(self._open))]
-            silent.abort()
-
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        """Forget a connection."""
-        if (known := self._open.pop(handler, None)) is not None:
-            known[1].cancel()
-        super().connection_lost(handler, exc)
-
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        handler = request.protocol
-        if (known := self._open.pop(handler, None)) is not None:
-            known[1].cancel()
-            self._grant(handler, known[0], self._answer_seconds)
-        return await self._answer(request)
-
-    def _grant(self, handler: RequestHandler, transport: asyncio.Transport, seconds: float) -> None:
-        timer = asyncio.get_running_loop().call_later(seconds, transport.abort)
-        self._open[handler] = (transport, timer)
 
 
 def _is_our_host(header: str) -> bool:

@@ -15,7 +15,7 @@ from enricher.errors import ConfigError
 
 
 @contextlib.asynccontextmanager
-async def serving(*, unready=(), head_seconds=30.0, answer_seconds=30.0, host="127.0.0.1"):
+async def serving(*, unready=(), head_seconds=30.0, idle_seconds=30.0, host="127.0.0.1"):
     """A server with one metric; its host and port."""
 
     async def status():
@@ -28,7 +28,7 @@ async def serving(*, unready=(), head_seconds=30.0, answer_seconds=30.0, host="1
     Gauge("enricher_ready", "Ready.", registry=registry).set(1)
     server = AdminServer(
         host=host, port=0, registry=registry, status=status, unready=lambda: list(unready), refresh=refresh,
-        head_seconds=head_seconds, answer_seconds=answer_seconds,
+        head_seconds=head_seconds, idle_seconds=idle_seconds,
     )  # fmt: skip
     address = await server.start()
     try:
@@ -79,7 +79,7 @@ async def test_connections_that_send_no_request_in_time_are_cut_off():
 
 
 async def test_connections_that_stay_silent_after_an_answer_are_cut_off():
-    async with serving(answer_seconds=0.2) as place:
+    async with serving(idle_seconds=0.2) as place:
         reader, writer = await asyncio.open_connection(*place)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         async with asyncio.timeout(10):
