@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from enricher.core.toml_reader import TableReader, not_empty, one_of, within
 from enricher.core.verdict import CATEGORIES, ORIGINS, OUTCOMES, SEVERITIES
 from enricher.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 RESPONSES: Final = "/v1/responses"
 CHAT: Final = "/v1/chat/completions"
@@ -88,21 +91,21 @@ def parse_task(text: str, *, name: str) -> Task:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as fault:
         raise ConfigError([f"task {name}: not TOML: {fault}"]) from fault
-    reader = _Reader(document)
-    prompt = _Reader(reader.take("prompt", dict, {}), reader.faults, "prompt.")
+    reader = TableReader(document)
+    prompt = reader.table("prompt")
     schema = reader.take("schema", dict, None)
     task = Task(
-        name=reader.take("name", str, name, _not_empty),
+        name=reader.take("name", str, name, not_empty),
         version=str(reader.take("version", (str, int), None, required=True)),
         kind="packed" if schema is None else "single",
-        system=prompt.take("system", str, "", _not_empty, required=True).strip(),
+        system=prompt.take("system", str, "", not_empty, required=True).strip(),
         examples=_examples(prompt.take("examples", list, []), reader.faults),
-        endpoint=reader.take("endpoint", str, None, _one_of(*ENDPOINTS)),
+        endpoint=reader.take("endpoint", str, None, one_of(*ENDPOINTS)),
         signatures_per_request=reader.take(
-            "signatures_per_request", int, 1 if schema else 10, _within(1, _MAX_SIGNATURES)
+            "signatures_per_request", int, 1 if schema else 10, within(1, _MAX_SIGNATURES)
         ),
-        max_output_tokens=reader.take("max_output_tokens", int, 500, _within(16, 100_000)),
-        answer_tokens=reader.take("answer_tokens", int, 150, _within(1, 100_000)),
+        max_output_tokens=reader.take("max_output_tokens", int, 500, within(16, 100_000)),
+        answer_tokens=reader.take("answer_tokens", int, 150, within(1, 100_000)),
         parameters=MappingProxyType(_parameters(reader.take("parameters", dict, {}), reader.faults)),
         quality=reader.take("quality", str, None),
         schema=schema,
@@ -119,64 +122,6 @@ def parse_task(text: str, *, name: str) -> Task:
             hint="config/tasks/logs.toml shows what a task may say",
         )
     return task
-
-
-_Check = Callable[[Any], str | None]
-
-
-class _Reader:
-    """Takes the keys of one table, notes every fault, and knows at the end which keys nobody asked for."""
-
-    def __init__(self, table: Mapping[str, Any], faults: list[str] | None = None, prefix: str = "") -> None:
-        self._left = dict(table)
-        self._prefix = prefix
-        self.faults: list[str] = [] if faults is None else faults
-
-    def take(
-        self,
-        key: str,
-        kind: type | tuple[type, ...],
-        default: Any,  # noqa: ANN401 - of the kind asked for, or None
-        check: _Check | None = None,
-        *,
-        required: bool = False,
-    ) -> Any:  # noqa: ANN401 - of the kind asked for, or the default
-        if key not in self._left:
-            if required:
-                self.faults.append(f"{self._prefix}{key}: missing")
-            return default
-        value = self._left.pop(key)
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            wanted = " or ".join(_TOML_NAMES[one] for one in (kind if isinstance(kind, tuple) else (kind,)))
-            self.faults.append(
-                f"{self._prefix}{key}: must be {wanted}, not {_TOML_NAMES.get(type(value), 'something else')}"
-            )
-            return default
-        fault = check(value) if check else None
-        if fault:
-            self.faults.append(f"{self._prefix}{key}: {fault}")
-            return default
-        return value
-
-    def finish(self) -> None:
-        self.faults += [f"{self._prefix}{key}: unknown key" for key in sorted(self._left)]
-
-
-_TOML_NAMES: Final[dict[type, str]] = {
-    str: "a string", int: "a whole number", float: "a number", bool: "true or false", dict: "a table", list: "an array",
-}  # fmt: skip
-
-
-def _not_empty(value: str) -> str | None:
-    return None if value.strip() else "must not be empty"
-
-
-def _one_of(*words: str) -> _Check:
-    return lambda value: None if value in words else f"must be one of {', '.join(words)}"
-
-
-def _within(low: int, high: int) -> _Check:
-    return lambda value: None if low <= value <= high else f"must be from {low} to {high}"
 
 
 def _parameters(table: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
