@@ -19,7 +19,7 @@ from enricher.batchserver.shapes import FileObject, FileRecord, RefusedError, to
 from enricher.batchserver.validation import EXPIRY_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from enricher.batchserver.disk import DiskThreads
 
@@ -152,6 +152,13 @@ class FileShelf:
         write_atomic(self._directory / f"{record.file.id}.json", to_json(record))
         path.replace(self.path_of(record.file.id))
         sync_directory(self._directory)
+
+    async def read(self, file_id: str, chunk_bytes: int) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of a file; it may be deleted meanwhile. Raises `OSError`."""
+        stream = await self._disk.run(self.path_of(file_id).open, "rb")
+        with stream:
+            while chunk := await self._disk.run(stream.read, chunk_bytes):
+                yield chunk
 
     async def delete(self, file_id: str) -> None:
         """Remove a file and its bytes."""

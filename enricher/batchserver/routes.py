@@ -5,6 +5,8 @@ Decides nothing about a batch. Every call named in a fault script passes `Script
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import re
 from functools import partial
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 Wire = TypeVar("Wire", Batch, FileObject)
+Piece = TypeVar("Piece")
 
 _READ_BYTES = 256 * 1024
 _FIELD_BYTES = 4096
@@ -53,7 +56,9 @@ class Routes:
         backend: Backend,
         faults: ScriptedFaults,
         clock: Clock,
+        silent_seconds: float,
     ) -> None:
+        self._silent_seconds = silent_seconds
         self._register = register
         self._shelf = shelf
         self._runner = runner
@@ -123,14 +128,15 @@ class Routes:
         form: dict[str, str] = {}
         filename, received = "", None
         try:
-            async for part in await request.multipart():
+            parts = await request.multipart()
+            while (part := await self._in_time(parts.next())) is not None:
                 if not isinstance(part, BodyPartReader) or part.name is None:
                     raise RefusedError(400, "The form has a part that is neither a file nor a field.")  # noqa: TRY301 (one clean-up)
                 if part.name == "file" and received is None:
                     filename = part.filename or "upload"
-                    received = await self._shelf.receive(_read_part(part))
+                    received = await self._shelf.receive(self._read_part(part))
                 else:
-                    form[part.name] = await _read_field(part)
+                    form[part.name] = await self._read_field(part)
         except (RefusedError, ValueError) as error:
             if received is not None:
                 discard(received.path)
@@ -160,9 +166,21 @@ class Routes:
 
     async def _send_content(self, request: web.Request) -> web.StreamResponse:
         found = self._find_file(request)
-        return web.FileResponse(
-            self._shelf.path_of(found.id), headers={"Content-Type": "application/octet-stream"}, chunk_size=_READ_BYTES
-        )
+        response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+        response.content_length = found.bytes
+        async with contextlib.aclosing(self._shelf.read(found.id, _READ_BYTES)) as chunks:
+            chunk = await anext(chunks, b"")  # what cannot be opened is told before the answer begins
+            await response.prepare(request)
+            try:
+                while chunk:
+                    async with asyncio.timeout(self._silent_seconds):
+                        await response.write(chunk)
+                    chunk = await anext(chunks, b"")
+            except OSError:
+                # Too late to tell an error: the client sees that the file is not whole.
+                if request.transport is not None:
+                    request.transport.abort()
+        return response
 
     async def _delete_file(self, request: web.Request) -> web.StreamResponse:
         found = self._find_file(request)
@@ -172,7 +190,7 @@ class Routes:
     # ---------------------------------------------------------------- batches
 
     async def _create_batch(self, request: web.Request) -> web.StreamResponse:
-        return _answer(await self._runner.create(read_create(await _read_json(request))))
+        return _answer(await self._runner.create(read_create(await self._read_json(request))))
 
     async def _list_batches(self, request: web.Request) -> web.StreamResponse:
         batches = [self._runner.view(batch_id) for batch_id in reversed(self._register.records)]
@@ -202,7 +220,7 @@ class Routes:
         return _answer(_model(name))
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
-        body = await _read_json(request)
+        body = await self._read_json(request)
         if not isinstance(body, dict):
             raise RefusedError(400, "We could not parse the JSON body of your request.")
         if body.get("stream"):
@@ -232,31 +250,39 @@ class Routes:
             }
         )
 
+    # ---------------------------------------------------------------- bodies on their way
+
+    async def _in_time(self, coming: Awaitable[Piece]) -> Piece:
+        """Wait for the next piece of a body, but not for a client that has fallen silent."""
+        try:
+            async with asyncio.timeout(self._silent_seconds):
+                return await coming
+        except TimeoutError as error:
+            raise RefusedError(408, f"Nothing more came for {self._silent_seconds:g} s.") from error
+
+    async def _read_json(self, request: web.Request) -> object:
+        content = await self._in_time(request.read())
+        try:
+            value: object = msgspec.json.decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise RefusedError(400, "We could not parse the JSON body of your request.") from error
+        return value
+
+    async def _read_part(self, part: BodyPartReader) -> AsyncIterator[bytes]:
+        while chunk := await self._in_time(part.read_chunk(_READ_BYTES)):
+            yield chunk
+
+    async def _read_field(self, part: BodyPartReader) -> str:
+        content = b""
+        while chunk := await self._in_time(part.read_chunk(_FIELD_BYTES)):
+            content += chunk
+            if len(content) > _FIELD_BYTES:
+                raise RefusedError(400, f"The form field {(part.name or '')[:100]} is too long.")
+        return content.decode()
+
 
 def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "local"}
-
-
-async def _read_json(request: web.Request) -> object:
-    try:
-        value: object = msgspec.json.decode(await request.read())
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RefusedError(400, "We could not parse the JSON body of your request.") from error
-    return value
-
-
-async def _read_part(part: BodyPartReader) -> AsyncIterator[bytes]:
-    while chunk := await part.read_chunk(_READ_BYTES):
-        yield chunk
-
-
-async def _read_field(part: BodyPartReader) -> str:
-    content = b""
-    while chunk := await part.read_chunk(_FIELD_BYTES):
-        content += chunk
-        if len(content) > _FIELD_BYTES:
-            raise RefusedError(400, f"The form field {(part.name or '')[:100]} is too long.")
-    return content.decode()
 
 
 def _read_expiry_fields(form: dict[str, str]) -> int | None:

@@ -23,6 +23,7 @@ from enricher.batchserver.routes import Routes
 from enricher.batchserver.runner import BatchRunner
 from enricher.batchserver.scripted import ScriptedFaults
 from enricher.batchserver.shapes import RefusedError, to_error_body
+from enricher.connections import BoundedServer
 from enricher.errors import ConfigError, EnricherError
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class BatchServer:
         self._disk = DiskThreads()
         self._shelf = FileShelf(settings.state_dir / "files", self._disk)
         self._register = BatchRegister(settings.state_dir / "batches", self._disk)
-        self._http: web.AppRunner | None = None
+        self._app: web.AppRunner | None = None
+        self._http: web.ServerRunner | None = None
         self._faults: ScriptedFaults | None = None
         self._runner: BatchRunner | None = None
 
@@ -105,9 +107,20 @@ class BatchServer:
 
     async def _listen(self, faults: ScriptedFaults, runner: BatchRunner) -> str:
         app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_answer_errors, self._check_key])
-        routes = Routes(self._register, self._shelf, runner, self._backend, faults, self._clock)
+        patience = self._settings.silent_seconds
+        routes = Routes(self._register, self._shelf, runner, self._backend, faults, self._clock, patience)
         routes.add_to(app)
-        self._http = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=_HTTP_GRACE_SECONDS)
+        self._app = web.AppRunner(app)
+        await self._app.setup()
+        routed = self._app.server
+        assert routed is not None  # after setup
+        bounded = BoundedServer(
+            routed.request_handler,
+            request_factory=routed.request_factory,
+            most=self._settings.max_connections,
+            head_seconds=self._settings.head_seconds,
+        )
+        self._http = web.ServerRunner(bounded, shutdown_timeout=_HTTP_GRACE_SECONDS)
         await self._http.setup()
         host, port = self._settings.host, self._settings.port
         try:
@@ -127,6 +140,9 @@ class BatchServer:
         if self._http is not None:
             await self._http.cleanup()
             self._http = None
+        if self._app is not None:
+            await self._app.cleanup()
+            self._app = None
         if self._runner is not None:
             await self._runner.close()
         await self._backend.close()
