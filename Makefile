@@ -12,7 +12,7 @@ SMALL ?=
 # Tests that run side by side.
 JOBS ?= 2
 
-.PHONY: help demo test check bench crash-points soak soak-files faults chaos clean
+.PHONY: help demo test check lock bench crash-points soak soak-files faults chaos clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,18 +24,41 @@ $(VENV)/.system:
 		|| { echo "installing python3-venv"; apt-get update -qq && apt-get install -qq -y python3-venv >/dev/null; $(PYTHON) -m venv $(VENV); }
 	@touch $@
 
-$(VENV)/.demo: pyproject.toml | $(VENV)/.system
-	@echo "installing enricher with the engine of the embedded model into $(VENV)"
-	@$(BIN)/pip install -qq --disable-pip-version-check -e '.[local]'
+# Everything is installed at the versions and with the hashes of .ci/requirements/; nothing else is fetched.
+LOCKS := .ci/requirements
+INSTALL := $(BIN)/pip install -qq --disable-pip-version-check
+LOCKED := $(INSTALL) --no-deps --require-hashes -r $(LOCKS)
+
+$(VENV)/.editable: pyproject.toml $(LOCKS)/build.txt | $(VENV)/.system
+	@$(LOCKED)/build.txt
+	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.demo: $(LOCKS)/demo.txt $(VENV)/.editable
+	@echo "installing what the demo needs into $(VENV), with the engine of the embedded model"
+	@$(LOCKED)/demo.txt
 	@ldconfig -p | grep -q libgomp.so.1 \
 		|| { echo "installing libgomp1"; apt-get update -qq && apt-get install -qq -y libgomp1 >/dev/null; }
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/.system
-	@echo "installing enricher with what its tests need into $(VENV)"
-	@$(BIN)/pip install -qq --disable-pip-version-check 'pip>=25.1'
-	@$(BIN)/pip install -qq --disable-pip-version-check -e . --group dev
+$(VENV)/.dev: $(LOCKS)/test.txt $(VENV)/.editable
+	@echo "installing what the tests need into $(VENV)"
+	@$(LOCKED)/test.txt
 	@touch $@
+
+$(VENV)/.bench: $(LOCKS)/bench.txt $(VENV)/.dev
+	@$(LOCKED)/bench.txt
+	@touch $@
+
+# Each later file keeps the versions of the earlier ones, so that all of them fit into one environment.
+COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+lock: | $(VENV)/.system  ## Pin what pyproject.toml asks for, with hashes; UPGRADE=1 takes the newest releases
+	@$(INSTALL) uv
+	@$(COMPILE) --group build -o $(LOCKS)/build.txt
+	@$(COMPILE) pyproject.toml --extra local -o $(LOCKS)/demo.txt
+	@$(COMPILE) pyproject.toml --group dev -c $(LOCKS)/demo.txt -c $(LOCKS)/build.txt -o $(LOCKS)/test.txt
+	@$(COMPILE) --group bench -c $(LOCKS)/test.txt -o $(LOCKS)/bench.txt
 
 demo: $(VENV)/.demo  ## Enrich this machine's logs (or LOGS=DIR) with the embedded model; SMALL=1 takes the smaller one
 	@$(BIN)/enricher model pull $(if $(SMALL),--small)
@@ -49,7 +72,7 @@ check: $(VENV)/.dev  ## Run the static checks only
 	@$(BIN)/lint-imports --no-logo 2>&1 | tail -1
 	@$(BIN)/mypy
 
-bench: $(VENV)/.dev  ## Measure: ratios within one run
+bench: $(VENV)/.bench  ## Measure: ratios within one run
 	@$(BIN)/python -m tests.benchmarks
 
 crash-points: $(VENV)/.dev  ## Kill a run at every point at which anything becomes durable or is sent

@@ -1,0 +1,85 @@
+"""What `make demo` and `make test` install is pinned, hashed, and what pyproject.toml asks for."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+LOCKS = ROOT / ".ci" / "requirements"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+ASKED = {
+    "build": [*PROJECT["dependency-groups"]["build"], *PROJECT["build-system"]["requires"]],
+    "demo": [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["local"]],
+    "test": [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]],
+    "bench": PROJECT["dependency-groups"]["bench"],
+}
+# The machines on which the two commands are to work.
+MACHINES = [(python, machine) for python in ("3.11", "3.12", "3.13") for machine in ("x86_64", "aarch64")]
+
+
+def _pins(name: str) -> dict[str, list[tuple[Requirement, list[str]]]]:
+    """The pins of a lock file by package, each with its hashes."""
+    pins: dict[str, list[tuple[Requirement, list[str]]]] = {}
+    text = re.sub(r"\s*#.*", "", (LOCKS / f"{name}.txt").read_text(encoding="utf-8"))
+    for line in filter(None, text.replace("\\\n", " ").splitlines()):
+        head, *hashes = re.split(r"\s+--hash=", line.strip())
+        requirement = Requirement(head)
+        pins.setdefault(requirement.name, []).append((requirement, hashes))
+    return pins
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_every_pin_is_one_version_with_hashes_and_names_no_index(name):
+    assert sorted(path.stem for path in LOCKS.iterdir()) == sorted(ASKED)
+    assert "://" not in (LOCKS / f"{name}.txt").read_text(encoding="utf-8")
+    for pins in _pins(name).values():
+        for requirement, hashes in pins:
+            assert re.fullmatch(r"==[^,*]+", str(requirement.specifier)), requirement
+            assert hashes, requirement
+            assert all(re.fullmatch("sha256:[0-9a-f]{64}", item) for item in hashes), requirement
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_lock_has_what_the_project_asks_for_on_every_machine(name):
+    """Red after a change of pyproject.toml: `make lock` mends it."""
+    pins = _pins(name)
+    for python, machine in MACHINES:
+        where = {
+            **default_environment(),
+            "python_version": python,
+            "python_full_version": f"{python}.0",
+            "platform_machine": machine,
+        }
+        for asked in map(Requirement, ASKED[name]):
+            found = [pin for pin, _ in pins[asked.name] if pin.marker is None or pin.marker.evaluate(where)]
+            assert len(found) == 1, (asked, python, machine)
+            assert asked.specifier.contains(str(found[0].specifier).removeprefix("==")), asked
+
+
+def test_locks_agree_so_that_all_of_them_fit_into_one_environment():
+    seen: dict[str, set[str]] = {}
+    for lock in ASKED:
+        for name, pins in _pins(lock).items():
+            versions = {f"{pin.specifier} {pin.marker}" for pin, _ in pins}
+            assert seen.setdefault(name, versions) == versions, (lock, name)
+
+
+def test_make_installs_from_the_locks_and_checks_the_hashes():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    installs = [line for line in makefile.splitlines() if re.search(r"pip install|\$\((INSTALL|LOCKED)\)", line)]
+    assert [line.strip() for line in installs] == [
+        "INSTALL := $(BIN)/pip install -qq --disable-pip-version-check",
+        "LOCKED := $(INSTALL) --no-deps --require-hashes -r $(LOCKS)",
+        "@$(LOCKED)/build.txt",
+        "@$(INSTALL) --no-deps --no-build-isolation -e .",
+        "@$(LOCKED)/demo.txt",
+        "@$(LOCKED)/test.txt",
+        "@$(LOCKED)/bench.txt",
+        "@$(INSTALL) uv",
+    ]
