@@ -60,7 +60,10 @@ class RecordInput(Protocol):
 
 
 class RecordOutput(Protocol):
-    """Where rows go: a file or a table that appears whole, when `finish` has returned, or not at all."""
+    """Where rows go: a file or a table that appears whole, when `finish` has returned, or not at all.
+
+    Only what is no file (standard output, a pipe, a device) shows each row as it is written.
+    """
 
     name: str
     """What messages call it."""
@@ -69,7 +72,10 @@ class RecordOutput(Protocol):
         """Columns that rows will have, the key's first and `status` and `error` last. Raises OutputError."""
 
     def write(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """Take rows in order; a column that a row lacks is empty in it. Raises OutputError."""
+        """Take rows in order; a column that a row lacks is empty in it, one that `begin` did not name comes last.
+
+        Raises OutputError; then `abandon` it.
+        """
 
     def finish(self) -> None:
         """Everything was written: make it durable and put it in its place. Raises OutputError."""

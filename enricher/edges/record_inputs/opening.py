@@ -1,0 +1,59 @@
+"""What an input's address means: which vendor reads it.
+
+Never here: how something is read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from enricher.errors import UsageError
+
+if TYPE_CHECKING:
+    from enricher.ports.records import RecordInput
+
+Format = Literal["jsonl"]
+FORMATS: Final[tuple[Format, ...]] = ("jsonl",)
+
+_SUFFIXES: Final[dict[str, Format]] = {".jsonl": "jsonl", ".ndjson": "jsonl"}
+_COMPRESSIONS: Final = (".gz", ".zst")
+
+
+def open_input(
+    spec: str,
+    *,
+    query: str | None = None,
+    file_format: Format | None = None,
+    key: str | None = None,
+    encoding: str = "utf-8",
+) -> RecordInput:
+    """The input at an address, its first rows looked at already.
+
+    `spec` is a path, or `-` for standard input (JSON lines unless `file_format` says otherwise). `key` names the key
+    column, else it is `id` where every row has one, else rows are counted. `encoding` is that of text without a byte
+    order mark. Raises UsageError for what is asked for, InputError for what is found.
+    """
+    from enricher.edges.record_inputs.content import Content
+    from enricher.edges.record_inputs.jsonl import JsonlReader
+    from enricher.edges.record_inputs.table import TableInput
+
+    if query is not None:
+        raise UsageError(f"{spec} is no database: a query is asked of one only", hint="leave the query out")
+    if spec == "-":
+        return TableInput(JsonlReader(Content(None, "standard input", encoding=encoding)), key)
+    kind = file_format or _format_of(Path(spec))
+    assert kind == "jsonl"
+    return TableInput(JsonlReader(Content(Path(spec), spec, encoding=encoding)), key)
+
+
+def _format_of(path: Path) -> Format:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _COMPRESSIONS:
+        del suffixes[-1]
+    found = _SUFFIXES.get(suffixes[-1]) if suffixes else None
+    if found is None:
+        raise UsageError(
+            f"what {path} holds is not told by its name", hint=f"name the format: one of {', '.join(FORMATS)}"
+        )
+    return found

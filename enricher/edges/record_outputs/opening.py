@@ -1,0 +1,50 @@
+"""What an output's address means: which vendor writes it.
+
+Never here: how something is written.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from enricher.errors import UsageError
+
+if TYPE_CHECKING:
+    from enricher.ports.records import RecordOutput
+
+Format = Literal["jsonl"]
+FORMATS: Final[tuple[Format, ...]] = ("jsonl",)
+
+_SUFFIXES: Final[dict[str, Format]] = {".jsonl": "jsonl", ".ndjson": "jsonl"}
+_COMPRESSIONS: Final = (".gz", ".zst")
+
+
+def open_output(spec: str, *, file_format: Format | None = None, overwrite: bool) -> RecordOutput:
+    """The output at an address; nothing is written before its `begin`, but what lies there already is refused at once.
+
+    `spec` is a path, or `-` for standard output (JSON lines unless `file_format` says otherwise), which what was
+    written cannot be taken back from. Raises UsageError for what is asked for, OutputError for what is found.
+    """
+    from enricher.edges.record_outputs.jsonl import JsonlOutput
+    from enricher.edges.record_outputs.packed import PackedFile
+    from enricher.edges.record_outputs.place import Place
+
+    is_stdout = spec == "-"
+    kind = file_format or ("jsonl" if is_stdout else _format_of(Path(spec)))
+    assert kind == "jsonl"
+    place = Place(None if is_stdout else Path(spec), "standard output" if is_stdout else spec, overwrite=overwrite)
+    place.check()
+    return JsonlOutput(PackedFile(place))
+
+
+def _format_of(path: Path) -> Format:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _COMPRESSIONS:
+        del suffixes[-1]
+    found = _SUFFIXES.get(suffixes[-1]) if suffixes else None
+    if found is None:
+        raise UsageError(
+            f"the format of {path} is not told by its name", hint=f"name the format: one of {', '.join(FORMATS)}"
+        )
+    return found

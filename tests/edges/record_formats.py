@@ -1,0 +1,51 @@
+"""The formats of records: how a test makes an input of each, and reads what an output of each holds."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass, field
+
+import zstandard
+
+PACK = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """An input that was made: what to give to `open_input`, and which file of it to change."""
+
+    spec: str
+    options: dict = field(default_factory=dict)
+    file: object = None
+
+
+def jsonl(suffix=""):
+    def make(directory, rows):
+        path = directory / f"in.jsonl{suffix}"
+        path.write_bytes(PACK[suffix]("".join(json.dumps(row) + "\n" for row in rows).encode()))
+        return Made(spec=str(path), file=path)
+
+    return make
+
+
+TABLES = {"jsonl": jsonl(), "jsonl.gz": jsonl(".gz"), "jsonl.zst": jsonl(".zst")}
+"""Each makes an input of rows of text with the columns `id` and `text`."""
+
+OUTPUTS = {"jsonl": "out.jsonl", "jsonl.gz": "out.jsonl.gz", "jsonl.zst": "out.jsonl.zst"}
+"""Each is the name of an output, which is an input, too."""
+
+
+def some_rows(count, start=1):
+    return [{"id": f"k{n}", "text": f"row {n}"} for n in range(start, start + count)]
+
+
+def all_rows(source):
+    """Keys, values and faults of an input, by row."""
+    keys, values, faults = [], [], {}
+    for batch in source.rows():
+        assert len(batch.keys) == len(batch.values) > 0
+        faults |= {len(keys) + place: fault for place, fault in batch.faults.items()}
+        keys += batch.keys
+        values += [dict(row) for row in batch.values]
+    return keys, values, faults
