@@ -25,6 +25,7 @@ from enricher.edges.sink_file import FileSink
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.edges.store_sqlite.reserve import RESERVE_NAME
 from enricher.errors import AuthProviderError, EnricherError, StoreError, TryAgainError
+from enricher.event_batches import EventBatches
 from enricher.pacing import Pacing
 from enricher.ports import CLOCK_STEP_SECONDS
 from enricher.stages.plan import Plan
@@ -159,6 +160,13 @@ class Enricher:
             settings=plan_settings(config, self._provider, self._mode),
             new_id=lambda: uuid.uuid4().hex,
         )
+        workload = EventBatches(
+            store=store,
+            clock=clock,
+            telemetry=telemetry,
+            tasks=[self._provider.task],
+            prices=self._provider.prices,
+        )
         self.submit = Submit(
             store=store,
             client=client,
@@ -171,6 +179,7 @@ class Enricher:
                 hold_when_over=config.budget.when_over == "hold",
                 poll_interval_seconds=poll,
             ),
+            workload=workload,
             jitter=jitter,
         )
         self.track = Track(
@@ -180,8 +189,7 @@ class Enricher:
             clock=clock,
             telemetry=telemetry,
             settings=TrackSettings(poll_interval_seconds=poll),
-            tasks=[self._provider.task],
-            prices=self._provider.prices,
+            workload=workload,
             jitter=jitter,
         )
         settings = self._write_settings()

@@ -16,6 +16,10 @@ GOLD_PREFIX: Final = "gold:"
 """Begins the signature of a labelled line that is asked about to judge the task; day and line follow."""
 
 
+Purpose = Literal["events", "records"]
+"""What a batch asks about: kinds of event, with windows and labelled lines, or records."""
+
+
 class BatchState(StrEnum):
     """Where a batch of ours stands; each arrow is one commit."""
 
@@ -144,6 +148,7 @@ class LedgerBatch:
     cached_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float = 0.0
+    purpose: Purpose = "events"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

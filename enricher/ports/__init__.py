@@ -8,7 +8,7 @@ Never here: an implementation, a default that hides a decision.
 
 from __future__ import annotations
 
-from enricher.ports.batches import BatchClient, BatchFiles, ProviderBatch
+from enricher.ports.batches import BatchClient, BatchFiles, ProviderBatch, Workload
 from enricher.ports.catalogue import Catalogue
 from enricher.ports.clock import CLOCK_STEP_SECONDS, Clock
 from enricher.ports.records import MAX_BATCH_BYTES, MAX_BATCH_ROWS, RecordInput, RecordOutput, Rows
@@ -38,4 +38,5 @@ __all__ = [
     "SourceProgress",
     "Store",
     "Taken",
+    "Workload",
 ]

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from enricher.core.collecting import Collected, Ending
+    from enricher.core.ledger import LedgerBatch, Purpose
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderBatch:
@@ -83,3 +86,28 @@ class BatchFiles(Protocol):
 
     async def remove(self, names: Collection[str]) -> None:
         """Remove files; missing ones are fine."""
+
+
+class Workload(Protocol):
+    """What batches ask, and what becomes of it: submit and track carry them, and look at nothing inside.
+
+    Each method is repeated after a crash in it. All may raise StoreError.
+    """
+
+    @property
+    def purpose(self) -> Purpose:
+        """Batches of another purpose are not touched."""
+
+    async def lines(self, batch: LedgerBatch) -> Iterable[bytes]:
+        """The lines of its input file, the same each time."""
+
+    async def collect(
+        self, batch: LedgerBatch, ending: Ending, chunks: Iterable[bytes]
+    ) -> tuple[LedgerBatch, Collected]:
+        """Decide each request by the bytes of the result files, and commit answers, money and the batch's end at once.
+
+        `batch` is done but for its tokens and cost, which the one returned has. `chunks` blocks: for a worker thread.
+        """
+
+    async def lose(self, batch: LedgerBatch) -> tuple[LedgerBatch, Collected]:
+        """The same where the provider no longer knows the batch: nothing was answered."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Money,
         Outcome,
         Part,
+        Purpose,
         RequestResult,
     )
     from enricher.core.matcher import MatcherTable
@@ -189,8 +190,8 @@ class Store(Protocol):
 
     # -- submit and track
 
-    async def batches(self, states: Collection[BatchState]) -> list[LedgerBatch]:
-        """Batches in those states, oldest first."""
+    async def batches(self, states: Collection[BatchState], purpose: Purpose = "events") -> list[LedgerBatch]:
+        """Batches of a purpose in those states, oldest first."""
 
     async def batch_requests(self, batch: int) -> list[LedgerRequest]:
         """Requests of a batch, in the order of its file."""

@@ -13,7 +13,6 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
-from enricher.core import batch as batch_lines
 from enricher.core import job, pricing
 from enricher.core.job import Step
 from enricher.core.ledger import BatchState
@@ -29,10 +28,10 @@ from enricher.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
-    from enricher.core.ledger import LedgerBatch, LedgerRequest
-    from enricher.ports import BatchClient, BatchFiles, Clock, ProviderBatch, Store
+    from enricher.core.ledger import LedgerBatch
+    from enricher.ports import BatchClient, BatchFiles, Clock, ProviderBatch, Store, Workload
     from enricher.telemetry import Telemetry
 
 _WORKING = (BatchState.PLANNED, BatchState.UPLOADING, BatchState.CREATING)
@@ -60,6 +59,7 @@ class Submit:
         clock: Clock,
         telemetry: Telemetry,
         settings: SubmitSettings,
+        workload: Workload,
         jitter: Callable[[], float],
     ) -> None:
         self._store = store
@@ -68,6 +68,7 @@ class Submit:
         self._clock = clock
         self._telemetry = telemetry
         self._settings = settings
+        self._workload = workload
         self._jitter = jitter
         self._begun = False
         self.blocked: ProviderError | None = None
@@ -80,7 +81,7 @@ class Submit:
     async def step(self) -> bool:
         """Move each batch on by one step; whether anything moved."""
         moved = False
-        for batch in await self._store.batches(_WORKING):
+        for batch in await self._store.batches(_WORKING, self._workload.purpose):
             # A restart is what an operator does who has mended something: what waits is tried at once.
             moved |= await self._step(batch if self._begun else replace(batch, next_at=0.0))
         self._begun = True
@@ -151,8 +152,7 @@ class Submit:
         return False
 
     async def _upload(self, batch: LedgerBatch) -> bool:
-        requests = await self._store.batch_requests(batch.id)
-        path = await self._files.write(batch.name, _lines(requests))
+        path = await self._files.write(batch.name, await self._workload.lines(batch))
         intended = replace(batch, intent_at=self._clock.now(), error=None)
         await self._store.save_batch(intended)
         file_id = await self._client.upload(path, batch.name)
@@ -235,7 +235,9 @@ class Submit:
     async def _failed(self, batch: LedgerBatch, todo: Step, error: ProviderError) -> None:
         """A call failed: what the ledger holds already says what to look for; only the time to wait is new."""
         now = self._clock.now()
-        current = next((one for one in await self._store.batches(_WORKING) if one.id == batch.id), batch)
+        current = next(
+            (one for one in await self._store.batches(_WORKING, self._workload.purpose) if one.id == batch.id), batch
+        )
         wait = self._backoff(current.failures, error)
         has_no_list = todo in _LOOKS and _is_about_the_list(error)
         if has_no_list and todo is Step.FIND_BATCH:
@@ -302,8 +304,3 @@ def _is_about_the_list(error: ProviderError) -> bool:
 def _is_about_the_file(error: ProviderError) -> bool:
     text = str(error).lower()
     return isinstance(error, NotFoundProviderError) or ("file" in text and ("find" in text or "found" in text))
-
-
-def _lines(requests: Sequence[LedgerRequest]) -> Iterator[bytes]:
-    for request in requests:
-        yield batch_lines.line(request, request.attempt, request.endpoint)

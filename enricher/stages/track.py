@@ -1,35 +1,30 @@
 """Track: open batches are polled; terminal ones are collected, their answers validated, their money booked once.
 
-`poll` asks where a batch stands; `collect` downloads the output and the error file, in every terminal state, and gives
-each request of the batch exactly one fate. The answers and the end of the batch are one commit: collecting again after
-a crash finds the same files and books nothing twice.
+`poll` asks where a batch stands; `collect` downloads the output and the error file, in every terminal state, and the
+workload gives each request of the batch exactly one fate. The answers and the end of the batch are one commit:
+collecting again after a crash finds the same files and books nothing twice.
 
 Never here: sending anything that costs money.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from enricher.core import answer as answers
-from enricher.core import batch as batch_lines
-from enricher.core import job, pricing
-from enricher.core.account import read_account
-from enricher.core.extract import holes
+from enricher.core import job
+from enricher.core.collecting import Ending
 from enricher.core.job import Step
-from enricher.core.ledger import DIGEST_PREFIX, BatchState, RequestResult, StoredAnswer
+from enricher.core.ledger import BatchState
 from enricher.errors import AuthProviderError, NotFoundProviderError, PermanentProviderError, ProviderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from enricher.core.ledger import LedgerBatch, LedgerRequest
-    from enricher.core.pricing import Prices
-    from enricher.core.task import Task
-    from enricher.ports import BatchClient, BatchFiles, Clock, ProviderBatch, Store
+    from enricher.core.collecting import Collected
+    from enricher.core.ledger import LedgerBatch
+    from enricher.ports import BatchClient, BatchFiles, Clock, ProviderBatch, Store, Workload
     from enricher.telemetry import Telemetry
 
 _LOST_AFTER_FAILURES = 10
@@ -41,13 +36,6 @@ class TrackSettings:
     """What track needs of the configuration."""
 
     poll_interval_seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Collected:
-    results: tuple[RequestResult, ...]
-    mended: int
-    odd: tuple[tuple[str, int], ...]
 
 
 class Track:
@@ -62,8 +50,7 @@ class Track:
         clock: Clock,
         telemetry: Telemetry,
         settings: TrackSettings,
-        tasks: Sequence[Task],
-        prices: Prices | None,
+        workload: Workload,
         jitter: Callable[[], float],
     ) -> None:
         self._store = store
@@ -72,8 +59,7 @@ class Track:
         self._clock = clock
         self._telemetry = telemetry
         self._settings = settings
-        self._tasks = {task.hash: task for task in tasks}
-        self._prices = prices
+        self._workload = workload
         self._jitter = jitter
         self._looks_again = False
         self._refusal: ProviderError | None = None
@@ -98,7 +84,7 @@ class Track:
         """Poll what is due and collect what has ended; whether anything ended."""
         moved = False
         at_once, self._looks_again = self._looks_again, False
-        for batch in await self._store.batches((BatchState.OPEN, BatchState.CANCELLING)):
+        for batch in await self._store.batches((BatchState.OPEN, BatchState.CANCELLING), self._workload.purpose):
             if at_once or job.next_step(batch, self._clock.now()) is Step.POLL:
                 moved |= await self._poll(batch)
         return moved
@@ -145,181 +131,33 @@ class Track:
         return await self.collect(batch, seen)
 
     async def collect(self, batch: LedgerBatch, seen: ProviderBatch) -> bool:
-        """Read both files of a batch that has ended, decide each request, commit."""
+        """Fetch both files of a batch that has ended, and have the workload decide each request and commit."""
         names = []
         for suffix, file_id in (("output", seen.output_file_id), ("error", seen.error_file_id)):
             if file_id:
                 name = f"{batch.name}.{suffix}"
                 await self._client.download(file_id, self._files.path(name))
                 names.append(name)
-        requests = await self._store.batch_requests(batch.id)
-        collected = await asyncio.to_thread(self._decide, batch, seen, requests, names)
         done = replace(
             batch,
             state=BatchState.DONE,
             status=seen.status,
             outcome=_outcome(seen.status),
-            input_tokens=sum(result.usage[0] for result in collected.results),
-            cached_tokens=sum(result.usage[1] for result in collected.results),
-            output_tokens=sum(result.usage[2] for result in collected.results),
-            cost_usd=sum(result.cost_usd for result in collected.results),
             error="; ".join(message for _, message, _ in seen.errors[:3]) or None,
         )
-        await self._store.collect(done, collected.results, self._clock.now())
+        chunks = (chunk for name in names for chunk in (*self._files.read(name), b"\n"))
+        ending = Ending(status=seen.status, errors=seen.errors)
+        self._tell(*await self._workload.collect(done, ending, chunks))
         self._refusal = None
         self._forget(batch)
-        self._tell(done, collected)
-        self._tell_digests(requests, collected.results)
         await self._clean_up(batch, seen, names)
         return True
 
-    def _tell(self, batch: LedgerBatch, collected: _Collected) -> None:
-        outcomes = Counter(result.state.value for result in collected.results)
-        self._telemetry.batch_ended(batch=batch, outcomes=outcomes, mended=collected.mended)
+    def _tell(self, batch: LedgerBatch, collected: Collected) -> None:
+        self._telemetry.batch_ended(batch=batch, outcomes=collected.outcomes, mended=collected.mended)
         for what, number in collected.odd:
             if number:
                 self._telemetry.batch_odd(batch=batch, what=what, number=number)
-
-    def _tell_digests(self, requests: Sequence[LedgerRequest], results: Sequence[RequestResult]) -> None:
-        ended = {result.id: result for result in results}
-        for request in requests:
-            if request.is_digest and (result := ended.get(request.id)) is not None:
-                window = request.signatures[0].removeprefix(DIGEST_PREFIX)
-                self._telemetry.digest_ended(window=window, outcome=result.state.value, error=result.error)
-
-    def _decide(
-        self, batch: LedgerBatch, seen: ProviderBatch, requests: Sequence[LedgerRequest], names: Sequence[str]
-    ) -> _Collected:
-        """Give each request its fate. Runs in a worker thread: files may hold 50,000 lines."""
-        by_id = {batch_lines.custom_id(request.id, request.attempt): request for request in requests}
-        chunks = (chunk for name in names for chunk in (*self._files.read(name), b"\n"))
-        found = batch_lines.reconcile(list(by_id), batch_lines.read_lines(chunks))
-        # Errors of a batch that failed in validation name lines of our file, counted from 1.
-        refused_lines = {line for _, _, line in seen.errors if line} if seen.status == "failed" else set()
-        results: list[RequestResult] = []
-        mended = 0
-        for number, (custom_id, request) in enumerate(by_id.items(), 1):
-            body = found.answered.get(custom_id)
-            if body is not None:
-                result, mends = self._answered(batch, request, custom_id, body)
-                mended += mends
-            else:
-                failure = found.failed.get(custom_id)
-                again, counts, text = _why_unanswered(failure, seen, refused=number in refused_lines)
-                result = self._unanswered(batch, request, custom_id, again=again, counts=counts, text=text)
-            results.append(result)
-        odd = (
-            ("unknown_custom_id", found.unknown),
-            ("repeated_custom_id", found.duplicates),
-            ("malformed_line", found.malformed),
-            ("missing_line", len(found.missing) if seen.status == "completed" else 0),
-        )
-        return _Collected(results=tuple(results), mended=mended, odd=odd)
-
-    def _answered(
-        self, batch: LedgerBatch, request: LedgerRequest, custom_id: str, body: object
-    ) -> tuple[RequestResult, int]:
-        if request.is_digest:
-            return self._accounted(batch, request, custom_id, body), 0
-        task = self._tasks.get(request.task)
-        if task is None:
-            # The task was changed while the batch was out and its old text is gone: ask again under the new one.
-            result = self._unanswered(batch, request, custom_id, again=False, counts=True, text="the task has changed")
-            return result, 0
-        questions = [
-            answers.Asked(signature=signature, holes=holes(template), template=template)
-            for signature, template in zip(request.signatures, request.templates, strict=True)
-        ]
-        reading = answers.read_response(task, request.endpoint, body, questions, sent=request.body)
-        usage = (reading.usage.input_tokens, reading.usage.cached_tokens, reading.usage.output_tokens)
-        cost = pricing.cost(reading.usage, self._prices, batch=True) if self._prices else 0.0
-        fate = job.fate_of_answered([verdict.status for verdict in reading.verdicts], tries=request.tries)
-        stored = [
-            replace(
-                self._stored(batch, request, verdict.signature, "ok", reading.model, verdict.answer.to_json()),
-                template=template,
-            )
-            for verdict, template in zip(reading.verdicts, request.templates, strict=True)
-            if verdict.answer is not None
-        ]
-        if fate.status is not None:
-            bad = (verdict.signature for verdict in reading.verdicts if verdict.answer is None)
-            stored += [self._stored(batch, request, signature, fate.status, reading.model, "") for signature in bad]
-        reasons = [verdict.reason for verdict in reading.verdicts if verdict.answer is None]
-        result = RequestResult(
-            id=request.id,
-            custom_id=custom_id,
-            state=fate.state,
-            counts=fate.counts,
-            error=reasons[0] if reasons else "",
-            usage=usage,
-            cost_usd=float(cost),
-            answers=tuple(stored),
-        )
-        return result, sum(len(verdict.mended) for verdict in reading.verdicts)
-
-    def _accounted(self, batch: LedgerBatch, request: LedgerRequest, custom_id: str, body: object) -> RequestResult:
-        """What became of a request about a window."""
-        reading = read_account(request.endpoint, body, sent=request.body)
-        fate = job.fate_of_answered([reading.status], tries=request.tries)
-        status, text = fate.status, ""
-        if reading.account is not None:
-            status, text = "ok", reading.account.to_json()
-        return RequestResult(
-            id=request.id,
-            custom_id=custom_id,
-            state=fate.state,
-            counts=fate.counts,
-            error=reading.reason,
-            usage=(reading.usage.input_tokens, reading.usage.cached_tokens, reading.usage.output_tokens),
-            cost_usd=pricing.cost(reading.usage, self._prices, batch=True) if self._prices else 0.0,
-            answers=()
-            if status is None
-            else (self._stored(batch, request, request.signatures[0], status, reading.model, text),),
-        )
-
-    def _unanswered(
-        self, batch: LedgerBatch, request: LedgerRequest, custom_id: str, *, again: bool, counts: bool, text: str
-    ) -> RequestResult:
-        fate = job.fate_of_unanswered(
-            packed=len(request.signatures) > 1,
-            again=again,
-            counts=counts,
-            tries=request.tries,
-            attempt=request.attempt,
-            max_attempts=job.MAX_DIGEST_ATTEMPTS if request.is_digest or request.is_gold else job.MAX_ATTEMPTS,
-        )
-        status = fate.status
-        stored = (
-            ()
-            if status is None
-            else tuple(self._stored(batch, request, one, status, "", "") for one in request.signatures)
-        )
-        return RequestResult(
-            id=request.id,
-            custom_id=custom_id,
-            state=fate.state,
-            counts=fate.counts,
-            error=text,
-            usage=(0, 0, 0),
-            cost_usd=0.0,
-            answers=stored,
-        )
-
-    def _stored(
-        self, batch: LedgerBatch, request: LedgerRequest, signature: str, status: str, served: str, body: str
-    ) -> StoredAnswer:
-        return StoredAnswer(
-            id=0,
-            signature=signature,
-            task=request.task,
-            model=request.model,
-            served_model=served or request.model,
-            status=status,
-            body=body,
-            batch_id=batch.batch_id or "",
-            answered_at=self._clock.now(),
-        )
 
     def _forget(self, batch: LedgerBatch) -> None:
         self._held.pop(batch.id, None)
@@ -352,22 +190,9 @@ class Track:
         if self._unknown[batch.id] < _LOST_AFTER_FAILURES:
             await self._hold(batch, error, collecting=False)
             return False
-        requests = await self._store.batch_requests(batch.id)
-        results = [
-            self._unanswered(
-                batch,
-                request,
-                batch_lines.custom_id(request.id, request.attempt),
-                again=True,
-                counts=False,
-                text="the provider no longer knows the batch",
-            )
-            for request in requests
-        ]
         done = replace(batch, state=BatchState.DONE, outcome="failed", error=str(error))
-        await self._store.collect(done, results, self._clock.now())
+        self._tell(*await self._workload.lose(done))
         self._forget(batch)
-        self._tell(done, _Collected(results=tuple(results), mended=0, odd=()))
         return True
 
     async def _hold(self, batch: LedgerBatch, error: ProviderError, *, collecting: bool) -> None:
@@ -397,21 +222,6 @@ class Track:
                     await self._client.delete_file(file_id)
                 except ProviderError:
                     return
-
-
-def _why_unanswered(
-    failure: batch_lines.Failure | None, seen: ProviderBatch, *, refused: bool
-) -> tuple[bool, bool, str]:
-    """(again, counts, text) for a request without a usable line."""
-    if failure is not None:
-        again = failure.kind == "again"
-        counts = again and failure.code not in ("batch_expired", "batch_cancelled", "batch_canceled")
-        return again, counts, f"{failure.code}: {failure.message}" if failure.code else failure.message
-    if seen.status == "failed":
-        text = seen.errors[0][1] if seen.errors else "the batch failed"
-        blamed_others = bool(any(line for _, _, line in seen.errors)) and not refused
-        return not refused, not blamed_others, text
-    return True, False, f"no line for it in a batch that ended as {seen.status}"
 
 
 def _outcome(status: str) -> str:

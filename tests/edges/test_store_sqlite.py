@@ -190,7 +190,7 @@ async def test_migrations_are_run_in_order_and_once(tmp_path, monkeypatch):
         store = await SqliteStore.open(tmp_path)
         await store.close()
     assert [(2,)] == in_database(tmp_path, "SELECT extra FROM books")
-    assert [(3,)] == in_database(tmp_path, "PRAGMA user_version")
+    assert [(len(connection.MIGRATIONS),)] == in_database(tmp_path, "PRAGMA user_version")
 
 
 async def test_a_migration_that_fails_leaves_the_store_as_it_was(tmp_path, monkeypatch):

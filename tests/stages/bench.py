@@ -21,6 +21,7 @@ from enricher.edges.batch_files import DirectoryBatchFiles
 from enricher.edges.batch_openai import OpenAIBatchClient
 from enricher.edges.clock_system import SystemClock
 from enricher.edges.store_sqlite import SqliteStore
+from enricher.event_batches import EventBatches
 from enricher.ports import SourceProgress
 from enricher.stages.plan import Plan, PlanSettings
 from enricher.stages.submit import Submit, SubmitSettings
@@ -164,6 +165,7 @@ async def a_bench(
         ),
         new_id=lambda: f"job{next(numbers)}",
     )
+    workload = EventBatches(**given, tasks=[TASK], prices=PRICES)
     submit = Submit(
         **given,
         client=client,
@@ -171,6 +173,7 @@ async def a_bench(
         settings=SubmitSettings(
             daily_usd=daily_usd, monthly_usd=1000.0, hold_when_over=hold, poll_interval_seconds=60.0
         ),
+        workload=workload,
         jitter=lambda: 0.0,
     )
     track = Track(
@@ -178,8 +181,7 @@ async def a_bench(
         client=client,
         files=files,
         settings=TrackSettings(poll_interval_seconds=60.0),
-        tasks=[TASK],
-        prices=PRICES,
+        workload=workload,
         jitter=lambda: 0.0,
     )
     if kinds:

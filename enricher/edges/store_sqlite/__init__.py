@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         Money,
         Outcome,
         Part,
+        Purpose,
         RequestResult,
     )
     from enricher.core.matcher import MatcherTable
@@ -250,9 +251,9 @@ class SqliteStore:
 
     # -- submit and track
 
-    async def batches(self, states: Collection[BatchState]) -> list[LedgerBatch]:
-        """Batches in those states, oldest first."""
-        return await self._db.read(ledger.batches, states)
+    async def batches(self, states: Collection[BatchState], purpose: Purpose = "events") -> list[LedgerBatch]:
+        """Batches of a purpose in those states, oldest first."""
+        return await self._db.read(ledger.batches, states, purpose)
 
     async def batch_requests(self, batch: int) -> list[LedgerRequest]:
         """Requests of a batch, in the order of its file; bodies of those that are over are gone."""

@@ -38,7 +38,9 @@ LOCK_NAME: Final = "lock"
 APPLICATION_ID: Final = 0x656E7263
 """Marks the file as ours (`enrc`), so that another program's database is not taken for an old store."""
 
-MIGRATIONS: tuple[str, ...] = (resources.files(__package__).joinpath("schema.sql").read_text("utf-8"),)
+MIGRATIONS: tuple[str, ...] = tuple(
+    resources.files(__package__).joinpath(name).read_text("utf-8") for name in ("schema.sql", "schema_2.sql")
+)
 """Script n brings a store from version n to n + 1. Scripts that were released never change."""
 
 _BUSY_SECONDS: Final = 30.0

@@ -23,16 +23,17 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Sequence
 
-    from enricher.core.ledger import LedgerBatch, RequestResult, StoredAnswer
+    from enricher.core.ledger import LedgerBatch, Purpose, RequestResult, StoredAnswer
 
 # Bodies are kept only for what may be sent again.
 _BODY_FREE_STATES = (RequestState.ANSWERED, RequestState.FAILED, RequestState.SPLIT, RequestState.SKIPPED)
 
 
-def batches(db: sqlite3.Connection, states: Collection[BatchState]) -> list[LedgerBatch]:
-    """Batches in those states, oldest first."""
+def batches(db: sqlite3.Connection, states: Collection[BatchState], purpose: Purpose = "events") -> list[LedgerBatch]:
+    """Batches of a purpose in those states, oldest first."""
     found = db.execute(
-        "SELECT * FROM batches WHERE state IN (SELECT value FROM json_each(?)) ORDER BY id", (json.dumps([*states]),)
+        "SELECT * FROM batches WHERE state IN (SELECT value FROM json_each(?)) AND purpose = ? ORDER BY id",
+        (json.dumps([*states]), purpose),
     )
     return [rows.batch_from(row) for row in found]
 

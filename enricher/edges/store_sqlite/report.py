@@ -77,7 +77,7 @@ def summary(
     return StoreSummary(
         windows=_mapping(db, "SELECT state, count(*) FROM panes GROUP BY state"),
         oldest_open_window=oldest,
-        batches=_mapping(db, "SELECT state, count(*) FROM batches GROUP BY state"),
+        batches=_mapping(db, "SELECT state, count(*) FROM batches WHERE purpose = 'events' GROUP BY state"),
         open_batches=tuple(batches(db, _WITH_PROVIDER)),
         requests=_mapping(db, _TALLIED, "requests"),
         signatures=books["signatures"],
