@@ -22,6 +22,7 @@ from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
+from enricher.edges.store_sqlite.agreement import disagreement
 from enricher.edges.store_sqlite.reserve import Reserve
 from enricher.errors import LockedError, StoreError, StoreFullError, StoreVersionError
 
@@ -230,7 +231,29 @@ def _open(directory: Path, *, read_only: bool, reserve_bytes: int) -> Connection
 def _made_or_connected(path: Path) -> sqlite3.Connection:
     if _size(path) is None:
         _create(path)
+    elif _size(path.with_name(path.name + "-wal")):
+        _check_agreement(path)
     return _connect(path, read_only=False)
+
+
+def _check_agreement(path: Path) -> None:
+    """Raise StoreError where a database and the log that a process left beside it are of two stores; change neither.
+
+    A connection that only reads takes nothing of the log over into the database, not even when it is closed.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            is_ours = db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+            is_current = db.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
+            what = disagreement(db) if is_ours and is_current else None
+    except sqlite3.Error as error:
+        raise _store_error(path, error) from error
+    if what is not None:
+        hint = (
+            f"was {path.name} put back from a copy? Then move {path.name}-wal and {path.name}-shm away, which are of"
+            " the one before; else its disk fails: put a copy back"
+        )
+        raise StoreError(f"{path}: does not agree with itself and its log ({what})", hint=hint)
 
 
 def lock_directory(directory: Path) -> int:
