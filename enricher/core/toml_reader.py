@@ -18,12 +18,13 @@ Kind = type | tuple[type, ...]
 class TableReader:
     """Takes the keys of one table, notes every fault, and knows at the end which keys nobody asked for.
 
-    Tables within it are readers of their own that share its `faults`; each must be told to `finish`.
+    Tables within it are readers of their own that share its `faults`; each must be told to `finish`. `prefix` is what
+    messages put before a key.
     """
 
     def __init__(self, table: Mapping[str, Any], faults: list[str] | None = None, prefix: str = "") -> None:
         self._left = dict(table)
-        self._prefix = prefix
+        self.prefix = prefix
         self.faults: list[str] = [] if faults is None else faults
 
     def take(
@@ -66,7 +67,7 @@ class TableReader:
 
     def table(self, key: str) -> TableReader:
         """Take a table within; an empty one where it is missing or faulty."""
-        return TableReader(self.take(key, dict, {}), self.faults, f"{self._prefix}{key}.")
+        return TableReader(self.take(key, dict, {}), self.faults, f"{self.prefix}{key}.")
 
     def tables(self, key: str) -> list[TableReader]:
         """Take an array of tables; messages count them from 1."""
@@ -76,20 +77,20 @@ class TableReader:
             if fault:
                 self.fault(key, f"number {number} {fault}")
             else:
-                readers.append(TableReader(table, self.faults, f"{self._prefix}{key}[{number}]."))
+                readers.append(TableReader(table, self.faults, f"{self.prefix}{key}[{number}]."))
         return readers
 
-    def keys(self) -> tuple[str, ...]:
+    def left(self) -> tuple[str, ...]:
         """Name the keys that nobody took yet, in their order."""
         return tuple(self._left)
 
     def fault(self, key: str, reason: str) -> None:
         """Note what is wrong with a key."""
-        self.faults.append(f"{self._prefix}{key}: {reason}")
+        self.faults.append(f"{self.prefix}{key}: {reason}")
 
     def finish(self) -> None:
         """Note every key that nobody took."""
-        self.faults += [f"{self._prefix}{key}: unknown key" for key in sorted(self._left)]
+        self.faults += [f"{self.prefix}{key}: unknown key" for key in sorted(self._left)]
 
 
 _TOML_NAMES: Final[dict[type, str]] = {
