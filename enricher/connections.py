@@ -10,9 +10,11 @@ says that.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,6 +25,20 @@ HEAD_SECONDS: Final = 10.0
 """How long the head of a first request may take."""
 IDLE_SECONDS: Final = 90.0
 """How long what is left of an answer and the head of the next request may take: scrapers come once a minute."""
+
+MALFORMED: Final = (HttpProcessingError, web.RequestPayloadError)
+"""What reading a request raises where it is no HTTP, or its body is not encoded as its head says."""
+
+
+class _OurFaultsOnly(logging.Filter):
+    """Malformed requests are answered; no client fills our log with them, nor an operator's screen."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], MALFORMED))
+
+
+_LOGGER: Final = logging.getLogger(__name__)
+_LOGGER.addFilter(_OurFaultsOnly())
 
 
 class BoundedServer(web.Server):
@@ -37,7 +53,7 @@ class BoundedServer(web.Server):
         idle_seconds: float = IDLE_SECONDS,
         **options: Any,  # noqa: ANN401 - those of web.Server
     ) -> None:
-        super().__init__(self._serve, access_log=None, **options)
+        super().__init__(self._serve, access_log=None, logger=_LOGGER, **options)
         self._answer = handler
         self._most = most
         self._head_seconds = head_seconds

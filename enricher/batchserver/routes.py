@@ -137,12 +137,12 @@ class Routes:
                     received = await self._shelf.receive(self._read_part(part))
                 else:
                     form[part.name] = await self._read_field(part)
-        except (RefusedError, ValueError) as error:
+        except BaseException as error:
             if received is not None:
                 discard(received.path)
-            if isinstance(error, RefusedError):
-                raise
-            raise RefusedError(400, "The multipart form cannot be read.") from error
+            if isinstance(error, ValueError):
+                raise RefusedError(400, "The multipart form cannot be read.") from error
+            raise
         return form, filename, received
 
     async def _list_files(self, request: web.Request) -> web.StreamResponse:

@@ -23,7 +23,7 @@ from enricher.batchserver.routes import Routes
 from enricher.batchserver.runner import BatchRunner
 from enricher.batchserver.scripted import ScriptedFaults
 from enricher.batchserver.shapes import RefusedError, to_error_body
-from enricher.connections import BoundedServer
+from enricher.connections import MALFORMED, BoundedServer
 from enricher.errors import ConfigError, EnricherError
 
 if TYPE_CHECKING:
@@ -192,6 +192,9 @@ async def _answer_errors(
     except web.HTTPException as error:
         status = error.status
         body = to_error_body(f"{error.reason} ({request.method} {request.path[:200]})", status=status)
+        headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+    except MALFORMED:
+        status, body = 400, to_error_body("The body is not encoded as the head of the request says.", status=400)
     except EnricherError as error:
         status, body = 500, to_error_body(str(error), status=500, code="backend_failed")
     except OSError as error:

@@ -114,7 +114,41 @@ async def test_wrong_method_is_answered_in_the_shape_of_openai(serve):
     bench = await serve()
     async with aiohttp.ClientSession() as session, session.put(f"{bench.url}/files") as response:
         assert 405 == response.status
+        assert "GET,POST" == response.headers["Allow"]
         assert "invalid_request_error" == (await response.json())["error"]["type"]
+
+
+@pytest.mark.parametrize("path", ["/batches", "/files", "/responses"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_body_that_is_not_encoded_as_its_head_says_is_refused(serve, caplog, tmp_path, path, encoding):
+    bench = await serve()
+    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{}\r\n--b--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b", "Content-Encoding": encoding}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(bench.url + path, data=form, headers=headers) as response,
+    ):
+        assert 400 == response.status
+        assert "not encoded as the head" in (await response.json())["error"]["message"]
+    assert [] == list((tmp_path / "state" / "files").iterdir())
+    assert [] == caplog.records
+
+
+async def test_form_that_turns_bad_after_its_file_leaves_nothing_behind(serve, caplog, tmp_path):
+    bench = await serve()
+    file = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{}\r\n--b\r\n'
+    for bad in (
+        b"X: " + b"a" * 70_000 + b"\r\n\r\n",
+        b'Content-Disposition: form-data; name="\x00"\r\n\r\n',
+        b"no head",
+    ):
+        async with aiohttp.ClientSession() as session:
+            headers = {"Content-Type": "multipart/form-data; boundary=b"}
+            async with session.post(f"{bench.url}/files", data=file + bad, headers=headers) as response:
+                assert 400 == response.status
+                assert "error" in await response.json()
+    assert [] == list((tmp_path / "state" / "files").iterdir())
+    assert [] == caplog.records
 
 
 async def test_single_requests_and_models_are_passed_on(serve, hand):
