@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 from dataclasses import dataclass, field
 
@@ -29,10 +31,31 @@ def jsonl(suffix=""):
     return make
 
 
-TABLES = {"jsonl": jsonl(), "jsonl.gz": jsonl(".gz"), "jsonl.zst": jsonl(".zst")}
+def delimited(name, **dialect):
+    def make(directory, rows):
+        path = directory / name
+        with io.StringIO(newline="") as text:
+            writer = csv.writer(text, **dialect)
+            if rows:
+                writer.writerow(rows[0])
+            writer.writerows(row.values() for row in rows)
+            path.write_text(text.getvalue(), newline="")
+        return Made(spec=str(path), file=path)
+
+    return make
+
+
+TABLES = {
+    "jsonl": jsonl(),
+    "jsonl.gz": jsonl(".gz"),
+    "jsonl.zst": jsonl(".zst"),
+    "csv": delimited("in.csv"),
+    "tsv": delimited("in.tsv", delimiter="\t", lineterminator="\n"),
+}
 """Each makes an input of rows of text with the columns `id` and `text`."""
 
 OUTPUTS = {"jsonl": "out.jsonl", "jsonl.gz": "out.jsonl.gz", "jsonl.zst": "out.jsonl.zst"}
+OUTPUTS |= {name: f"out.{name}" for name in ("csv", "csv.gz", "csv.zst", "tsv")}
 """Each is the name of an output, which is an input, too."""
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import zstandard
 
+from enricher.edges.record_inputs.refusals import cannot_read
 from enricher.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -179,14 +180,3 @@ def checked_encoding(encoding: str) -> str:
             f"no such encoding: {encoding}", hint="name one that Python knows, such as utf-8, cp1252 or utf-16"
         ) from error
     return "utf-8" if info.name in ("utf-8", "utf-8-sig", "ascii") else info.name
-
-
-def cannot_read(name: str, error: OSError) -> InputError:
-    """What to say of a file that cannot be read."""
-    match error:
-        case FileNotFoundError():
-            return InputError(f"{name} does not exist", hint="check the path; a pattern goes in quotes: 'docs/**/*.md'")
-        case PermissionError():
-            return InputError(f"{name} may not be read: {error.strerror}", hint="let the user that runs this read it")
-        case _:
-            return InputError(f"{name} cannot be read: {error.strerror or error}", hint="see that it can be read")

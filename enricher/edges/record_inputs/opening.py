@@ -6,17 +6,19 @@ Never here: how something is read.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, assert_never
 
+from enricher.edges.record_inputs.refusals import cannot_read
 from enricher.errors import UsageError
 
 if TYPE_CHECKING:
+    from enricher.edges.record_inputs.table import Reader
     from enricher.ports.records import RecordInput
 
-Format = Literal["jsonl"]
-FORMATS: Final[tuple[Format, ...]] = ("jsonl",)
+Format = Literal["jsonl", "csv", "tsv"]
+FORMATS: Final[tuple[Format, ...]] = ("jsonl", "csv", "tsv")
 
-_SUFFIXES: Final[dict[str, Format]] = {".jsonl": "jsonl", ".ndjson": "jsonl"}
+_SUFFIXES: Final[dict[str, Format]] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
 _COMPRESSIONS: Final = (".gz", ".zst")
 
 
@@ -34,17 +36,32 @@ def open_input(
     column, else it is `id` where every row has one, else rows are counted. `encoding` is that of text without a byte
     order mark. Raises UsageError for what is asked for, InputError for what is found.
     """
-    from enricher.edges.record_inputs.content import Content
-    from enricher.edges.record_inputs.jsonl import JsonlReader
     from enricher.edges.record_inputs.table import TableInput
 
     if query is not None:
         raise UsageError(f"{spec} is no database: a query is asked of one only", hint="leave the query out")
-    if spec == "-":
-        return TableInput(JsonlReader(Content(None, "standard input", encoding=encoding)), key)
-    kind = file_format or _format_of(Path(spec))
-    assert kind == "jsonl"
-    return TableInput(JsonlReader(Content(Path(spec), spec, encoding=encoding)), key)
+    return TableInput(_file_reader(spec, file_format, encoding), key)
+
+
+def _file_reader(spec: str, file_format: Format | None, encoding: str) -> Reader:
+    from enricher.edges.record_inputs.content import Content
+    from enricher.edges.record_inputs.delimited import DelimitedReader
+    from enricher.edges.record_inputs.jsonl import JsonlReader
+
+    is_stdin = spec == "-"
+    kind = file_format or ("jsonl" if is_stdin else _format_of(Path(spec)))
+    content = (
+        Content(None, "standard input", encoding=encoding) if is_stdin else Content(Path(spec), spec, encoding=encoding)
+    )
+    match kind:
+        case "jsonl":
+            return JsonlReader(content)
+        case "csv":
+            return DelimitedReader(content)
+        case "tsv":
+            return DelimitedReader(content, "\t")
+        case _:
+            assert_never(kind)
 
 
 def _format_of(path: Path) -> Format:
@@ -53,6 +70,8 @@ def _format_of(path: Path) -> Format:
         del suffixes[-1]
     found = _SUFFIXES.get(suffixes[-1]) if suffixes else None
     if found is None:
+        if not path.exists():
+            raise cannot_read(str(path), FileNotFoundError())
         raise UsageError(
             f"what {path} holds is not told by its name", hint=f"name the format: one of {', '.join(FORMATS)}"
         )

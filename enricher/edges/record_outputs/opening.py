@@ -6,17 +6,17 @@ Never here: how something is written.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, assert_never
 
 from enricher.errors import UsageError
 
 if TYPE_CHECKING:
     from enricher.ports.records import RecordOutput
 
-Format = Literal["jsonl"]
-FORMATS: Final[tuple[Format, ...]] = ("jsonl",)
+Format = Literal["jsonl", "csv", "tsv"]
+FORMATS: Final[tuple[Format, ...]] = ("jsonl", "csv", "tsv")
 
-_SUFFIXES: Final[dict[str, Format]] = {".jsonl": "jsonl", ".ndjson": "jsonl"}
+_SUFFIXES: Final[dict[str, Format]] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
 _COMPRESSIONS: Final = (".gz", ".zst")
 
 
@@ -26,16 +26,24 @@ def open_output(spec: str, *, file_format: Format | None = None, overwrite: bool
     `spec` is a path, or `-` for standard output (JSON lines unless `file_format` says otherwise), which what was
     written cannot be taken back from. Raises UsageError for what is asked for, OutputError for what is found.
     """
+    from enricher.edges.record_outputs.delimited import DelimitedOutput
     from enricher.edges.record_outputs.jsonl import JsonlOutput
     from enricher.edges.record_outputs.packed import PackedFile
     from enricher.edges.record_outputs.place import Place
 
     is_stdout = spec == "-"
     kind = file_format or ("jsonl" if is_stdout else _format_of(Path(spec)))
-    assert kind == "jsonl"
     place = Place(None if is_stdout else Path(spec), "standard output" if is_stdout else spec, overwrite=overwrite)
     place.check()
-    return JsonlOutput(PackedFile(place))
+    match kind:
+        case "jsonl":
+            return JsonlOutput(PackedFile(place))
+        case "csv":
+            return DelimitedOutput(PackedFile(place), ",")
+        case "tsv":
+            return DelimitedOutput(PackedFile(place), "\t")
+        case _:
+            assert_never(kind)
 
 
 def _format_of(path: Path) -> Format:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, BinaryIO
 import zstandard
 
 from enricher.edges.record_outputs.place import mapped
-from enricher.errors import OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from enricher.edges.record_outputs.place import Place
 
 
@@ -26,16 +27,46 @@ class PackedFile:
         self._place = place
         self._packer: gzip.GzipFile | zstandard.ZstdCompressionWriter | BinaryIO | None = None
 
+    @property
+    def is_stream(self) -> bool:
+        """What was written cannot be written again."""
+        return self._place.is_stream
+
     def open(self) -> None:
         """Begin. OutputError where it cannot be, or something lies there."""
-        file = self._place.open()
-        if self.name.lower().endswith(".gz"):
+        self._place.open()
+        self._pack()
+
+    def _pack(self) -> None:
+        file, name = self._place.file, self.name.lower()
+        if name.endswith(".gz"):
             self._packer = gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0)
-        elif self.name.lower().endswith(".zst"):
-            compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
-            self._packer = compressor.stream_writer(file, closefd=False)
+        elif name.endswith(".zst"):
+            self._packer = zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(file, closefd=False)
         else:
             self._packer = file
+
+    @contextlib.contextmanager
+    def again(self) -> Iterator[BinaryIO]:
+        """What was written so far, to be read from its start, while it is written anew."""
+        self._end()
+        with self._place.again() as written:
+            self._pack()
+            with mapped(self.name):
+                name = self.name.lower()
+                if name.endswith(".gz"):
+                    yield gzip.GzipFile(fileobj=written, mode="rb")  # type: ignore[misc]  # it has what is read with
+                elif name.endswith(".zst"):
+                    yield zstandard.ZstdDecompressor().stream_reader(written, closefd=False)
+                else:
+                    yield written
+
+    def _end(self) -> None:
+        packer, self._packer = self._packer, None
+        assert packer is not None, "begin was not called"
+        if isinstance(packer, gzip.GzipFile | zstandard.ZstdCompressionWriter):
+            with mapped(self.name):
+                packer.close()
 
     def write(self, data: bytes) -> None:
         """Write some more of it."""
@@ -47,12 +78,7 @@ class PackedFile:
 
     def settle(self) -> None:
         """End the compression and put the file in its place."""
-        packer, self._packer = self._packer, None
-        if packer is None:
-            raise OutputError(f"{self.name} was not begun")
-        if isinstance(packer, gzip.GzipFile | zstandard.ZstdCompressionWriter):
-            with mapped(self.name):
-                packer.close()
+        self._end()
         self._place.settle()
 
     def abandon(self) -> None:

@@ -86,6 +86,24 @@ class Place:
                 raise
             os.close(descriptor)
 
+    def again(self) -> BinaryIO:
+        """What was written so far, to be read from its start and closed; `file` is a new one in its stead."""
+        assert self._file is not None
+        assert self._temporary is not None, "a stream has no second pass"
+        with mapped(self.name):
+            written = self._file
+            written.flush()
+            written.seek(0)
+            self._temporary.unlink()
+            self._file = self._held(self._temporary)
+        return written
+
+    @property
+    def file(self) -> BinaryIO:
+        """What is written to since `open`."""
+        assert self._file is not None
+        return self._file
+
     def settle(self) -> None:
         """Make what was written durable and give it its name."""
         file, temporary = self._file, self._temporary
