@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -15,7 +16,9 @@ from enricher.batchserver.faults import FaultScript
 from enricher.batchserver.model_process import ModelProcess, ModelSettings, spare_threads
 from enricher.batchserver.server import BatchServer
 from enricher.batchserver.settings import ServerSettings
+from enricher.batchserver.webhooks import WebhookTarget
 from enricher.core.loopback import is_loopback
+from enricher.core.webhook import to_key
 from enricher.edges.clock_system import SystemClock
 from enricher.errors import ConfigError, UsageError
 
@@ -40,6 +43,7 @@ async def serve(
     enqueued_tokens: int | None,
     window_seconds: float,
     faults: Path | None,
+    webhook_url: str | None,
     environment: Mapping[str, str],
 ) -> None:
     """Serve until stopped; one line on standard output tells the address as soon as it listens."""
@@ -51,6 +55,7 @@ async def serve(
             f"--listen {host}: everyone who reaches that address could use the model behind it",
             hint="set ENRICHER_SERVER_KEY, or listen on 127.0.0.1",
         )
+    webhooks = _webhooks(webhook_url, environment)
     clock = SystemClock()
     backend: Backend
     if schema_only:
@@ -74,6 +79,7 @@ async def serve(
         enqueued_token_limit=enqueued_tokens,
         completion_window_seconds=window_seconds,
         faults=FaultScript.from_file(faults) if faults else None,
+        webhooks=webhooks,
     )
     server = BatchServer(settings, backend, clock)
     base_url = await server.start()
@@ -83,6 +89,27 @@ async def serve(
         await stop.wait()
     finally:
         await server.close()
+
+
+def _webhooks(url: str | None, environment: Mapping[str, str]) -> WebhookTarget | None:
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a bracket or a port that is none
+        good = False
+    if not good or parts.username or parts.password:
+        raise UsageError(
+            "--webhook-url: is an address such as https://logs.example/webhooks/openai, without a password"
+        )
+    try:
+        return WebhookTarget(url=url, key=to_key(environment.get("ENRICHER_WEBHOOK_SECRET", "")))
+    except ValueError as error:
+        raise UsageError(
+            f"ENRICHER_WEBHOOK_SECRET: {error}",
+            hint="make one:  echo whsec_$(openssl rand -base64 32)   and give it to the receiver, too",
+        ) from None
 
 
 def _embedded() -> ModelProcess:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from enricher.batchserver.scripted import ScriptedFaults
     from enricher.batchserver.settings import ServerSettings
     from enricher.batchserver.validation import CreateRequest
+    from enricher.batchserver.webhooks import Webhooks
     from enricher.ports import Clock
 
 # How long requests in the backend may still end when the server stops; what is longer is asked again after a restart.
@@ -40,7 +41,9 @@ class BatchRunner:
         backend: Backend,
         faults: ScriptedFaults,
         clock: Clock,
+        webhooks: Webhooks | None = None,
     ) -> None:
+        self._webhooks = webhooks
         self._settings = settings
         self._register = register
         self._shelf = shelf
@@ -156,5 +159,8 @@ class BatchRunner:
 
     async def _carry(self, run: BatchRun) -> None:
         await run.supervise()
-        if self._register.records[run.batch_id].batch.status.is_terminal:
+        batch = self._register.records[run.batch_id].batch
+        if batch.status.is_terminal:
             del self._runs[run.batch_id]
+            if self._webhooks is not None:
+                self._webhooks.tell(batch)

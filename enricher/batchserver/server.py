@@ -23,6 +23,7 @@ from enricher.batchserver.routes import Routes
 from enricher.batchserver.runner import BatchRunner
 from enricher.batchserver.scripted import ScriptedFaults
 from enricher.batchserver.shapes import RefusedError, to_error_body
+from enricher.batchserver.webhooks import Webhooks
 from enricher.connections import MALFORMED, BoundedServer
 from enricher.errors import ConfigError, EnricherError
 
@@ -66,6 +67,7 @@ class BatchServer:
         self._http: web.ServerRunner | None = None
         self._faults: ScriptedFaults | None = None
         self._runner: BatchRunner | None = None
+        self._webhooks = None if settings.webhooks is None else Webhooks(settings.webhooks, clock)
 
     async def start(self) -> str:
         """Open the state, go on with half-done batches, listen; return the base URL, `http://HOST:PORT/v1`.
@@ -77,8 +79,10 @@ class BatchServer:
         try:
             await self._backend.start()
             self._faults = ScriptedFaults(self._settings.faults, self._register)
+            if self._webhooks is not None:
+                await self._webhooks.start()
             self._runner = BatchRunner(
-                self._settings, self._register, self._shelf, self._backend, self._faults, self._clock
+                self._settings, self._register, self._shelf, self._backend, self._faults, self._clock, self._webhooks
             )
             await self._shelf.drop_expired(self._clock.now())
             url = await self._listen(self._faults, self._runner)
@@ -145,6 +149,8 @@ class BatchServer:
             self._app = None
         if self._runner is not None:
             await self._runner.close()
+        if self._webhooks is not None:
+            await self._webhooks.close()
         await self._backend.close()
         await self._disk.close()
         self._lock.release()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from enricher.batchserver.faults import FaultScript
+    from enricher.batchserver.webhooks import WebhookTarget
 
 # OpenAI's limits of the Batch API.
 MAX_REQUESTS = 50_000
@@ -44,3 +45,4 @@ class ServerSettings:
     head_seconds: float = HEAD_SECONDS
     silent_seconds: float = SILENT_SECONDS
     faults: FaultScript | None = None
+    webhooks: WebhookTarget | None = None

@@ -37,10 +37,14 @@ def serve_batches(
     enqueued_tokens: Annotated[int | None, typer.Option(min=1, help="Limit of queued input tokens per model.")] = None,
     window_seconds: Annotated[float, typer.Option(min=0.1, help="When a batch expires.")] = 86_400.0,
     faults: Annotated[Path | None, typer.Option(metavar="FILE", help="Script of what goes wrong.")] = None,
+    webhook_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where to tell that a batch has ended, signed as OpenAI does.")
+    ] = None,
 ) -> None:
     """Serve OpenAI's Files and Batches API over a model of yours, or over the embedded one.
 
-    Clients need the key in ENRICHER_SERVER_KEY if it is set; the upstream gets the one in UPSTREAM_API_KEY.
+    Clients need the key in ENRICHER_SERVER_KEY if it is set; the upstream gets the one in UPSTREAM_API_KEY; webhooks
+    are signed with ENRICHER_WEBHOOK_SECRET.
     """
     from enricher import batchcommand
 
@@ -62,6 +66,7 @@ def serve_batches(
                 enqueued_tokens=enqueued_tokens,
                 window_seconds=window_seconds,
                 faults=faults,
+                webhook_url=webhook_url,
                 environment=os.environ,
             )
         )
