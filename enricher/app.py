@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from enricher import __version__
 from enricher import provider as providers
-from enricher.compose import Mode, ingest_for, nightly_for, plan_settings, source_for
+from enricher.compose import Mode, admin_for, ingest_for, nightly_for, plan_settings, source_for
 from enricher.core.ledger import BatchState
 from enricher.edges.batch_files import DirectoryBatchFiles
 from enricher.edges.clock_system import SystemClock
@@ -37,6 +37,7 @@ from enricher.status import HELD, status_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from enricher.access import Access
     from enricher.config import Config
     from enricher.core.books import StoreSummary
     from enricher.core.ledger import KindSeen
@@ -325,22 +326,26 @@ class Enricher:
 
     # -- the daemon
 
-    async def run(self, stop: asyncio.Event, notifier: Notifier) -> None:
+    async def run(self, stop: asyncio.Event, notifier: Notifier, access: Access) -> None:
         """Serve until `stop`; returns within 10 s of it. Raises what ended a stage."""
-        from enricher.edges.admin_http import AdminServer  # noqa: PLC0415 - only the daemon serves HTTP
+        pacing = Pacing(tick_seconds=min(TICK_SECONDS, self._provider.poll_interval_seconds))
+        self.store.on_change(pacing.changed)
 
-        admin = AdminServer(
-            host=self._config.admin.host,
-            port=self._config.admin.port,
-            registry=self._telemetry.registry,
+        def wake(batch_id: str) -> None:
+            self.track.look_at(batch_id)
+            pacing.changed()
+
+        admin = admin_for(
+            self._config.admin,
+            access,
+            self._telemetry,
             status=self.status,
             unready=self._unready,
             refresh=self._refreshed,
+            wake=wake,
         )
         address = await admin.start()
         self._closers.append(admin.close)
-        pacing = Pacing(tick_seconds=min(TICK_SECONDS, self._provider.poll_interval_seconds))
-        self.store.on_change(pacing.changed)
         loops = [
             *(self._guarded(stop, pacing.repeat(step)) for step in (self.plan.step, self.submit.step, self.track.step)),
             # Files say nothing to the store: they are looked at every time.

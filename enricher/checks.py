@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from enricher import provider as providers
 from enricher import show
+from enricher.access import exposures, read_access
 from enricher.compose import gold_cases, source_for
 from enricher.core.digest import CHANGES
 from enricher.edges.store_sqlite import SqliteStore
@@ -52,6 +53,7 @@ async def validate(
     findings = [Finding(subject="configuration", text=str(config_path) if config_path else "built-in defaults")]
     findings += await _sources(config)
     findings += _directories(config)
+    findings += _admin(config, environment)
     findings += await _provider(config, config_path, environment, offline=offline)
     return findings
 
@@ -95,6 +97,17 @@ def _directories(config: Config) -> list[Finding]:
         text = f"{directory}: {free // (1024 * 1024):,} MiB free"
         findings.append(Finding(subject=subject, text=text, is_fault=low, hint=hint))
     return findings
+
+
+def _admin(config: Config, environment: Mapping[str, str]) -> list[Finding]:
+    try:
+        access = read_access(config.admin, environment)
+    except ConfigError as error:
+        return [Finding(subject="admin", text=str(error), is_fault=True, hint=error.hint)]
+    text = f"{config.admin.listen}, {'TLS' if access.tls else 'no TLS'}, {'a token' if access.token else 'no token'}"
+    text += f", webhooks {'are taken' if access.webhook_key else 'are not'}"
+    found = [Finding(subject="admin", text=text)]
+    return found + [Finding(subject="admin", text=text, hint=hint) for text, hint in exposures(config.admin, access)]
 
 
 async def _provider(

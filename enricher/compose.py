@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from enricher.access import exposures
 from enricher.config import SourceSettings, shipped
 from enricher.core.catalogue import Reuse
 from enricher.core.gold import read_cases
@@ -21,12 +22,14 @@ from enricher.stages.ingest import Ingest, IngestSource
 from enricher.stages.plan import PlanSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from enricher.config import Config
+    from enricher.access import Access
+    from enricher.config import AdminSettings, Config
     from enricher.core.gold import Case
     from enricher.core.task import Task
+    from enricher.edges.admin_http import AdminServer
     from enricher.edges.store_sqlite import SqliteStore
     from enricher.provider import Provider
     from enricher.telemetry import Telemetry
@@ -83,6 +86,39 @@ def ingest_for(config: Config, store: SqliteStore, sources: Sequence[FilesSource
         )
         feeds.append(IngestSource(source=source, rule=rule))
     return Ingest(store=store, sources=feeds, clock=SystemClock(), telemetry=telemetry)
+
+
+def admin_for(
+    settings: AdminSettings,
+    access: Access,
+    telemetry: Telemetry,
+    *,
+    status: Callable[[], Awaitable[dict[str, Any]]],
+    unready: Callable[[], list[str]],
+    refresh: Callable[[], Awaitable[None]],
+    wake: Callable[[str], None],
+) -> AdminServer:
+    """Build the admin address, and say what can be read there that may not be meant to; `wake` gets ids of batches."""
+    # Only the daemon serves HTTP.
+    from enricher.edges.admin_http import AdminServer  # noqa: PLC0415
+    from enricher.edges.webhook_http import WebhookDoor  # noqa: PLC0415
+
+    for text, hint in exposures(settings, access):
+        telemetry.admin_exposed(text=text, hint=hint)
+    door = None
+    if access.webhook_key is not None:
+        door = WebhookDoor(key=access.webhook_key, now=SystemClock().now, wake=wake, telemetry=telemetry)
+    return AdminServer(
+        host=settings.host,
+        port=settings.port,
+        registry=telemetry.registry,
+        status=status,
+        unready=unready,
+        refresh=refresh,
+        token=access.token,
+        tls=access.tls,
+        webhooks=None if door is None else door.answer,
+    )
 
 
 DIGEST_WITHIN_SECONDS: Final = 24 * 3600.0

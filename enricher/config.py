@@ -64,6 +64,7 @@ def _path(text: object) -> object:
 Plain = Annotated[str, AfterValidator(_plain)]
 Strings = Annotated[tuple[Plain, ...], Field(strict=False)]
 PathText = Annotated[Path, BeforeValidator(_path)]
+NoneOrPath = Annotated[Path | None, BeforeValidator(lambda text: _path(text) if text != "" else None)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -277,6 +278,8 @@ class ProviderSettings(Table):
             raise ValueError("is an address such as https://api.openai.com/v1")
         if parts.username or parts.password:
             raise ValueError("holds a secret; keys come from the environment or a systemd credential")
+        if parts.query or parts.fragment:
+            raise ValueError("goes on behind a ? or #; that is no part of an API's address, and may hold a secret")
         return url.rstrip("/")
 
     @property
@@ -346,6 +349,8 @@ class AdminSettings(Table):
     """`[admin]`."""
 
     listen: str = "127.0.0.1:9464"
+    tls_certificate: NoneOrPath = None
+    tls_key: NoneOrPath = None
 
     @field_validator("listen")
     @classmethod
@@ -354,6 +359,12 @@ class AdminSettings(Table):
         if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > _HIGHEST_PORT:
             raise ValueError('is "HOST:PORT", such as "127.0.0.1:9464"; port 0 takes a free one')
         return listen
+
+    @model_validator(mode="after")
+    def _has_both_or_neither(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key are set together or not at all")
+        return self
 
     @property
     def host(self) -> str:

@@ -17,7 +17,7 @@ from enricher.core import batch as batch_lines
 from enricher.core import pricing
 from enricher.core.answer import Usage
 from enricher.core.task import parse_task
-from enricher.edges.credential import read_key
+from enricher.edges.credential import PROVIDER_KEY, read_secret
 from enricher.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def choose(
 
     settings = config.provider
     if not embedded_only and settings.type != "local":
-        key = read_key(environment)
+        key = read_secret(PROVIDER_KEY, environment)
         if key is not None or settings.is_on_loopback:
             return _openai(config, key or "none", config_path, now)
     wanted = model_weights.WEIGHTS.get(weights_name) if weights_name else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from enricher.edges.credential import read_key
+from enricher.edges.credential import ADMIN_TOKEN, PROVIDER_KEY, WEBHOOK_SECRET, read_secret
 from enricher.edges.systemd import Notifier
 from enricher.errors import ConfigError
 
@@ -69,21 +69,36 @@ def test_nothing_is_said_where_no_manager_listens():
     assert notifier.watchdog_seconds is None
 
 
-def test_key_comes_from_the_credential_before_the_environment(tmp_path):
-    (tmp_path / "openai-api-key").write_text("sk-credential\n")
-    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path), "OPENAI_API_KEY": "sk-environment"}
-    assert read_key(environment) == "sk-credential"
+SECRETS = pytest.mark.parametrize("secret", [PROVIDER_KEY, ADMIN_TOKEN, WEBHOOK_SECRET], ids=lambda one: one.credential)
 
 
+@SECRETS
+def test_unit_hands_each_secret_over_and_starts_without_it(secret):
+    lines = (UNITS / "enricher.service").read_text().splitlines()
+    named = f"{secret.credential}:/etc/enricher/{secret.credential}"
+    assert {f"SetCredential={secret.credential}:\\n", f"LoadCredential={named}"} <= set(lines)
+
+
+@SECRETS
+def test_secret_comes_from_the_credential_before_the_environment(tmp_path, secret):
+    (tmp_path / secret.credential).write_text("sk-credential\n")
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path), secret.variable: "sk-environment"}
+    assert read_secret(secret, environment) == "sk-credential"
+
+
+@SECRETS
 @pytest.mark.parametrize("content", ["", "\n", None])
-def test_empty_or_missing_credential_counts_as_none(tmp_path, content):
+def test_empty_or_missing_credential_counts_as_none(tmp_path, secret, content):
     if content is not None:
-        (tmp_path / "openai-api-key").write_text(content)
-    assert read_key({"CREDENTIALS_DIRECTORY": str(tmp_path)}) is None
-    assert read_key({"CREDENTIALS_DIRECTORY": str(tmp_path), "OPENAI_API_KEY": "sk-x"}) == "sk-x"
+        (tmp_path / secret.credential).write_text(content)
+    assert read_secret(secret, {"CREDENTIALS_DIRECTORY": str(tmp_path)}) is None
+    assert read_secret(secret, {"CREDENTIALS_DIRECTORY": str(tmp_path), secret.variable: "sk-x"}) == "sk-x"
 
 
-def test_key_that_is_no_key_is_refused_without_being_shown():
-    with pytest.raises(ConfigError) as caught:
-        read_key({"OPENAI_API_KEY": "sk-one two"})
-    assert "one two" not in str(caught.value)
+@SECRETS
+def test_secret_that_is_none_is_refused_without_being_shown(tmp_path, secret):
+    for environment in ({secret.variable: "sk-one two"}, {"CREDENTIALS_DIRECTORY": str(tmp_path)}):
+        (tmp_path / secret.credential).write_bytes(b"sk-one two\xff")
+        with pytest.raises(ConfigError) as caught:
+            read_secret(secret, environment)
+        assert "one" not in str(caught.value)

@@ -47,6 +47,7 @@ async def _serve(
     """Run the daemon until it is stopped (None) or reloaded (the new configuration)."""
     from enricher import app, compose
     from enricher import provider as providers
+    from enricher.access import read_access
     from enricher.edges.systemd import Notifier
 
     reloaded: list[Config] = []
@@ -55,6 +56,7 @@ async def _serve(
         try:
             fresh = configuration.load(config_path)
             providers.choose(fresh, environment=os.environ, config_path=config_path, now=app.wall_time())
+            read_access(fresh.admin, os.environ)
         except ConfigError as fault:
             telemetry.reload_refused(faults=fault.faults)
             notifier.ready()
@@ -66,10 +68,11 @@ async def _serve(
     notifier = Notifier(os.environ)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     provider = providers.choose(settings, environment=os.environ, config_path=config_path, now=app.wall_time())
+    access = read_access(settings.admin, os.environ)
     enricher = app.Enricher(config=settings, provider=provider, telemetry=telemetry, mode=compose.Mode(once=False))
     try:
         await enricher.open()
-        await enricher.run(stop, notifier)
+        await enricher.run(stop, notifier, access)
     finally:
         await enricher.close()
     return reloaded[-1] if reloaded else None

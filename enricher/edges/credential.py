@@ -1,10 +1,11 @@
-"""The provider's key: from a systemd credential, else from the environment; never from a file of ours.
+"""Secrets: from a systemd credential, else from the environment; never from a file of ours.
 
-The key is handed to the client and to nothing else: no repr, log or metric shows it.
+A secret is handed to whom it is for and to nobody else: no repr, log, metric or error shows it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,28 +14,40 @@ from enricher.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CREDENTIAL: Final = "openai-api-key"
-VARIABLE: Final = "OPENAI_API_KEY"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """Where a secret is found: the name of its credential, and that of its variable."""
+
+    credential: str
+    variable: str
 
 
-def read_key(environment: Mapping[str, str]) -> str | None:
-    """Return the key, None where there is none; an empty credential counts as none. Raises ConfigError."""
+PROVIDER_KEY: Final = Secret(credential="openai-api-key", variable="OPENAI_API_KEY")
+ADMIN_TOKEN: Final = Secret(credential="admin-token", variable="ENRICHER_ADMIN_TOKEN")
+WEBHOOK_SECRET: Final = Secret(credential="openai-webhook-secret", variable="OPENAI_WEBHOOK_SECRET")
+
+
+def read_secret(secret: Secret, environment: Mapping[str, str]) -> str | None:
+    """Return a secret, None where there is none; an empty credential counts as none. Raises ConfigError."""
     directory = environment.get("CREDENTIALS_DIRECTORY")
     if directory:
-        path = Path(directory) / CREDENTIAL
+        path = Path(directory) / secret.credential
         try:
-            key = path.read_text(encoding="utf-8").strip()
+            text = path.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
-            key = ""
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError([f"credential {CREDENTIAL}: cannot be read: {error}"]) from None
-        if key:
-            return _checked(key, f"credential {CREDENTIAL}")
-    key = environment.get(VARIABLE, "").strip()
-    return _checked(key, VARIABLE) if key else None
+            text = ""
+        except UnicodeDecodeError:
+            raise ConfigError([f"credential {secret.credential}: is not text"]) from None
+        except OSError as error:
+            raise ConfigError([f"credential {secret.credential}: cannot be read: {error.strerror}"]) from None
+        if text:
+            return _checked(text, f"credential {secret.credential}")
+    text = environment.get(secret.variable, "").strip()
+    return _checked(text, secret.variable) if text else None
 
 
-def _checked(key: str, origin: str) -> str:
-    if not key.isascii() or not key.isprintable() or " " in key:
+def _checked(text: str, origin: str) -> str:
+    if not text.isascii() or not text.isprintable() or " " in text:
         raise ConfigError([f"{origin}: holds characters that no key has"], hint="is it one line of plain text?")
-    return key
+    return text

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 _LOST_AFTER_FAILURES = 10
 """Polls in a row that do not find a batch before it counts as lost and its requests are asked again."""
 
+_MAX_HINTS = 1_000
+"""Hints kept for batches that are not ours, or not known to be yet: a webhook may overtake the answer to a create."""
+
+_HINTED_POLL_SECONDS = 60.0
+"""When a batch is polled again at the latest that was said to have ended and had not."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackSettings:
@@ -62,6 +68,8 @@ class Track:
         self._workload = workload
         self._jitter = jitter
         self._looks_again = False
+        self._hints: dict[str, None] = {}
+        """Ids of batches that were said to have ended, in the order in which that was said."""
         self._refusal: ProviderError | None = None
         """A batch ended for a reason that an operator must mend (an unknown model)."""
         self._held: dict[int, ProviderError] = {}
@@ -80,16 +88,24 @@ class Track:
         """Poll every batch at the next step: the wall clock was set, and waits end at a time of it."""
         self._looks_again = True
 
+    def look_at(self, batch_id: str) -> None:
+        """Poll this batch at the next step, or as soon as it is open: somebody said that it has ended."""
+        self._hints[batch_id] = None
+        if len(self._hints) > _MAX_HINTS:
+            del self._hints[next(iter(self._hints))]
+
     async def step(self) -> bool:
         """Poll what is due and collect what has ended; whether anything ended."""
         moved = False
         at_once, self._looks_again = self._looks_again, False
         for batch in await self._store.batches((BatchState.OPEN, BatchState.CANCELLING), self._workload.purpose):
-            if at_once or job.next_step(batch, self._clock.now()) is Step.POLL:
-                moved |= await self._poll(batch)
+            hinted = batch.batch_id in self._hints
+            if hinted or at_once or job.next_step(batch, self._clock.now()) is Step.POLL:
+                self._hints.pop(batch.batch_id or "", None)
+                moved |= await self._poll(batch, hinted=hinted)
         return moved
 
-    async def _poll(self, batch: LedgerBatch) -> bool:
+    async def _poll(self, batch: LedgerBatch, *, hinted: bool) -> bool:
         assert batch.batch_id is not None
         collecting = False
         try:
@@ -116,7 +132,8 @@ class Track:
         except ProviderError as error:
             await self._hold(batch, error, collecting=collecting)
             return False
-        due = self._clock.now() + self._settings.poll_interval_seconds
+        wait = self._settings.poll_interval_seconds
+        due = self._clock.now() + (min(wait, _HINTED_POLL_SECONDS) if hinted else wait)
         await self._store.save_batch(replace(batch, status=seen.status, next_at=due, failures=0))
         return False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import Gauge
 
@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from enricher.telemetry.making import Maker
+
+
+WEBHOOK_RESULTS: Final = ("accepted", "duplicate", "refused", "ignored")
+
+_REFUSALS_APART_SECONDS: Final = 60.0
+"""Anybody may send what is refused: all of it is counted, and this seldom one of them logged."""
+
+_REFUSAL_HINTS: Final = {
+    "untimely": "is the clock of this host right?",
+    "forged": "is OPENAI_WEBHOOK_SECRET, or the credential openai-webhook-secret, that of this endpoint?",
+}
 
 
 class ProcessTold(Told):
@@ -30,12 +41,29 @@ class ProcessTold(Told):
         self._loop_lag = maker.gauge(
             "event_loop_lag_seconds", "Longest the event loop was blocked in the last interval"
         )
+        self._webhooks = maker.counter(
+            "webhooks_total", "Webhooks received, by what was made of them", "result", WEBHOOK_RESULTS
+        )
+        self._refusal_told_at = 0.0
 
     def daemon_started(self, *, version: str, state_dir: str, provider: str, model: str, admin: str) -> None:
         """The daemon is up; READY=1 follows."""
         self._log.info(
             "daemon_started", version=version, state_dir=state_dir, provider=provider, model=model, admin=admin
         )
+
+    def admin_exposed(self, *, text: str, hint: str) -> None:
+        """More can be read at the admin address, or on the way to it, than may be meant."""
+        self._log.warning("admin_exposed", text=text, hint=hint)
+
+    def webhook_received(self, *, result: str, batch_id: str = "", reason: str = "", at: float = 0.0) -> None:
+        """A webhook came: accepted (for this batch), duplicate, ignored, or refused (for this reason, at this time)."""
+        self._webhooks.labels(result).inc()
+        if result == "accepted":
+            self._log.info("webhook_accepted", batch_id=batch_id)
+        elif result == "refused" and abs(at - self._refusal_told_at) >= _REFUSALS_APART_SECONDS:
+            self._refusal_told_at = at
+            self._log.warning("webhook_refused", reason=reason, hint=_REFUSAL_HINTS.get(reason, ""))
 
     def readiness_changed(self, *, ready: bool) -> None:
         """What /readyz says now, looked at whenever the numbers are refreshed."""
