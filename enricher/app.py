@@ -20,7 +20,7 @@ from enricher import provider as providers
 from enricher.compose import Mode, admin_for, ingest_for, nightly_for, plan_settings, source_for
 from enricher.core.ledger import BatchState
 from enricher.edges.batch_files import DirectoryBatchFiles
-from enricher.edges.clock_system import SystemClock
+from enricher.edges.clock_system import SettledClock, SystemClock
 from enricher.edges.sink_file import FileSink
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.edges.store_sqlite.reserve import RESERVE_NAME
@@ -161,18 +161,19 @@ class Enricher:
             settings=plan_settings(config, self._provider, self._mode),
             new_id=lambda: uuid.uuid4().hex,
         )
+        settled = SettledClock(clock)
         workload = EventBatches(
             store=store,
-            clock=clock,
+            clock=settled,
             telemetry=telemetry,
-            tasks=[self._provider.task],
+            task=self._provider.task,
             prices=self._provider.prices,
         )
         self.submit = Submit(
             store=store,
             client=client,
             files=files,
-            clock=clock,
+            clock=settled,
             telemetry=telemetry,
             settings=SubmitSettings(
                 daily_usd=config.budget.daily_usd,
@@ -187,7 +188,7 @@ class Enricher:
             store=store,
             client=client,
             files=files,
-            clock=clock,
+            clock=settled,
             telemetry=telemetry,
             settings=TrackSettings(poll_interval_seconds=poll),
             workload=workload,

@@ -13,7 +13,7 @@ EnricherError                  base; `hint` says what the reader can do about it
 │   ├── UnclearProviderError   the request may have been carried out: look before trying again
 │   ├── PermanentProviderError the same request will fail again (4xx)
 │   ├── NotFoundProviderError  the thing asked for is not there (404)
-│   └── AuthProviderError      the key is refused (401, 403): wait for the operator, lose nothing
+│   └── AuthProviderError      the key is refused (401, 403), or no money is left: wait for the operator, lose nothing
 ├── SinkError                  a sink did not take a part; try again
 ├── InputError                 records cannot be read
 ├── OutputError                records cannot be written where they are to go
@@ -97,7 +97,7 @@ class NotFoundProviderError(ProviderError):
 
 
 class AuthProviderError(ProviderError):
-    """The batch provider refused the key."""
+    """The batch provider refused the key, or has no money left for it."""
 
 
 class SinkError(EnricherError):

@@ -30,13 +30,11 @@ class EventBatches:
 
     purpose: Final[Purpose] = "events"
 
-    def __init__(
-        self, *, store: Store, clock: Clock, telemetry: Telemetry, tasks: Sequence[Task], prices: Prices | None
-    ) -> None:
+    def __init__(self, *, store: Store, clock: Clock, telemetry: Telemetry, task: Task, prices: Prices | None) -> None:
         self._store = store
         self._clock = clock
         self._telemetry = telemetry
-        self._tasks = {task.hash: task for task in tasks}
+        self._task = task
         self._prices = prices
 
     async def lines(self, batch: LedgerBatch) -> Iterable[bytes]:
@@ -57,7 +55,7 @@ class EventBatches:
         return await self._commit(batch, requests, self._decider().lose(batch, requests))
 
     def _decider(self) -> Decider:
-        return Decider(tasks=self._tasks, prices=self._prices, now=self._clock.now())
+        return Decider(task=self._task, prices=self._prices, now=self._clock.now())
 
     async def _commit(
         self, batch: LedgerBatch, requests: Sequence[LedgerRequest], decided: Decided

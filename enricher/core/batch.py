@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 
 from enricher.core.answer import Question, parse_json, request_body
+from enricher.core.job import CREDIT_CODES
 from enricher.core.prompt import max_output_tokens, response_schema, shown_question, user_text
 from enricher.core.redact import clean, looks_like_instructions
 from enricher.core.tokens import Counter, estimate_tokens
@@ -356,6 +357,8 @@ def _failure(seen: OutputLine) -> Failure | None:
 
 
 def _failure_kind(status: int | None, code: str) -> FailureKind:
+    if code in CREDIT_CODES:
+        return "again"
     if code in _REFUSED_CODES:
         return "refused"
     if status is not None and 400 <= status < 500 and status not in _NOT_REFUSED:

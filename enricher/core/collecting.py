@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from enricher.core.pricing import Prices
     from enricher.core.task import Task
 
-LOST = "the provider no longer knows the batch"
+_UNCOUNTED_CODES = job.CREDIT_CODES | {"batch_expired", "batch_cancelled", "batch_canceled"}
+"""Of lines that never ran: no fault of what they ask."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,8 @@ class Collected:
     """Parts of answers that were mended."""
     odd: tuple[tuple[str, int], ...] = ()
     """What was strange about the files, and how often."""
+    no_credit: str = ""
+    """What a line said that failed for want of money."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +59,24 @@ class Decided:
     results: tuple[RequestResult, ...]
     mended: int
     odd: tuple[tuple[str, int], ...]
+    no_credit: str = ""
 
     @property
     def collected(self) -> Collected:
         """For the operator."""
         outcomes = Counter(result.state.value for result in self.results)
-        return Collected(outcomes=outcomes, mended=self.mended, odd=self.odd)
+        return Collected(outcomes=outcomes, mended=self.mended, odd=self.odd, no_credit=self.no_credit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decider:
-    """Reads answers under the tasks that asked for them, at a moment."""
+    """Reads answers, at a moment.
 
-    tasks: Mapping[str, Task]
+    A task that was changed while a batch was out is gone. What it was answered is paid for all the same, and read as an
+    answer to the task of today: most changes are of the words in which is asked.
+    """
+
+    task: Task
     prices: Prices | None
     now: float
 
@@ -98,10 +106,11 @@ class Decider:
             ("malformed_line", found.malformed),
             ("missing_line", len(found.missing) if ending.status == "completed" else 0),
         )
-        return Decided(results=tuple(results), mended=mended, odd=odd)
+        no_credit = (one.message or one.code for one in found.failed.values() if one.code in job.CREDIT_CODES)
+        return Decided(results=tuple(results), mended=mended, odd=odd, no_credit=next(no_credit, ""))
 
     def lose(self, batch: LedgerBatch, requests: Sequence[LedgerRequest]) -> Decided:
-        """Give each request its fate where the provider no longer knows the batch."""
+        """Give each request its fate where nothing of the batch is to come; its `error` says why."""
         results = [
             self._unanswered(
                 batch,
@@ -109,7 +118,7 @@ class Decider:
                 batch_lines.custom_id(request.id, request.attempt),
                 again=True,
                 counts=False,
-                text=LOST,
+                text=batch.error or "",
             )
             for request in requests
         ]
@@ -120,16 +129,11 @@ class Decider:
     ) -> tuple[RequestResult, int]:
         if request.is_digest:
             return self._accounted(batch, request, custom_id, body), 0
-        task = self.tasks.get(request.task)
-        if task is None:
-            # The task was changed while the batch was out and its old text is gone: ask again under the new one.
-            result = self._unanswered(batch, request, custom_id, again=False, counts=True, text="the task has changed")
-            return result, 0
         questions = [
             answers.Asked(signature=signature, holes=holes(template), template=template)
             for signature, template in zip(request.signatures, request.templates, strict=True)
         ]
-        reading = answers.read_response(task, request.endpoint, body, questions, sent=request.body)
+        reading = answers.read_response(self.task, request.endpoint, body, questions, sent=request.body)
         usage = (reading.usage.input_tokens, reading.usage.cached_tokens, reading.usage.output_tokens)
         cost = pricing.cost(reading.usage, self.prices, batch=True) if self.prices else 0.0
         fate = job.fate_of_answered([verdict.status for verdict in reading.verdicts], tries=request.tries)
@@ -225,7 +229,7 @@ def why_unanswered(failure: batch_lines.Failure | None, ending: Ending, *, refus
     """Return (again, counts, text) for a request without a usable line: `core.job.fate_of_unanswered` takes these."""
     if failure is not None:
         again = failure.kind == "again"
-        counts = again and failure.code not in ("batch_expired", "batch_cancelled", "batch_canceled")
+        counts = again and failure.code not in _UNCOUNTED_CODES
         return again, counts, f"{failure.code}: {failure.message}" if failure.code else failure.message
     if ending.status == "failed":
         text = ending.errors[0][1] if ending.errors else "the batch failed"

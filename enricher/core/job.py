@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from enricher.core.ledger import BatchState, LedgerBatch, RequestState
+from enricher.core.ledger import BatchState, LedgerBatch, LedgerRequest, RequestState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,15 @@ CONFIGURATION_CODES: Final = frozenset(
     {"model_not_found", "invalid_model", "unsupported_model", "endpoint_not_supported"}
 )
 """Errors that stay until an operator changes the configuration: wait and say so, lose nothing."""
+
+CREDIT_CODES: Final = frozenset(
+    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance"}
+)
+"""The account has no money left, or the limit that was set for it is reached: as with a refused key, what waits goes
+out once somebody has acted. It is no fault of a request, and uses up none of its tries.
+"""
+
+CREDIT_HINT: Final = "the provider has no money left for this key: see its billing page; nothing is lost meanwhile"
 
 LOOKS_BEFORE_CREATE: Final = 2
 """How often the provider's list is searched after an unclear create before creating again."""
@@ -64,6 +73,8 @@ MAX_COUNTED_TRIES: Final = 3
 MAX_ATTEMPTS: Final = 20
 """Sendings of a request in all, uncounted ones too: a bound for a provider that loses every line."""
 
+_FIRST_RESEND_SECONDS: Final = 60.0
+
 MAX_DIGEST_ATTEMPTS: Final = 3
 """The same for a request about a window or labelled lines: what is said of it after days is of no use."""
 
@@ -85,11 +96,8 @@ class Step(StrEnum):
 
 
 def next_step(batch: LedgerBatch, now: float) -> Step:
-    """What a batch needs now, as far as the ledger alone tells.
-
-    A wait that ends further away than `MAX_WAIT_SECONDS` was written down before the wall clock was set back.
-    """
-    if now < batch.next_at <= now + MAX_WAIT_SECONDS:
+    """What a batch needs now, as far as the ledger alone tells."""
+    if _is_ahead(batch.next_at, now):
         return Step.WAIT
     match batch.state:
         case BatchState.PLANNED:
@@ -105,6 +113,22 @@ def next_step(batch: LedgerBatch, now: float) -> Step:
             return Step.WAIT
 
 
+def _is_ahead(until: float, now: float) -> bool:
+    """Whether a wait goes on. One that ends further away than any was written down before the clock was set back."""
+    return now < until <= now + MAX_WAIT_SECONDS
+
+
+def is_due_again(request: LedgerRequest, now: float) -> bool:
+    """Whether a request may be sent again: at once at first, and after doubling waits once that has not helped.
+
+    What comes back without an answer so often is no fault of the request, and may be one of the provider's that costs
+    money each time.
+    """
+    vain = request.attempt - MAX_COUNTED_TRIES
+    wait = 0.0 if vain < 0 else min(MAX_WAIT_SECONDS, _FIRST_RESEND_SECONDS * 2.0 ** min(vain, 20))
+    return not _is_ahead(request.changed_at + wait, now)
+
+
 def deadline(*, created_at: float | None, expires_at: float | None, now: float) -> float:
     """When a batch that was seen for the first time is to have ended, by our clock.
 
@@ -113,6 +137,18 @@ def deadline(*, created_at: float | None, expires_at: float | None, now: float) 
     """
     promised = expires_at - created_at if expires_at is not None and created_at is not None else 0.0
     return now + (min(promised, LONGEST_WINDOW_SECONDS) if promised > 0 else WINDOW_SECONDS)
+
+
+def within_reach(batch: LedgerBatch, now: float) -> LedgerBatch:
+    """The batch without what lies further ahead than it can: it was written down before the wall clock was set back.
+
+    A batch that is stuck would else be cancelled, or given up, only when that time comes: never.
+    """
+    if batch.expires_at is not None and batch.expires_at > now + LONGEST_WINDOW_SECONDS:
+        batch = replace(batch, expires_at=now + WINDOW_SECONDS)
+    if batch.intent_at is not None and batch.intent_at > now:
+        batch = replace(batch, intent_at=now)
+    return batch
 
 
 def after_poll(batch: LedgerBatch, status: str, now: float) -> Step:
@@ -153,6 +189,11 @@ def queue_was_full(batch: LedgerBatch, error: str, *, until: float) -> LedgerBat
         next_at=until,
         error=error,
     )
+
+
+def is_too_large(batch: LedgerBatch, limit: int | None) -> bool:
+    """Whether a batch that the queue refused can never fit into it, and its requests are to be cut anew."""
+    return limit is not None and batch.tokens > limit and batch.requests > 1
 
 
 def token_limit_in(message: str) -> int | None:

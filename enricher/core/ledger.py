@@ -5,7 +5,7 @@ Values only. The life cycle of a batch is decided in `core.job`, the bytes of a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -87,6 +87,8 @@ class LedgerRequest:
     """Number of its current or last sending, from 1: part of its custom_id."""
     tries: int
     """Sendings that counted as a failed try (an expired or lost line does not)."""
+    changed_at: float = field(default=0.0, compare=False)
+    """When its state last changed."""
 
     @property
     def is_gold(self) -> bool:
@@ -149,6 +151,15 @@ class LedgerBatch:
     output_tokens: int = 0
     cost_usd: float = 0.0
     purpose: Purpose = "events"
+
+    @property
+    def upload_name(self) -> str:
+        """What its file is called at the provider, where other hosts of one account may upload for the same window.
+
+        An upload that may have happened is looked for by this name: with one that they share, we would create a batch
+        of their requests, pay for it, and delete what they wait for.
+        """
+        return f"{self.name.removesuffix('.jsonl')}-{self.job}.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ import aiofiles.os
 import httpx2
 import openai
 
-from enricher.core.job import MAX_WAIT_SECONDS
+from enricher.core.job import CREDIT_CODES, CREDIT_HINT, MAX_WAIT_SECONDS
 from enricher.core.loopback import is_loopback
 from enricher.core.redact import SECRET, clean
 from enricher.errors import (
@@ -248,6 +248,8 @@ class OpenAIBatchClient:
         status, code = error.status_code, _code_of(error.body)
         text = f"{self._host} answered {status}: {self._without_key(_message_of(error))}"
         wait = _retry_after(error.response.headers)
+        if code in CREDIT_CODES or status == 402:
+            return AuthProviderError(text, code=code, hint=CREDIT_HINT)
         if status in (401, 403):
             return AuthProviderError(
                 text, code=code, hint="the key was refused: check OPENAI_API_KEY or the credential openai-api-key"
@@ -328,8 +330,11 @@ def _fault(error: object) -> tuple[str, str, int | None]:
 
 
 def _code_of(body: object) -> str:
+    """The code of an error, or its type where that is all that is said."""
     inner = body.get("error", body) if isinstance(body, dict) else None
-    return _text(inner.get("code"), 100) if isinstance(inner, dict) else ""
+    if not isinstance(inner, dict):
+        return ""
+    return _text(inner.get("code"), 100) or _text(inner.get("type"), 100)
 
 
 def _message_of(error: openai.APIStatusError) -> str:

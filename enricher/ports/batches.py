@@ -42,7 +42,7 @@ class BatchClient(Protocol):
     """
 
     async def upload(self, path: Path, name: str) -> str:
-        """Upload an input file under a name that is unique for (window, part, attempt); returns its file id."""
+        """Upload an input file under a name that no other upload of the account has; returns its file id."""
 
     async def find_upload(self, name: str) -> str | None:
         """File id of an earlier upload with this name, newest first; None if the provider shows none."""
@@ -110,4 +110,8 @@ class Workload(Protocol):
         """
 
     async def lose(self, batch: LedgerBatch) -> tuple[LedgerBatch, Collected]:
-        """The same where the provider no longer knows the batch: nothing was answered."""
+        """The same where nothing was answered and nothing is to come, for what `batch.error` says.
+
+        The provider no longer knows the batch, or its file is larger than the provider's queue: what is asked again is
+        cut anew.
+        """

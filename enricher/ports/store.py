@@ -212,7 +212,11 @@ class Store(Protocol):
         """Answers first, then requests, money and the batch's end: once, however often it is repeated."""
 
     async def money(self, now: float) -> Money:
-        """Booked today and this month (UTC), and reserved by batches that may be on the provider's side."""
+        """Booked today and this month (UTC), and reserved by batches that may be on the provider's side.
+
+        What was booked later than now, under a clock that was ahead, counts: for as long as it takes to come, but if
+        that is more than a day only for the day and month in which it is seen first.
+        """
 
     async def reserved_tokens(self, model: str) -> int:
         """Input tokens of batches of a model that may be in the provider's queue."""
@@ -293,6 +297,15 @@ class Store(Protocol):
 
     async def account_told(self, sink: str, start: int) -> None:
         """A sink has taken the digest of a window with its account."""
+
+    async def untold_batches(self, sink: str) -> dict[int, list[int]]:
+        """By window, row ids of batches of it that ended after the sink had taken parts of the window.
+
+        What they cost may not be in the manifest that it has.
+        """
+
+    async def batches_told(self, sink: str, start: int, batches: Sequence[int]) -> None:
+        """A sink has taken a manifest of the window with these batches in it."""
 
     # -- labelled lines
 

@@ -21,7 +21,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 from enricher.core import batch as batch_lines
-from enricher.core import digest, examples, pricing, window
+from enricher.core import digest, examples, job, pricing, window
 from enricher.core.account import account_request
 from enricher.core.answer import Question
 from enricher.core.catalogue import Reuse
@@ -121,7 +121,11 @@ class Plan:
         closed = {(pane.start, pane.number): how for pane, how in closing}
         panes = sorted({*closed, *await self._waiting(now)})
         kinds = await self._unanswered(panes, now) if panes else []
-        again = [request for request in await self._store.requests_again() if self._is_current(request)]
+        again = [
+            request
+            for request in await self._store.requests_again()
+            if self._is_current(request) and job.is_due_again(request, now)
+        ]
         kinds = self._limited(kinds)
         if not closed and not kinds and not again:
             return False
@@ -294,10 +298,11 @@ async def draft(
         )
         by_signature = {kind.signature: kind for kind in together}
         fresh[renewed] += [_ledger_request(settings, request, by_signature) for request in packed]
+    limit = await store.token_limit(settings.model)
     first = [*(_resent(request) for request in again), *fresh[False], *digests]
     files = [
-        *_cut(settings, first, settings.max_requests),
-        *_cut(settings, fresh[True], min(settings.max_requests, _RENEWALS_PER_BATCH)),
+        *_cut(settings, first, settings.max_requests, limit),
+        *_cut(settings, fresh[True], min(settings.max_requests, _RENEWALS_PER_BATCH), limit),
     ]
     return Draft(kinds=tuple(kinds), requests=(*first, *fresh[True]), files=tuple(files))
 
@@ -347,15 +352,22 @@ def _packed_with(kind: Kind) -> tuple[bool, bool]:
 
 
 def _cut(
-    settings: PlanSettings, requests: Sequence[LedgerRequest], max_requests: int
+    settings: PlanSettings, requests: Sequence[LedgerRequest], max_requests: int, queue_limit: int | None
 ) -> list[tuple[LedgerRequest, ...]]:
-    files = batch_lines.cut(
-        requests,
-        endpoint=settings.endpoint,
-        max_requests=max_requests,
-        max_bytes=settings.max_bytes,
-        max_tokens=settings.max_tokens,
-    )
+    """Files that the provider's queue, as far as its limit is known, takes; what alone is over it goes alone."""
+    most = settings.max_tokens if queue_limit is None else min(settings.max_tokens, queue_limit)
+    groups = [[one for one in requests if one.tokens <= most], *([one] for one in requests if one.tokens > most)]
+    files = [
+        file
+        for group in groups
+        for file in batch_lines.cut(
+            group,
+            endpoint=settings.endpoint,
+            max_requests=max_requests,
+            max_bytes=settings.max_bytes,
+            max_tokens=most if group is groups[0] else settings.max_tokens,
+        )
+    ]
     return [tuple(file) for file in files]
 
 

@@ -155,12 +155,12 @@ class Submit:
         path = await self._files.write(batch.name, await self._workload.lines(batch))
         intended = replace(batch, intent_at=self._clock.now(), error=None)
         await self._store.save_batch(intended)
-        file_id = await self._client.upload(path, batch.name)
+        file_id = await self._client.upload(path, batch.upload_name)
         await self._uploaded(intended, file_id)
         return True
 
     async def _find_upload(self, batch: LedgerBatch) -> bool:
-        file_id = await self._client.find_upload(batch.name)
+        file_id = await self._client.find_upload(batch.upload_name)
         if file_id is None:
             await self._store.save_batch(replace(batch, intent_at=None))
         else:
@@ -248,18 +248,31 @@ class Submit:
         ):
             # The provider said no before doing anything: there is nothing to look for. A look that failed says nothing.
             current = replace(current, intent_at=None)
-        if error.code in job.TOKEN_LIMIT_CODES:
-            await self._learn_limit(current, error)
+        if error.code in job.TOKEN_LIMIT_CODES and await self._learn_limit(current, error):
+            return
         if isinstance(error, AuthProviderError | PermanentProviderError) and not has_no_list:
             self.blocked = error
         await self._store.save_batch(job.held_back(current, str(error), until=now + wait))
         reason = _REASONS.get(type(error), "permanent")
         self._telemetry.batch_waited(batch=current, reason=reason, seconds=wait, error=str(error), hint=error.hint)
 
-    async def _learn_limit(self, batch: LedgerBatch, error: ProviderError) -> None:
+    async def _learn_limit(self, batch: LedgerBatch, error: ProviderError) -> bool:
+        """Remember the queue's limit; whether that was the end of a batch that is larger, and is cut anew."""
         limit = job.token_limit_in(str(error))
         if limit is not None:
             await self._store.learn_token_limit(batch.model, limit)
+        if not job.is_too_large(batch, limit):
+            return False
+        done, collected = await self._workload.lose(
+            replace(batch, state=BatchState.DONE, outcome="failed", error=str(error))
+        )
+        self._telemetry.batch_ended(batch=done, outcomes=collected.outcomes, mended=0)
+        await self._files.remove([batch.name])
+        if batch.input_file_id is not None:
+            # One that cannot be deleted expires at the provider.
+            with contextlib.suppress(ProviderError):
+                await self._client.delete_file(batch.input_file_id)
+        return True
 
     async def _wait(self, batch: LedgerBatch, reason: str, seconds: float, text: str) -> None:
         await self._store.save_batch(replace(batch, next_at=self._clock.now() + seconds, error=text))

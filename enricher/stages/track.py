@@ -20,7 +20,7 @@ from enricher.core.ledger import BatchState
 from enricher.errors import AuthProviderError, NotFoundProviderError, PermanentProviderError, ProviderError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from enricher.core.collecting import Collected
     from enricher.core.ledger import LedgerBatch
@@ -102,7 +102,7 @@ class Track:
             hinted = batch.batch_id in self._hints
             if hinted or at_once or job.next_step(batch, self._clock.now()) is Step.POLL:
                 self._hints.pop(batch.batch_id or "", None)
-                moved |= await self._poll(batch, hinted=hinted)
+                moved |= await self._poll(job.within_reach(batch, self._clock.now()), hinted=hinted)
         return moved
 
     async def _poll(self, batch: LedgerBatch, *, hinted: bool) -> bool:
@@ -142,9 +142,9 @@ class Track:
             codes = {code for code, _, _ in seen.errors}
             text = "; ".join(f"{code}: {message}" for code, message, _ in seen.errors[:3]) or "failed without a reason"
             if codes & job.TOKEN_LIMIT_CODES:
-                return await self._queue_was_full(batch, text)
-            if codes & job.CONFIGURATION_CODES:
-                return await self._misconfigured(batch, text)
+                return await self._queue_was_full(batch, seen, text)
+            if refusal := _refusal(codes, text):
+                return await self._refused(batch, refusal)
         return await self.collect(batch, seen)
 
     async def collect(self, batch: LedgerBatch, seen: ProviderBatch) -> bool:
@@ -164,8 +164,9 @@ class Track:
         )
         chunks = (chunk for name in names for chunk in (*self._files.read(name), b"\n"))
         ending = Ending(status=seen.status, errors=seen.errors)
-        self._tell(*await self._workload.collect(done, ending, chunks))
-        self._refusal = None
+        done, collected = await self._workload.collect(done, ending, chunks)
+        self._tell(done, collected)
+        self._refusal = _no_credit(collected.no_credit) if collected.no_credit else None
         self._forget(batch)
         await self._clean_up(batch, seen, names)
         return True
@@ -180,11 +181,16 @@ class Track:
         self._held.pop(batch.id, None)
         self._unknown.pop(batch.id, None)
 
-    async def _queue_was_full(self, batch: LedgerBatch, text: str) -> bool:
+    async def _queue_was_full(self, batch: LedgerBatch, seen: ProviderBatch, text: str) -> bool:
+        """Nothing ran: the same file again later, or smaller ones where the queue is smaller than the file."""
         self._forget(batch)
         limit = job.token_limit_in(text)
         if limit is not None:
             await self._store.learn_token_limit(batch.model, limit)
+        if job.is_too_large(batch, limit):
+            self._tell(*await self._workload.lose(replace(batch, state=BatchState.DONE, outcome="failed", error=text)))
+            await self._clean_up(batch, seen, ())
+            return True
         wait = job.backoff_seconds(
             batch.failures, first=2 * self._settings.poll_interval_seconds, jitter=self._jitter()
         )
@@ -192,14 +198,13 @@ class Track:
         self._telemetry.batch_waited(batch=batch, reason="token_limit", seconds=wait, error=text)
         return False
 
-    async def _misconfigured(self, batch: LedgerBatch, text: str) -> bool:
+    async def _refused(self, batch: LedgerBatch, refusal: ProviderError) -> bool:
         """Nothing ran and nothing was charged: the same file goes out again once the operator has mended it."""
-        hint = "set [provider] model and endpoint to what the provider offers, then restart"
-        self._refusal = PermanentProviderError(text, hint=hint, code="model_not_found")
+        self._refusal = refusal
         self._forget(batch)
-        wait = job.MAX_BACKOFF_SECONDS
+        wait, text = job.MAX_BACKOFF_SECONDS, str(refusal)
         await self._store.save_batch(job.queue_was_full(batch, text, until=self._clock.now() + wait))
-        self._telemetry.batch_waited(batch=batch, reason="auth", seconds=wait, error=text, hint=hint)
+        self._telemetry.batch_waited(batch=batch, reason="auth", seconds=wait, error=text, hint=refusal.hint)
         return False
 
     async def _not_found(self, batch: LedgerBatch, error: ProviderError) -> bool:
@@ -239,6 +244,20 @@ class Track:
                     await self._client.delete_file(file_id)
                 except ProviderError:
                     return
+
+
+def _refusal(codes: Collection[str], text: str) -> ProviderError | None:
+    """What an operator must mend, where a batch failed for that."""
+    if job.CREDIT_CODES & set(codes):
+        return _no_credit(text)
+    if job.CONFIGURATION_CODES & set(codes):
+        hint = "set [provider] model and endpoint to what the provider offers, then restart"
+        return PermanentProviderError(text, hint=hint, code="model_not_found")
+    return None
+
+
+def _no_credit(text: str) -> ProviderError:
+    return AuthProviderError(text, hint=job.CREDIT_HINT, code="insufficient_quota")
 
 
 def _outcome(status: str) -> str:

@@ -379,6 +379,7 @@ class Write:
 
     async def _tell(self, sink: Sink, start: int) -> None:
         """Write the window's manifest as the sink sees it now."""
+        ended = (await self._store.untold_batches(sink.id)).get(start, [])
         report = await self._store.window_report(start)
         deliveries = await self._store.deliveries(sink.id, start)
         final = all(pane.state == "done" or self._is_settled(sink, _key(pane)) for pane in report.panes)
@@ -387,6 +388,8 @@ class Write:
             self._telemetry.accounting_imbalanced(window=window, difference=difference)
         compress = self._settings.compress.get(sink.id, "none")
         await sink.manifest(window, build_manifest(report, deliveries, window=window, final=final, compress=compress))
+        if ended:
+            await self._store.batches_told(sink.id, start, ended)
         self._telemetry.manifest_written(window=window, final=final)
         if final and self._settings.digest:
             await self._sum_up(sink, start, window)
@@ -402,14 +405,18 @@ class Write:
             await self._store.account_told(sink.id, start)
 
     async def _retell(self, sink: Sink) -> bool:
-        """Write the digests again of windows that a model has spoken of since."""
+        """Tell again of windows that are over: where a batch of theirs has ended since, or a model spoken of them."""
+        under_way = {start for start, _ in self._panes}
+        ended = [start for start in await self._store.untold_batches(sink.id) if start not in under_way]
+        for start in ended:
+            await self._tell(sink, start)
         starts = await self._store.untold_accounts(sink.id) if self._settings.digest else []
         settled = [
             start for start in starts if all(self._is_settled(sink, key) for key in self._panes if key[0] == start)
         ]
         for start in settled:
             await self._sum_up(sink, start, window_id(start, self._settings.length_seconds))
-        return bool(settled)
+        return bool(settled or ended)
 
     def _is_settled(self, sink: Sink, key: Key) -> bool:
         pane = self._panes.get(key)

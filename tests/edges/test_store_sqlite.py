@@ -19,7 +19,6 @@ import zstandard
 
 from enricher.core.block import Block, BlockCounts, FileState, Segment
 from enricher.core.skeleton import Shape
-from enricher.edges import store_sqlite
 from enricher.edges.store_sqlite import SqliteStore, codec, connection
 from enricher.errors import LockedError, StoreError, StoreVersionError
 
@@ -468,14 +467,14 @@ async def test_space_is_given_back_when_a_pane_is_done(tmp_path):
 
 
 async def test_only_the_segments_decoded_last_are_kept_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_sqlite, "_REMEMBERED_BYTES", 70)
+    monkeypatch.setattr(codec, "REMEMBERED_BYTES", 70)
     store = await SqliteStore.open(tmp_path)
     await store.intern_shapes([a_shape("a"), a_shape("b")], 0.0)
     for number in range(4):
         await store.commit_block(three_lines(number), 0.0)  # 30 bytes with its shapes
     for _ in range(2):
         assert [0, 18, 36, 54] == [one.segment.offset async for one in store.segments((W0, 0))]
-    assert [3, 4] == list(store._decoded)
+    assert [3, 4] == list(store._decoded._kept)
     await store.close()
 
 

@@ -83,6 +83,7 @@ class Bench:
                 moved |= await self.track.step()
                 summary = await self.store.summary(self.clock.now())
                 under_way = any(n for state, n in summary.batches.items() if state != "done")
+                under_way |= bool(summary.requests.get("again"))
                 if until(summary) if until else not moved and not under_way:
                     return summary
                 self.clock.time += 60.0
@@ -165,7 +166,7 @@ async def a_bench(
         ),
         new_id=lambda: f"job{next(numbers)}",
     )
-    workload = EventBatches(**given, tasks=[TASK], prices=PRICES)
+    workload = EventBatches(**given, task=TASK, prices=PRICES)
     submit = Submit(
         **given,
         client=client,

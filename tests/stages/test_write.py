@@ -163,7 +163,7 @@ class Desk:
     async def answer(self, *lines: bytes, severity="info", status="ok") -> None:
         """Have an answer for the kinds of these lines."""
         signatures = [shape_of(line).id for line in lines]
-        request = a_request(*signatures)
+        request = a_request(*signatures, window=START)
         (batch,) = await self.store.commit_plan(
             closed={},
             requests=[request],
@@ -280,6 +280,31 @@ async def test_what_nobody_answered_is_written_as_pending_after_the_longest_wait
         await desk.settle()
         assert sink.statuses() == ["pending"] * 2
         assert await desk.states() == {PANE: "done"}
+
+
+async def test_what_an_answer_cost_that_came_too_late_is_in_the_manifest_of_every_sink_too(tmp_path):
+    async with a_desk(tmp_path, ListSink("one"), ListSink("two")) as desk:
+        await desk.spool(A, B)
+        await desk.close(PANE)
+        desk.clock.time = CLOSED + 30 * HOUR
+        await desk.settle()
+        assert await desk.states() == {PANE: "done"}
+        before = [sink.manifests[-1] for sink in desk.sinks]
+        assert [0.0, 0.0] == [manifest["cost_usd"] for manifest in before]
+        await desk.answer(A)
+        desk.write = desk.a_write()  # the process has ended meanwhile
+        await desk.settle()
+        for sink, manifest in zip(desk.sinks, before, strict=True):
+            late = sink.manifests[-1]
+            assert late["cost_usd"] > 0
+            assert late["final"] is True
+            assert {**late, **{key: manifest[key] for key in _MONEY}} == manifest
+        told = [len(sink.manifests) for sink in desk.sinks]
+        await desk.settle()
+        assert told == [len(sink.manifests) for sink in desk.sinks]
+
+
+_MONEY = ("cost_usd", "tokens", "requests", "batches")
 
 
 async def test_a_kind_that_failed_for_good_is_written_with_its_status(tmp_path):

@@ -11,7 +11,6 @@ Never here: SQL.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from enricher.core.account import Account
-    from enricher.core.block import Block, FileState, Pane, Segment
+    from enricher.core.block import Block, FileState, Pane
     from enricher.core.books import Delivery, HeldBy, SinkTrouble, StoreSummary, WindowReport
     from enricher.core.breaker import Breaker
     from enricher.core.catalogue import Detail, Entry, ExportedAnswer, Imported, Listing, Selection
@@ -75,9 +74,6 @@ _KEPT: Final = Reuse()
 
 _SPOOL_FREE_AGAIN: Final = 0.9
 
-_REMEMBERED_BYTES: Final = 16 * 1024 * 1024
-"""Decoded segments that are kept: panes are written one after the other, and a slow file's segment is in many."""
-
 
 class SqliteStore:
     """The `Store` port on a directory."""
@@ -90,7 +86,7 @@ class SqliteStore:
         self._max_spool_bytes = max_spool_bytes
         self._spool_is_full = False
         self._workers = ThreadPoolExecutor(2, thread_name_prefix="store-codec")
-        self._decoded: OrderedDict[int, Segment] = OrderedDict()
+        self._decoded = codec.DecodedSegments()
 
     @classmethod
     async def open(
@@ -277,6 +273,8 @@ class SqliteStore:
 
     async def money(self, now: float) -> Money:
         """Booked today and this month (UTC), and reserved."""
+        if not self._db.read_only and await self._db.read(ledger.is_booked_ahead, now):
+            await self._db.write(ledger.book_as_of, now)
         return await self._db.read(ledger.money, now)
 
     async def reserved_tokens(self, model: str) -> int:
@@ -387,6 +385,14 @@ class SqliteStore:
         """Windows that the sink has events of, and not the account."""
         return await self._db.read(accounts.untold_accounts, sink)
 
+    async def untold_batches(self, sink: str) -> dict[int, list[int]]:
+        """By window, the batches that ended after the sink was told of it."""
+        return await self._db.read(delivery.untold_batches, sink)
+
+    async def batches_told(self, sink: str, start: int, batches: Sequence[int]) -> None:
+        """The sink has a manifest with these."""
+        await self._db.write(delivery.batches_told, sink, start, batches)
+
     async def account_told(self, sink: str, start: int) -> None:
         """The sink has the account."""
         await self._db.write(accounts.account_told, sink, start)
@@ -465,7 +471,6 @@ class SqliteStore:
         """A segment of the spool; None if it was freed or had to be buried."""
         segment = self._decoded.get(number)
         if segment is not None:
-            self._decoded.move_to_end(number)
             panes = await self._db.read(spool.panes_of, number, segment.windows)
             if not any(pane is not None for pane in panes):
                 return None
@@ -479,16 +484,9 @@ class SqliteStore:
                 if not self._db.read_only:
                     await self._db.write(dead_letters.bury, number)
                 return None
-            self._remember(number, segment)
+            self._decoded.keep(number, segment)
             panes = stored.panes
         return SpooledSegment(id=number, segment=segment, panes=panes)
-
-    def _remember(self, number: int, segment: Segment) -> None:
-        self._decoded[number] = segment
-        size_bytes = sum(len(one.data) + one.shapes.nbytes for one in self._decoded.values())
-        while size_bytes > _REMEMBERED_BYTES:
-            _, oldest = self._decoded.popitem(last=False)
-            size_bytes -= len(oldest.data) + oldest.shapes.nbytes
 
     async def _work(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._workers, partial(work, *args, **kwargs))

@@ -9,6 +9,7 @@ Never here: the database.
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 LEVEL: Final = 1
 HASH_LOG: Final = 12
 """A smaller table of places than the level's own: it stays in the cache, a sixth faster for one part in a hundred."""
+
+
+REMEMBERED_BYTES: Final = 16 * 1024 * 1024
+"""Decoded segments that are kept: panes are written one after the other, and a slow file's segment is in many."""
 
 
 class CorruptSegmentError(StoreError):
@@ -163,3 +168,25 @@ def decode_index(
     if blob is None:
         return None
     return np.frombuffer(decompress(blob, index_bytes * lines), dtype=f"<u{index_bytes}")
+
+
+class DecodedSegments:
+    """The segments that were used last, by row id, up to `REMEMBERED_BYTES`."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[int, Segment] = OrderedDict()
+
+    def get(self, number: int) -> Segment | None:
+        """A segment that is kept, and used now; None for any other."""
+        segment = self._kept.get(number)
+        if segment is not None:
+            self._kept.move_to_end(number)
+        return segment
+
+    def keep(self, number: int, segment: Segment) -> None:
+        """Keep it, and let go of the oldest where that is too much."""
+        self._kept[number] = segment
+        size_bytes = sum(len(one.data) + one.shapes.nbytes for one in self._kept.values())
+        while size_bytes > REMEMBERED_BYTES:
+            _, oldest = self._kept.popitem(last=False)
+            size_bytes -= len(oldest.data) + oldest.shapes.nbytes

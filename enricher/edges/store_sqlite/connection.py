@@ -40,7 +40,8 @@ APPLICATION_ID: Final = 0x656E7263
 """Marks the file as ours (`enrc`), so that another program's database is not taken for an old store."""
 
 MIGRATIONS: tuple[str, ...] = tuple(
-    resources.files(__package__).joinpath(name).read_text("utf-8") for name in ("schema.sql", "schema_2.sql")
+    resources.files(__package__).joinpath(name).read_text("utf-8")
+    for name in ("schema.sql", "schema_2.sql", "schema_3.sql")
 )
 """Script n brings a store from version n to n + 1. Scripts that were released never change."""
 

@@ -171,6 +171,32 @@ def deliveries(db: sqlite3.Connection, sink: str, start: int) -> list[Delivery]:
     ]
 
 
+def note_ended(db: sqlite3.Connection, batch: int) -> None:
+    """A batch has ended: what it cost is not in the manifest of a window that a sink has taken parts of already."""
+    db.execute(
+        "INSERT OR IGNORE INTO untold_batches (sink, window, batch)"
+        " SELECT DISTINCT d.sink, w.window, w.batch FROM batch_windows w JOIN deliveries d ON d.start = w.window"
+        " WHERE w.batch = ?",
+        (batch,),
+    )
+
+
+def untold_batches(db: sqlite3.Connection, sink: str) -> dict[int, list[int]]:
+    """By window, the batches that a sink's manifest may not have."""
+    found: dict[int, list[int]] = {}
+    for row in db.execute("SELECT window, batch FROM untold_batches WHERE sink = ? ORDER BY window, batch", (sink,)):
+        found.setdefault(row["window"], []).append(row["batch"])
+    return found
+
+
+def batches_told(db: sqlite3.Connection, sink: str, start: int, batches: Sequence[int]) -> None:
+    """The manifest has them."""
+    db.executemany(
+        "DELETE FROM untold_batches WHERE sink = ? AND window = ? AND batch = ?",
+        [(sink, start, batch) for batch in batches],
+    )
+
+
 def save_trouble(db: sqlite3.Connection, sink: str, trouble: SinkTrouble | None) -> None:
     """Why a sink takes nothing, None for one that does; of the same trouble again only what it says is new."""
     if trouble is None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from enricher.core.ledger import DIGEST_PREFIX, GOLD_PREFIX, BatchState, Money, RequestState
 from enricher.edges.store_sqlite import rows
 from enricher.edges.store_sqlite.accounts import save_account
+from enricher.edges.store_sqlite.delivery import note_ended
 from enricher.edges.store_sqlite.gold import save_gold_answer
 from enricher.edges.store_sqlite.matchers import join_alike, take_matcher
 from enricher.edges.store_sqlite.merges import make_root
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from enricher.core.ledger import LedgerBatch, Purpose, RequestResult, StoredAnswer
+
+_DAY_SECONDS = 86_400.0
 
 # Bodies are kept only for what may be sent again.
 _BODY_FREE_STATES = (RequestState.ANSWERED, RequestState.FAILED, RequestState.SPLIT, RequestState.SKIPPED)
@@ -75,8 +78,9 @@ def collect(db: sqlite3.Connection, batch: LedgerBatch, results: Sequence[Reques
     totals = _totals(batch, results)
     columns = rows.to_columns(batch, rows.BATCH_COLUMNS) | totals | {"state": BatchState.DONE}
     db.execute(_SAVE_BATCH, columns)
-    db.execute("UPDATE batches SET collected_at = ? WHERE id = ?", (now, batch.id))
+    db.execute("UPDATE batches SET collected_at = ?, booked_at = ? WHERE id = ?", (now, now, batch.id))
     db.execute(_BOOK, totals)
+    note_ended(db, batch.id)
 
 
 def _ended(batch: LedgerBatch, result: RequestResult, now: float) -> dict[str, object]:
@@ -148,16 +152,33 @@ def _must_exist(db: sqlite3.Connection, batch: LedgerBatch) -> str:
 def money(db: sqlite3.Connection, now: float) -> Money:
     """Booked by the UTC day on which batches were collected; reserved by those that may be with the provider."""
     today = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    booked = "SELECT coalesce(sum(cost_usd), 0.0) FROM batches WHERE collected_at >= ?"
     reserved = (
         "SELECT coalesce(sum(reserved_usd), 0.0) FROM batches"
         " WHERE state IN ('uploading', 'creating', 'open', 'cancelling')"
     )
+    since = {"today": today.timestamp(), "month": today.replace(day=1).timestamp()}
+    usd = {
+        name: db.execute(_BOOKED_SINCE, {"start": start, "reach": now + _DAY_SECONDS}).fetchone()[0]
+        for name, start in since.items()
+    }
     return Money(
-        today_usd=db.execute(booked, (today.timestamp(),)).fetchone()[0],
-        month_usd=db.execute(booked, (today.replace(day=1).timestamp(),)).fetchone()[0],
+        today_usd=usd["today"],
+        month_usd=usd["month"],
         reserved_usd=db.execute(reserved).fetchone()[0],
     )
+
+
+def is_booked_ahead(db: sqlite3.Connection, now: float) -> bool:
+    """Whether money was booked under a clock that was more than a day ahead of now."""
+    return db.execute("SELECT 1 FROM batches WHERE booked_at > ? LIMIT 1", (now + _DAY_SECONDS,)).fetchone() is not None
+
+
+def book_as_of(db: sqlite3.Connection, now: float) -> None:
+    """Let it count for the day and the month of now: else no other day would have a budget until that time has come.
+
+    Should it be now that is wrong, it counts as of when it was collected too, once the clock is there again.
+    """
+    db.execute("UPDATE batches SET booked_at = ? WHERE booked_at > ?", (now, now + _DAY_SECONDS))
 
 
 def reserved_tokens(db: sqlite3.Connection, model: str) -> int:
@@ -194,6 +215,11 @@ UPDATE requests SET state = :state, tries = tries + :counts, error = :error, cha
     cached_tokens = cached_tokens + :cached_tokens, output_tokens = output_tokens + :output_tokens,
     cost_usd = cost_usd + :cost_usd
 WHERE id = :id AND batch = :batch AND state = 'live'
+"""
+
+_BOOKED_SINCE = """
+SELECT coalesce(sum(cost_usd), 0.0) FROM batches
+WHERE booked_at >= :start OR (collected_at >= :start AND collected_at <= :reach)
 """
 
 _BOOK = """

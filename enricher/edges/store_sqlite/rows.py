@@ -145,6 +145,7 @@ def request_from(row: sqlite3.Row, signatures: Sequence[sqlite3.Row]) -> LedgerR
         state=RequestState(row["state"]),
         attempt=row["attempt"],
         tries=row["tries"],
+        changed_at=row["changed_at"],
     )
 
 
