@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from enricher.core.records.canonical import canonical
 from enricher.core.records.schema_types import ANY, allowed_types, properties
 from enricher.core.toml_reader import TableReader, not_empty, one_of
 
@@ -162,21 +163,6 @@ def unique(members: Sequence[Any]) -> list[Any]:
     for member in members:
         firsts.setdefault(canonical(member), member)
     return list(firsts.values())
-
-
-def canonical(value: object) -> str:
-    """Write a value of JSON so that equal ones are equal text; 1 and 1.0 are."""
-    return json.dumps(_plain(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, list | tuple):
-        return [_plain(member) for member in value]
-    if isinstance(value, dict):
-        return {key: _plain(member) for key, member in value.items()}
-    return value
 
 
 _SIMPLE: Final[dict[str, Callable[[list[Any]], Any]]] = {

@@ -132,6 +132,10 @@ def test_the_vote_is_a_value_that_none_outnumbers(values):
     assert same.count(json.dumps(won, sort_keys=True)) == max(same.count(one) for one in same)
 
 
+def test_of_values_with_as_many_votes_the_one_that_stands_first_wins():
+    assert vote(["b", "a", "c", "a", "b"]) == "b"
+
+
 @given(st.lists(JSON, max_size=12))
 def test_a_union_has_each_member_once_in_the_order_of_its_first(members):
     found = unique(members)

@@ -13,7 +13,22 @@ from enricher.core.tokens import estimate_tokens
 
 WORDS = st.sampled_from(
     [
-        *("word", "Ein", "langer.", "Satz!", " ", "  ", "\t", "\n", "\n\n", "\r\n", "x" * 40, "日本語。", "e\u0301"),
+        *(
+            "word",
+            "Ein",
+            "langer.",
+            "Satz!",
+            " ",
+            "  ",
+            "\t",
+            "\n",
+            "\n\n",
+            "\r\n",
+            "x" * 40,
+            " \u0301",
+            "日本語。",
+            "e\u0301",
+        ),
         *("👩\u200d👩\u200d👧", "🇩🇪", "ก็", "한국", "\u1100\u1161\u11a8"),
     ]
 )
