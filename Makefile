@@ -12,7 +12,7 @@ SMALL ?=
 # Tests that run side by side.
 JOBS ?= 2
 
-.PHONY: help demo test check lock bench crash-points soak soak-files faults chaos clean
+.PHONY: help demo test check lock bench crash-points soak soak-files faults chaos fuzz clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,10 @@ $(VENV)/.bench: $(LOCKS)/bench.txt $(VENV)/.dev
 	@$(LOCKED)/bench.txt
 	@touch $@
 
+$(VENV)/.fuzz: $(LOCKS)/fuzz.txt $(VENV)/.dev
+	@$(LOCKED)/fuzz.txt
+	@touch $@
+
 # Each later file keeps the versions of the earlier ones, so that all of them fit into one environment.
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
@@ -59,6 +63,7 @@ lock: | $(VENV)/.system  ## Pin what pyproject.toml asks for, with hashes; UPGRA
 	@$(COMPILE) pyproject.toml --extra local -o $(LOCKS)/demo.txt
 	@$(COMPILE) pyproject.toml --group dev -c $(LOCKS)/demo.txt -c $(LOCKS)/build.txt -o $(LOCKS)/test.txt
 	@$(COMPILE) --group bench -c $(LOCKS)/test.txt -o $(LOCKS)/bench.txt
+	@$(COMPILE) --group fuzz -c $(LOCKS)/test.txt -o $(LOCKS)/fuzz.txt
 
 demo: $(VENV)/.demo  ## Enrich this machine's logs (or LOGS=DIR) with the embedded model; SMALL=1 takes the smaller one
 	@$(BIN)/enricher model pull $(if $(SMALL),--small)
@@ -89,6 +94,9 @@ faults: $(VENV)/.dev  ## Run everything that may go wrong with a batch, and prin
 
 chaos: $(VENV)/.dev  ## Let everything go wrong for MINUTES (60), drawn from SEED, and count what came out
 	@$(BIN)/python -m tests.system.chaos --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(VENV)/.fuzz  ## Fuzz each target of tests/fuzz (or TARGET=NAME) for SECONDS (60), and print what it broke on
+	@$(BIN)/python -m tests.fuzz $(TARGET) --seconds $(or $(SECONDS),60)
 
 clean:  ## Remove the virtual environment and what the tools left
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -32,6 +31,7 @@ from enricher.core.pattern import compile_pattern
 from enricher.core.record_form import OWN_KEYS
 from enricher.core.task import OnChange
 from enricher.core.timestamp_formats import UserTime
+from enricher.core.toml_reader import parse_toml
 from enricher.errors import ConfigError
 from enricher.wording import shown, told
 
@@ -41,6 +41,7 @@ _LONGEST_START = len("since:") + 9 + len("d")
 SEVERITIES = ("trace", "debug", "info", "notice", "warning", "error", "critical", "fatal")
 
 _HIGHEST_PORT = 65535
+_MOST = 2**63 - 1  # what a whole number of TOML, and of JSON for most readers, may be
 
 
 def _plain(text: str) -> str:
@@ -65,6 +66,7 @@ Plain = Annotated[str, AfterValidator(_plain)]
 Strings = Annotated[tuple[Plain, ...], Field(strict=False)]
 PathText = Annotated[Path, BeforeValidator(_path)]
 NoneOrPath = Annotated[Path | None, BeforeValidator(lambda text: _path(text) if text != "" else None)]
+Count = Annotated[int, Field(ge=0, le=_MOST)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -185,10 +187,11 @@ class SourceSettings(Table):
         for name, value in fields.items():
             if not name.strip() or not name.isprintable():
                 raise ValueError(f"{name!r} is no name for a field")
-            if not isinstance(value, str | int | float | bool) or (
-                isinstance(value, float) and not math.isfinite(value)
-            ):
-                raise ValueError(f"{name!r} is text, a finite number, true or false, not {shown(value)}")
+            is_written = isinstance(value, str | bool) or (
+                abs(value) <= _MOST if isinstance(value, int) else isinstance(value, float) and math.isfinite(value)
+            )
+            if not is_written:
+                raise ValueError(f"{shown(name)} is text, a finite number, true or false, not {shown(value)}")
         taken = [name for name in fields if name in OWN_KEYS or name.startswith("enrichment.")]
         if taken:
             raise ValueError(f"{taken[0]!r} is written by enricher itself; choose another name")
@@ -293,7 +296,7 @@ class BatchSettings(Table):
 
     max_requests: Annotated[int, Field(ge=1, le=50_000)] = 50_000
     max_bytes: Annotated[int, Field(ge=100_000, le=209_715_200)] = 190_000_000
-    max_tokens: Annotated[int, Field(ge=1_000)] = 100_000_000
+    max_tokens: Annotated[int, Field(ge=1_000, le=_MOST)] = 100_000_000
     signatures_per_request: Annotated[int, Field(ge=1, le=100)] = 10
     poll_interval_seconds: Annotated[float, Field(ge=0.01, le=3600.0, allow_inf_nan=False)] = 60.0
 
@@ -333,16 +336,16 @@ class SinkSettings(Table):
     type: Literal["file"] = "file"
     directory: PathText
     compress: Literal["none", "zstd", "gzip"] = "none"
-    retention_days: Annotated[int, Field(ge=0)] = 0
-    max_backlog_events: Annotated[int, Field(ge=0)] = 0
+    retention_days: Count = 0
+    max_backlog_events: Count = 0
     min_severity: Literal["trace", "debug", "info", "notice", "warning", "error", "critical", "fatal"] = "trace"
 
 
 class StoreSettings(Table):
     """`[store]`."""
 
-    max_spool_bytes: Annotated[int, Field(ge=0)] = 0
-    reserve_bytes: Annotated[int, Field(ge=0)] = 67_108_864
+    max_spool_bytes: Count = 0
+    reserve_bytes: Count = 67_108_864
 
 
 class AdminSettings(Table):
@@ -435,9 +438,9 @@ def load(path: Path | None) -> Config:
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"{path}: not TOML: {error}"]) from None
+        document = parse_toml(text)
+    except ValueError as error:
+        raise ConfigError([f"{path}: {error}"]) from None
     return parse(document, origin=str(path))
 
 

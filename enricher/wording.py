@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _MAX_SHOWN: Final = 100
+_MAX_BITS: Final = 128
+_MAX_MESSAGE: Final = 500
 
 # pydantic speaks of Python's types; the reader wrote TOML.
 _EXPECTED: Final = {
@@ -30,7 +32,8 @@ def told(item: Any, options: Callable[[tuple[str | int, ...]], Iterable[str]]) -
     """One of pydantic's errors as "PLACE: what is wrong"; `options` gives the names that a table at a place has."""
     where = ""
     for step in item["loc"]:
-        where += f"[{step}]" if isinstance(step, int) else f".{step}" if where else str(step)
+        name = _cut(str(step), _MAX_SHOWN)
+        where += f"[{step}]" if isinstance(step, int) else f".{name}" if where else name
     kind = item["type"]
     if kind == "extra_forbidden":
         *table, name = item["loc"]
@@ -38,7 +41,7 @@ def told(item: Any, options: Callable[[tuple[str | int, ...]], Iterable[str]]) -
         return f"{where}: there is no such option" + (f"; did you mean {close[0]}?" if close else "")
     if kind == "missing":
         return f"{where}: is missing"
-    message = item["msg"].removeprefix("Value error, ")
+    message = _cut(item["msg"].removeprefix("Value error, "), _MAX_MESSAGE)
     if kind == "value_error" or not where:
         return f"{where}: {message}" if where else message
     expected = _EXPECTED.get(kind) or message.replace("Input should be", "is")
@@ -49,7 +52,12 @@ def shown(value: object) -> str:
     """A value as it is written in TOML, or what it is."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:  # Python writes out no more than 4,300 digits
+        return f"a number of {value.bit_length()} bits"
     if isinstance(value, (str, int, float)):
-        text = repr(value)
-        return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
+        return _cut(repr(value), _MAX_SHOWN)
     return {"list": "a list", "dict": "a table"}.get(type(value).__name__, f"a {type(value).__name__}")
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most] + "…"

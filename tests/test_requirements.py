@@ -18,6 +18,7 @@ ASKED = {
     "demo": [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["local"]],
     "test": [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]],
     "bench": PROJECT["dependency-groups"]["bench"],
+    "fuzz": PROJECT["dependency-groups"]["fuzz"],
 }
 # The machines on which the two commands are to work.
 MACHINES = [(python, machine) for python in ("3.11", "3.12", "3.13") for machine in ("x86_64", "aarch64")]
@@ -81,5 +82,6 @@ def test_make_installs_from_the_locks_and_checks_the_hashes():
         "@$(LOCKED)/demo.txt",
         "@$(LOCKED)/test.txt",
         "@$(LOCKED)/bench.txt",
+        "@$(LOCKED)/fuzz.txt",
         "@$(INSTALL) uv",
     ]

@@ -51,10 +51,10 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from enricher.core.toml_reader import parse_toml
 from enricher.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -120,10 +120,10 @@ class FaultScript:
         """Read a script; `.json` is JSON, everything else TOML. Raises `ConfigError` with every fault of it."""
         try:
             text = path.read_text(encoding="utf-8")
-            content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+            content = json.loads(text) if path.suffix == ".json" else parse_toml(text)
         except OSError as error:
             raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(
                 [f"{path}: {error}"], hint="a fault script is TOML, or JSON if its name ends so"
             ) from error

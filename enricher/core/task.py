@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from enricher.core.toml_reader import TableReader, not_empty, one_of, within
+from enricher.core.toml_reader import TableReader, not_empty, one_of, parse_toml, within
 from enricher.core.verdict import CATEGORIES, ORIGINS, OUTCOMES, SEVERITIES
 from enricher.errors import ConfigError
 
@@ -88,9 +87,9 @@ class Task:
 def parse_task(text: str, *, name: str) -> Task:
     """Read a task from TOML. Raises ConfigError with every fault; `name` is what messages call it."""
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as fault:
-        raise ConfigError([f"task {name}: not TOML: {fault}"]) from fault
+        document = parse_toml(text)
+    except ValueError as fault:
+        raise ConfigError([f"task {name}: {fault}"]) from None
     reader = TableReader(document)
     prompt = reader.table("prompt")
     schema = reader.take("schema", dict, None)

@@ -311,7 +311,7 @@ class UserTime:
             raise ValueError(f"the time format {notation!r} lacks a month, a day or an hour: %m %d %H, or say epoch")
         try:
             datetime.strptime(f"{datetime(2000, 2, 3, 4, 5, 6, tzinfo=UTC):{notation} %%}", f"{notation} %%").tzinfo  # noqa: B018, DTZ007 - it only has to be readable
-        except ValueError as error:
+        except (ValueError, re.error) as error:  # a directive that is there twice
             raise ValueError(f"the time format {notation!r} is not in strptime's notation: {error}") from error
         return cls(pattern=pattern, format=notation)
 

@@ -1,11 +1,13 @@
 """Reads the tables of a TOML document key by key, so that its author learns of every fault at once.
 
-What a key means is its caller's; never raises for a fault of the document, never reads a file.
+What a key means is its caller's. Text that is no TOML is a ValueError; a table never raises for a fault of its own.
+Never reads a file.
 """
 
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -13,6 +15,18 @@ Check = Callable[[Any], str | None]
 """Says what is wrong with a value of the right type, None for nothing."""
 
 Kind = type | tuple[type, ...]
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """A TOML document. Raises ValueError, and nothing else, with what is wrong with the text."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"not TOML: {error}") from None
+    except ValueError:  # Python's own limit of 4,300 digits
+        raise ValueError("not TOML: a number of more digits than anything can have") from None
+    except RecursionError:
+        raise ValueError("not TOML: lists or tables within each other too deep to be read") from None
 
 
 class TableReader:
