@@ -45,17 +45,27 @@ def delimited(name, **dialect):
     return make
 
 
+def parquet(directory, rows):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path = directory / "in.parquet"
+    parquet.write_table(pa.Table.from_pylist(rows), path, row_group_size=5000)
+    return Made(spec=str(path), file=path)
+
+
 TABLES = {
     "jsonl": jsonl(),
     "jsonl.gz": jsonl(".gz"),
     "jsonl.zst": jsonl(".zst"),
     "csv": delimited("in.csv"),
     "tsv": delimited("in.tsv", delimiter="\t", lineterminator="\n"),
+    "parquet": parquet,
 }
 """Each makes an input of rows of text with the columns `id` and `text`."""
 
 OUTPUTS = {"jsonl": "out.jsonl", "jsonl.gz": "out.jsonl.gz", "jsonl.zst": "out.jsonl.zst"}
-OUTPUTS |= {name: f"out.{name}" for name in ("csv", "csv.gz", "csv.zst", "tsv")}
+OUTPUTS |= {name: f"out.{name}" for name in ("csv", "csv.gz", "csv.zst", "tsv", "parquet")}
 """Each is the name of an output, which is an input, too."""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import hashlib
 import os
 import stat
 import sys
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import zstandard
 
+from enricher.edges.record_inputs.fingerprints import fingerprint_of
 from enricher.edges.record_inputs.refusals import cannot_read
 from enricher.errors import InputError, UsageError
 
@@ -77,13 +77,7 @@ class Content:
 
     def fingerprint(self) -> str:
         """Changes with the file's size, time or identity; "" for a pipe."""
-        if self.is_read_once or self._path is None:
-            return ""
-        try:
-            state = self._path.stat()
-        except OSError as error:
-            raise cannot_read(self.name, error) from error
-        return hashlib.sha256(repr(mark_of(state)).encode()).hexdigest()
+        return "" if self.is_read_once or self._path is None else fingerprint_of((self._path,), self.name)
 
     def blocks(self) -> Iterator[bytes]:
         """The content from its start, without a byte order mark."""
@@ -163,11 +157,6 @@ def _zstd_blocks(file: BufferedReader) -> Iterator[bytes]:
         raise EOFError("it ends in the midst of a zstd frame")
     if size:
         yield b"".join(parts)
-
-
-def mark_of(state: os.stat_result) -> tuple[int, int, int, int]:
-    """What changes when a file may have: device, inode, size, time of the last change in nanoseconds."""
-    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def checked_encoding(encoding: str) -> str:

@@ -61,7 +61,7 @@ class DelimitedReader:
             try:
                 for fields in reader:
                     if len(fields) == width:
-                        rows.append(dict(zip(header, fields, strict=True)))
+                        rows.append(dict(zip(header, fields)))  # noqa: B905  # as many, and a fifth faster
                         places.append(before + 1)
                     elif fields:
                         faults[len(rows)] = f"{len(fields)} fields where the header has {width}"

@@ -15,10 +15,16 @@ if TYPE_CHECKING:
     from enricher.edges.record_inputs.table import Reader
     from enricher.ports.records import RecordInput
 
-Format = Literal["jsonl", "csv", "tsv"]
-FORMATS: Final[tuple[Format, ...]] = ("jsonl", "csv", "tsv")
+Format = Literal["jsonl", "csv", "tsv", "parquet"]
+FORMATS: Final[tuple[Format, ...]] = ("jsonl", "csv", "tsv", "parquet")
 
-_SUFFIXES: Final[dict[str, Format]] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
+_SUFFIXES: Final[dict[str, Format]] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
 _COMPRESSIONS: Final = (".gz", ".zst")
 
 
@@ -50,9 +56,10 @@ def _file_reader(spec: str, file_format: Format | None, encoding: str) -> Reader
 
     is_stdin = spec == "-"
     kind = file_format or ("jsonl" if is_stdin else _format_of(Path(spec)))
-    content = (
-        Content(None, "standard input", encoding=encoding) if is_stdin else Content(Path(spec), spec, encoding=encoding)
-    )
+    if kind == "parquet":
+        return _parquet_reader(spec)
+    name = "standard input" if is_stdin else spec
+    content = Content(None if is_stdin else Path(spec), name, encoding=encoding)
     match kind:
         case "jsonl":
             return JsonlReader(content)
@@ -62,6 +69,17 @@ def _file_reader(spec: str, file_format: Format | None, encoding: str) -> Reader
             return DelimitedReader(content, "\t")
         case _:
             assert_never(kind)
+
+
+def _parquet_reader(spec: str) -> Reader:
+    path = Path(spec)
+    if spec == "-" or path.is_fifo():
+        raise UsageError("Parquet is not read from a stream: its end is read first", hint="write it into a file")
+    if not path.is_file():
+        raise cannot_read(spec, FileNotFoundError()) if not path.exists() else cannot_read(spec, IsADirectoryError())
+    from enricher.edges.record_inputs.parquet import ParquetReader
+
+    return ParquetReader(path, spec)
 
 
 def _format_of(path: Path) -> Format:

@@ -17,3 +17,8 @@ def cannot_read(name: str, error: OSError) -> InputError:
             return InputError(f"{name} may not be read: {error.strerror}", hint="let the user that runs this read it")
         case _:
             return InputError(f"{name} cannot be read: {error.strerror or error}", hint="see that it can be read")
+
+
+def needs_extra(what: str, extra: str) -> InputError:
+    """What to say where a library is missing."""
+    return InputError(f"{what} cannot be read: its library is not installed", hint=f"pip install 'enricher[{extra}]'")

@@ -13,10 +13,16 @@ from enricher.errors import UsageError
 if TYPE_CHECKING:
     from enricher.ports.records import RecordOutput
 
-Format = Literal["jsonl", "csv", "tsv"]
-FORMATS: Final[tuple[Format, ...]] = ("jsonl", "csv", "tsv")
+Format = Literal["jsonl", "csv", "tsv", "parquet"]
+FORMATS: Final[tuple[Format, ...]] = ("jsonl", "csv", "tsv", "parquet")
 
-_SUFFIXES: Final[dict[str, Format]] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
+_SUFFIXES: Final[dict[str, Format]] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
 _COMPRESSIONS: Final = (".gz", ".zst")
 
 
@@ -42,6 +48,10 @@ def open_output(spec: str, *, file_format: Format | None = None, overwrite: bool
             return DelimitedOutput(PackedFile(place), ",")
         case "tsv":
             return DelimitedOutput(PackedFile(place), "\t")
+        case "parquet":
+            from enricher.edges.record_outputs.parquet import ParquetOutput
+
+            return ParquetOutput(place)
         case _:
             assert_never(kind)
 
