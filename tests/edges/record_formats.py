@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
 import json
+import sqlite3
 from dataclasses import dataclass, field
 
 import zstandard
@@ -54,6 +56,17 @@ def parquet(directory, rows):
     return Made(spec=str(path), file=path)
 
 
+def sqlite(directory, rows):
+    path = directory / "in.db"
+    path.unlink(missing_ok=True)
+    columns = list(rows[0]) if rows else ["id", "text"]
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"CREATE TABLE t ({', '.join(columns)})")
+        marks = ", ".join("?" * len(columns))
+        connection.executemany(f"INSERT INTO t VALUES ({marks})", [tuple(row.values()) for row in rows])
+    return Made(spec=str(path), options={"query": "SELECT * FROM t ORDER BY rowid"}, file=path)
+
+
 TABLES = {
     "jsonl": jsonl(),
     "jsonl.gz": jsonl(".gz"),
@@ -61,11 +74,13 @@ TABLES = {
     "csv": delimited("in.csv"),
     "tsv": delimited("in.tsv", delimiter="\t", lineterminator="\n"),
     "parquet": parquet,
+    "sqlite": sqlite,
 }
 """Each makes an input of rows of text with the columns `id` and `text`."""
 
 OUTPUTS = {"jsonl": "out.jsonl", "jsonl.gz": "out.jsonl.gz", "jsonl.zst": "out.jsonl.zst"}
 OUTPUTS |= {name: f"out.{name}" for name in ("csv", "csv.gz", "csv.zst", "tsv", "parquet")}
+OUTPUTS["sqlite"] = "out.db#answers"
 """Each is the name of an output, which is an input, too."""
 
 

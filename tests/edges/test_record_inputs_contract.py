@@ -96,8 +96,9 @@ def test_an_input_is_closed_in_the_midst_and_twice(opened):
     rows = source.rows()
     next(rows)
     source.close()
-    rows.close()
     source.close()
+    with pytest.raises(InputError, match="was closed before its end"):
+        list(rows)
 
 
 def test_fingerprint_changes_with_the_content_alone(made):

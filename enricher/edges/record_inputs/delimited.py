@@ -17,7 +17,7 @@ from enricher.errors import InputError
 
 if TYPE_CHECKING:
     from _csv import Reader
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from enricher.edges.record_inputs.content import Content
 
@@ -34,7 +34,7 @@ class DelimitedReader:
         self._content = content
         self._delimiter = delimiter
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Generator[Piece, None, None]:
         """The rows of a block at a time."""
         # A setting of the whole process: it is only ever raised here.
         csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW_BYTES))

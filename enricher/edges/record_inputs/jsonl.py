@@ -13,7 +13,7 @@ import msgspec
 from enricher.edges.record_inputs.table import MAX_ROW_BYTES, Piece
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from enricher.edges.record_inputs.content import Content
 
@@ -33,7 +33,7 @@ class JsonlReader:
         self._content = content
         self._decode = msgspec.json.Decoder(dict[str, object]).decode
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Generator[Piece, None, None]:
         """The lines of a block at a time."""
         number = 1
         for lines in _lines(self._content.blocks()):

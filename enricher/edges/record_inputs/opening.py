@@ -5,6 +5,7 @@ Never here: how something is read.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, assert_never
 
@@ -25,6 +26,9 @@ _SUFFIXES: Final[dict[str, Format]] = {
     ".tsv": "tsv",
     ".parquet": "parquet",
 }
+_SQLITE: Final = re.compile(
+    r"(?:sqlite:(?P<prefixed>[^#]+)|(?P<path>[^#]+\.(?:db|sqlite3?)))(?:#(?P<table>.+))?", re.DOTALL
+)
 _COMPRESSIONS: Final = (".gz", ".zst")
 
 
@@ -38,15 +42,36 @@ def open_input(
 ) -> RecordInput:
     """The input at an address, its first rows looked at already.
 
-    `spec` is a path, or `-` for standard input (JSON lines unless `file_format` says otherwise). `key` names the key
+    `spec` is a path, `-` for standard input (JSON lines unless `file_format` says otherwise), a SQLite database
+    (`FILE.db`, `FILE.db#TABLE`, `sqlite:FILE`) or `postgresql://`; the two are asked a `query`. `key` names the key
     column, else it is `id` where every row has one, else rows are counted. `encoding` is that of text without a byte
     order mark. Raises UsageError for what is asked for, InputError for what is found.
     """
     from enricher.edges.record_inputs.table import TableInput
 
+    if spec.startswith(("postgresql://", "postgres://")):
+        return TableInput(_postgres_reader(spec, query), key)
+    if database := _SQLITE.fullmatch(spec):
+        return TableInput(_sqlite_reader(database["prefixed"] or database["path"], database["table"] or "", query), key)
     if query is not None:
         raise UsageError(f"{spec} is no database: a query is asked of one only", hint="leave the query out")
     return TableInput(_file_reader(spec, file_format, encoding), key)
+
+
+def _postgres_reader(spec: str, query: str | None) -> Reader:
+    if query is None:
+        raise UsageError(
+            "a query is needed for PostgreSQL", hint="give one: SELECT id, text FROM documents ORDER BY id"
+        )
+    from enricher.edges.record_inputs.postgres import PostgresReader
+
+    return PostgresReader(spec, query)
+
+
+def _sqlite_reader(path: str, table: str, query: str | None) -> Reader:
+    from enricher.edges.record_inputs.sqlite import SqliteReader
+
+    return SqliteReader(Path(path), f"{path}#{table}" if table else path, table=table, query=query)
 
 
 def _file_reader(spec: str, file_format: Format | None, encoding: str) -> Reader:

@@ -22,7 +22,7 @@ except ModuleNotFoundError as missing:
     raise needs_extra("Parquet", "parquet") from missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
 _HINT = "see that it is a whole Parquet file"
@@ -52,7 +52,7 @@ class ParquetReader:
         except OSError as error:
             raise cannot_read(self.name, error) from error
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Generator[Piece, None, None]:
         """The rows of a batch at a time."""
         number = 1
         try:

@@ -17,7 +17,7 @@ from enricher.errors import InputError, UsageError
 from enricher.ports.records import MAX_BATCH_ROWS, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
 MAX_ROW_BYTES: Final = 64 << 20
 """A row that is longer is no row of text for a model."""
@@ -51,7 +51,7 @@ class Reader(Protocol):
     columns: Sequence[str] | None
     """Where the table itself names its columns, after the first piece; None: its rows do."""
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Generator[Piece, None, None]:
         """Every row from the first. InputError where nothing after it can be read, or at the second time of a pipe."""
 
     def fingerprint(self) -> str:
@@ -70,10 +70,11 @@ class TableInput:
         self.name = reader.name
         self._reader = reader
         self._key = key
-        self._pieces: Iterator[Piece] | None = reader.pieces()
+        self._is_closed = False
+        self._pieces = reader.pieces()
         try:
-            self._first = self._look(self._pieces)
-            readable = [row for piece in self._first for row in piece.rows if row]
+            self._first: list[Piece] | None = self._look(self._pieces)
+            readable = [row for piece in self._first or () for row in piece.rows if row]
             found = tuple(dict.fromkeys(chain.from_iterable(readable)))
             self._columns = found if reader.columns is None else tuple(reader.columns) if readable else ()
             self.key_column = self._key_column(readable)
@@ -118,14 +119,18 @@ class TableInput:
 
     def rows(self) -> Iterator[Rows]:
         """The rows that were looked at, and those after them; from the first again when called again."""
-        pieces, self._pieces = self._pieces, None
-        first, self._first = self._first, []
+        first, self._first = self._first, None
+        if first is None:
+            self._pieces.close()
+            self._pieces = self._reader.pieces()
         counted = 0
-        for piece in chain(first, self._reader.pieces() if pieces is None else pieces):
+        for piece in chain(first or (), self._pieces):
             for start in range(0, len(piece.rows), MAX_BATCH_ROWS):
                 batch = _slice(piece, start, start + MAX_BATCH_ROWS)
                 yield self._keyed(batch, counted)
                 counted += len(batch.rows)
+        if self._is_closed:
+            raise InputError(f"{self.name} was closed before its end")  # which must not be taken for its end
 
     def _keyed(self, piece: Piece, counted: int) -> Rows:
         rows, key = piece.rows, self.key_column
@@ -148,6 +153,8 @@ class TableInput:
 
     def close(self) -> None:
         """Close what the reader holds."""
+        self._is_closed = True
+        self._pieces.close()
         self._reader.close()
 
 

@@ -5,6 +5,7 @@ Never here: how something is written.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, assert_never
 
@@ -23,20 +24,32 @@ _SUFFIXES: Final[dict[str, Format]] = {
     ".tsv": "tsv",
     ".parquet": "parquet",
 }
+_SQLITE: Final = re.compile(
+    r"(?:sqlite:(?P<prefixed>[^#]+)|(?P<path>[^#]+\.(?:db|sqlite3?)))(?:#(?P<table>.+))?", re.DOTALL
+)
+DEFAULT_TABLE: Final = "records"
 _COMPRESSIONS: Final = (".gz", ".zst")
 
 
 def open_output(spec: str, *, file_format: Format | None = None, overwrite: bool) -> RecordOutput:
     """The output at an address; nothing is written before its `begin`, but what lies there already is refused at once.
 
-    `spec` is a path, or `-` for standard output (JSON lines unless `file_format` says otherwise), which what was
-    written cannot be taken back from. Raises UsageError for what is asked for, OutputError for what is found.
+    `spec` is a path, `-` for standard output (JSON lines unless `file_format` says otherwise), which what was written
+    cannot be taken back from, or a table of a SQLite database (`FILE.db#TABLE`, `sqlite:FILE`). Raises UsageError for
+    what is asked for, OutputError for what is found.
     """
     from enricher.edges.record_outputs.delimited import DelimitedOutput
     from enricher.edges.record_outputs.jsonl import JsonlOutput
     from enricher.edges.record_outputs.packed import PackedFile
     from enricher.edges.record_outputs.place import Place
 
+    if database := _SQLITE.fullmatch(spec):
+        from enricher.edges.record_outputs.sqlite import SqliteOutput
+
+        path = Path(database["prefixed"] or database["path"])
+        table = SqliteOutput(path, database["table"] or DEFAULT_TABLE, overwrite=overwrite)
+        table.check()
+        return table
     is_stdout = spec == "-"
     kind = file_format or ("jsonl" if is_stdout else _format_of(Path(spec)))
     place = Place(None if is_stdout else Path(spec), "standard output" if is_stdout else spec, overwrite=overwrite)

@@ -32,7 +32,7 @@ class Place:
         self._overwrite = overwrite
         self._temporary: Path | None = None
         self._file: BinaryIO | None = None
-        self.is_stream = self._path is None or _is_special(self._path)
+        self.is_stream = self._path is None or is_special(self._path)
         """Nothing can be taken back, or written at another place than the end."""
 
     def check(self) -> None:
@@ -45,10 +45,7 @@ class Place:
                 raise OutputError(f"{self.name} is a directory", hint="name a file in it")
             if self._path.exists() and not self._overwrite:
                 raise OutputError(f"{self.name} exists", hint="give --overwrite to replace it, or another name")
-            directory = self._path.parent
-            directory.stat()
-            if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            check_directory(self._path)
 
     def open(self) -> BinaryIO:
         """The file to write; truncated, and held against another run."""
@@ -148,7 +145,15 @@ def mapped(name: str) -> Iterator[None]:
         raise OutputError(f"{name} cannot be written: {error.strerror or error}", hint=_hint(error)) from error
 
 
-def _is_special(path: Path) -> bool:
+def check_directory(path: Path) -> None:
+    """Whether a file can be made beside a path. OSError."""
+    path.parent.stat()
+    if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def is_special(path: Path) -> bool:
+    """Whether it is a pipe or a device, which is written directly."""
     try:
         mode = path.stat().st_mode
     except OSError:
