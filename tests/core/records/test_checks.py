@@ -46,6 +46,10 @@ def test_a_quotation_stands_in_the_text_whatever_its_blanks_and_marks_are():
         assert (found is None) == (quote != "it's"), quote
 
 
+def test_marks_that_normalisation_makes_are_plain_ones_too():
+    assert comparable("x⁻¹ ‷a") == comparable("x-1 '''a")
+
+
 def test_what_was_made_up_is_no_quotation():
     answer = {"evidence": [{"quote": "as written"}, {"quote": "as \x1b[31mdreamt\u202e" + "x" * 200}]}
     table = 'kind = "quotes"\npath = "evidence[].quote"\ncolumn = "text"'
