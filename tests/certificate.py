@@ -1,4 +1,4 @@
-"""A certificate for localhost and 127.0.0.1 until 2126, its key, and keys that do not fit. They protect nothing."""
+"""Certificates for localhost and 127.0.0.1 until 2126, their key, and keys that do not fit. They protect nothing."""
 
 from __future__ import annotations
 
@@ -22,6 +22,20 @@ MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgrSlK7mc4mz2S/ZE9
 dIilKGqth9QSweU173+SZLKHinuhRANCAARhRv4UzLPhiXlAwpMUV+4NaDVeeBVI
 lWN+A/WJztk2Pp9TayDQC59E4a1iFdr0TUxn3x3CfSwK5jhY2ne7aa/w
 -----END PRIVATE KEY-----
+"""
+
+RENEWED = """\
+-----BEGIN CERTIFICATE-----
+MIIBlzCCAT2gAwIBAgIUe5clL2+0cVFujIZLOO57z2xUuMIwCgYIKoZIzj0EAwIw
+EjEQMA4GA1UEAwwHcmVuZXdlZDAgFw0yNjExMzAyMTAwMzRaGA8yMTI2MTEwNjIx
+MDAzNFowEjEQMA4GA1UEAwwHcmVuZXdlZDBZMBMGByqGSM49AgEGCCqGSM49AwEH
+A0IABGFG/hTMs+GJeUDCkxRX7g1oNV54FUiVY34D9YnO2TY+n1NrINALn0ThrWIV
+2vRNTGffHcJ9LArmOFjad7tpr/CjbzBtMB0GA1UdDgQWBBQl88GetWX01FJl3wnu
+hkHw5oJ2AjAfBgNVHSMEGDAWgBQl88GetWX01FJl3wnuhkHw5oJ2AjAPBgNVHRMB
+Af8EBTADAQH/MBoGA1UdEQQTMBGCCWxvY2FsaG9zdIcEfwAAATAKBggqhkjOPQQD
+AgNIADBFAiATEjSMvT2YTiXGmOQ0+JXwXXfI0nlhgeWVpOZ1QLyUDwIhAK5H2BBG
+WexuekkvgesyKXWvfxY9idVxCIkggOAitShc
+-----END CERTIFICATE-----
 """
 
 OTHER_KEY = """\

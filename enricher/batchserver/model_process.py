@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ CHAT_ENDPOINT = "/v1/chat/completions"
 _CHILD = Path(__file__).with_name("model_child.py")
 # -P: the script's own directory must not hide modules that the engine imports.
 CHILD_COMMAND = (sys.executable, "-P", str(_CHILD))
+
+# It runs native code on hostile text, and needs no key of anybody's.
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 # A gigabyte from a slow disk; a loaded file takes 1 to 6 s.
 _LOAD_TIMEOUT_SECONDS = 300.0
@@ -201,6 +205,7 @@ class ModelProcess:
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=stderr,
+                    env={name: value for name, value in os.environ.items() if not _SECRET.search(name)},
                     # Ctrl-C in a terminal is for the daemon, which still has to drain.
                     start_new_session=True,
                 )

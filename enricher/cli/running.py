@@ -45,6 +45,9 @@ _HEAPS, _TRIM_BYTES, _MAP_BYTES = -8, -1, -3
 _KEPT_BYTES: Final = 32 * 1024 * 1024
 """What a block of lines takes on its way from the file into the spool."""
 
+# What the kernel's prctl.h calls PR_SET_DUMPABLE.
+_MAY_BE_DUMPED: Final = 4
+
 _T = TypeVar("_T")
 
 
@@ -114,8 +117,20 @@ def keep_freed_memory() -> None:
         mallopt(_MAP_BYTES, _KEPT_BYTES // 2)  # what is bigger has a mapping of its own, which always goes back
 
 
+def keep_memory_private() -> None:
+    """Have the kernel make no core dump of this process, and let only root look into its memory and environment.
+
+    There the keys are. A limit of 0 for core dumps would not do: one that is piped to a collector, as systemd-coredump
+    or apport, is made in spite of it, with the environment beside it. Where there is no prctl, nothing happens.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_MAY_BE_DUMPED, 0, 0, 0, 0)
+
+
 async def until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, _T]]) -> _T:
     """Run a command whose stop event SIGTERM and SIGINT set; a second one of either leaves at once."""
+    keep_memory_private()
     spare_collector()
     keep_freed_memory()
     stop = asyncio.Event()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -51,6 +52,8 @@ _CALL_TIMEOUT_SECONDS: Final = 60.0
 _MAX_ID_CHARACTERS: Final = 256
 _MAX_TEXT_CHARACTERS: Final = 500
 _KEY_CHARACTERS: Final = 8
+_HALF_HIDDEN: Final = re.compile(r"(?<![\w*-])[\w*-]*\*{3}[\w*-]*")
+"""A key of which the middle is starred out, as OpenAI shows one that it refuses."""
 _MAX_DOWNLOAD_BYTES: Final = 1 << 30
 """50,000 answers of 4,000 tokens and their envelopes are 900 MB."""
 _NOT_THE_API_HINT: Final = "is base_url right, with its /v1, and is there a proxy in between?"
@@ -112,7 +115,7 @@ class OpenAIBatchClient:
                 completion_window="24h",
                 metadata=dict(metadata),
             )
-            return _shown(made)
+            return self._shown(made)
 
     async def find_batch(self, *, job: str, input_file_id: str) -> list[ProviderBatch]:
         """Batches of this job or file, oldest first; failed ones ran nothing and are left out.
@@ -124,7 +127,7 @@ class OpenAIBatchClient:
             seen = 0
             async for batch in self._client.batches.list(limit=_LIST_PAGE):
                 seen += 1
-                shown = _shown(batch)
+                shown = self._shown(batch)
                 if seen > _MAX_LISTED:
                     break
                 ours = shown.metadata.get("job") == job or shown.input_file_id == input_file_id
@@ -135,12 +138,12 @@ class OpenAIBatchClient:
     async def retrieve(self, batch_id: str) -> ProviderBatch:
         """The batch as it is now."""
         with self._mapped("retrieve"):
-            return _shown(await self._client.batches.retrieve(batch_id, timeout=_CALL_TIMEOUT_SECONDS))
+            return self._shown(await self._client.batches.retrieve(batch_id, timeout=_CALL_TIMEOUT_SECONDS))
 
     async def cancel(self, batch_id: str) -> ProviderBatch:
         """Ask to cancel."""
         with self._mapped("cancel"):
-            return _shown(await self._client.batches.cancel(batch_id, timeout=_CALL_TIMEOUT_SECONDS))
+            return self._shown(await self._client.batches.cancel(batch_id, timeout=_CALL_TIMEOUT_SECONDS))
 
     async def download(self, file_id: str, path: Path) -> None:
         """Stream a file to disk; `path` appears only when it is whole. Raises StoreError where it cannot be written."""
@@ -227,7 +230,8 @@ class OpenAIBatchClient:
             # What the SDK stumbles over when a page of HTML, a list or null comes where an object was promised.
             # What may have been carried out is looked for first, and looking says that nothing here is the API.
             mapped = (UnclearProviderError if unclear else PermanentProviderError)(
-                f"{self._host} did not answer as the Batch API does ({operation}): {clean(str(error))[:100]}",
+                f"{self._host} did not answer as the Batch API does ({operation}): "
+                f"{self._without_key(str(error))[:100]}",
                 hint=_NOT_THE_API_HINT,
                 code=NOT_THE_API,
             )
@@ -238,11 +242,16 @@ class OpenAIBatchClient:
         raise mapped from None
 
     def _told(self, error: Exception) -> str:
-        return f"{self._host}: {self._without_key(clean(str(error)))[:_MAX_TEXT_CHARACTERS]}"
+        return f"{self._host}: {self._without_key(str(error))}"
 
     def _without_key(self, text: str) -> str:
-        # Some servers repeat the key that they refuse. A short one is a stand-in where no key is wanted.
-        return text.replace(self._key, SECRET) if len(self._key) >= _KEY_CHARACTERS else text
+        """Text of a provider's, as it may be shown."""
+        text = clean(text)[: 4 * _MAX_TEXT_CHARACTERS]
+        # Some servers repeat the key that they refuse, or its ends. A short one is a stand-in where no key is wanted.
+        if len(self._key) >= _KEY_CHARACTERS:
+            text = text.replace(self._key, SECRET)
+        # Cut at last: else half a key could be left of one.
+        return _HALF_HIDDEN.sub(SECRET, text)[:_MAX_TEXT_CHARACTERS]
 
     def _of_status(self, error: openai.APIStatusError, *, unclear: bool) -> ProviderError:
         status, code = error.status_code, _code_of(error.body)
@@ -263,6 +272,34 @@ class OpenAIBatchClient:
             return NotFoundProviderError(text, code=code)
         return PermanentProviderError(text, code=code)
 
+    def _shown(self, batch: Any) -> ProviderBatch:  # noqa: ANN401 - declared as the SDK's Batch, but it can be anything
+        counts = getattr(batch, "request_counts", None)
+        errors = getattr(getattr(batch, "errors", None), "data", None)
+        metadata = getattr(batch, "metadata", None)
+        return ProviderBatch(
+            id=_identifier(batch),
+            status=_text(batch.status, 64).lower(),
+            input_file_id=_text(batch.input_file_id, _MAX_ID_CHARACTERS) or None,
+            output_file_id=_text(batch.output_file_id, _MAX_ID_CHARACTERS) or None,
+            error_file_id=_text(batch.error_file_id, _MAX_ID_CHARACTERS) or None,
+            created_at=_number(batch.created_at),
+            expires_at=_number(batch.expires_at),
+            total=_count(counts, "total"),
+            completed=_count(counts, "completed"),
+            failed=_count(counts, "failed"),
+            errors=tuple(map(self._fault, errors if isinstance(errors, list) else ())),
+            metadata={key: value for key, value in metadata.items() if isinstance(value, str)}
+            if isinstance(metadata, dict)
+            else {},
+        )
+
+    def _fault(self, error: object) -> tuple[str, str, int | None]:
+        """(code, message, line of our file) of one fault of a batch."""
+        line = getattr(error, "line", None)
+        code, message = _text(getattr(error, "code", None), 100), getattr(error, "message", None)
+        text = self._without_key(message) if isinstance(message, str) else ""
+        return code, text, line if isinstance(line, int) and line > 0 else None
+
 
 _RESULTS: Final = {
     TransientProviderError: "transient",
@@ -275,28 +312,6 @@ _RESULTS: Final = {
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
-
-
-def _shown(batch: Any) -> ProviderBatch:  # noqa: ANN401 - declared as the SDK's Batch, but it can be anything
-    counts = getattr(batch, "request_counts", None)
-    errors = getattr(getattr(batch, "errors", None), "data", None)
-    metadata = getattr(batch, "metadata", None)
-    return ProviderBatch(
-        id=_identifier(batch),
-        status=_text(batch.status, 64).lower(),
-        input_file_id=_text(batch.input_file_id, _MAX_ID_CHARACTERS) or None,
-        output_file_id=_text(batch.output_file_id, _MAX_ID_CHARACTERS) or None,
-        error_file_id=_text(batch.error_file_id, _MAX_ID_CHARACTERS) or None,
-        created_at=_number(batch.created_at),
-        expires_at=_number(batch.expires_at),
-        total=_count(counts, "total"),
-        completed=_count(counts, "completed"),
-        failed=_count(counts, "failed"),
-        errors=tuple(map(_fault, errors if isinstance(errors, list) else ())),
-        metadata={key: value for key, value in metadata.items() if isinstance(value, str)}
-        if isinstance(metadata, dict)
-        else {},
-    )
 
 
 def _identifier(made: Any) -> str:  # noqa: ANN401 - as above
@@ -322,13 +337,6 @@ def _count(counts: object, name: str) -> int:
     return max(0, int(_number(getattr(counts, name, None)) or 0))
 
 
-def _fault(error: object) -> tuple[str, str, int | None]:
-    """(code, message, line of our file) of one fault of a batch."""
-    line = getattr(error, "line", None)
-    code, message = _text(getattr(error, "code", None), 100), getattr(error, "message", None)
-    return code, _text(message, _MAX_TEXT_CHARACTERS), line if isinstance(line, int) and line > 0 else None
-
-
 def _code_of(body: object) -> str:
     """The code of an error, or its type where that is all that is said."""
     inner = body.get("error", body) if isinstance(body, dict) else None
@@ -341,7 +349,7 @@ def _message_of(error: openai.APIStatusError) -> str:
     body = error.body
     inner = body.get("error", body) if isinstance(body, dict) else body
     message = inner.get("message") if isinstance(inner, dict) else inner
-    return clean(str(message or error.message))[:_MAX_TEXT_CHARACTERS]
+    return str(message or error.message)
 
 
 def _retry_after(headers: Any) -> float | None:  # noqa: ANN401 - the SDK's header mapping

@@ -52,6 +52,10 @@ def launches(home: Path) -> list[int]:
     return [int(line) for line in record.read_text().split()] if record.exists() else []
 
 
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
 def is_alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
@@ -70,6 +74,21 @@ async def test_request_goes_to_the_child_and_the_reply_names_the_model(home):
     assert json.loads(reply["choices"][0]["message"]["content"]) == {**a_body("hello"), "model": "tiny"}
     assert body == a_body("hello")
     assert models == ["tiny"]
+
+
+async def test_child_is_given_no_secret_of_the_environment(home, monkeypatch):
+    for name in ("OPENAI_API_KEY", "ENRICHER_ADMIN_TOKEN", "OPENAI_WEBHOOK_SECRET", "CREDENTIALS_DIRECTORY"):
+        monkeypatch.setenv(name, "planted-secret")
+    process = a_process(home)
+    await process.start()
+    try:
+        (pid,) = launches(home)
+        given = environment_of(pid)
+    finally:
+        await process.close()
+
+    assert b"PYTHONPATH=" in given
+    assert b"planted" not in given
 
 
 async def test_control_tokens_in_a_line_do_not_reach_the_engine(home):

@@ -255,6 +255,18 @@ async def test_a_key_that_is_repeated_by_the_provider_is_not_shown(bench):
     await client.close()
 
 
+async def test_key_is_shown_neither_half_hidden_nor_half_cut_off(bench):
+    told = f"Incorrect: sk-s*********1234. {'x' * 430} sk-secret-1234 sk-secret-1234 sk-secret-1234"
+    provider, _ = await bench(status=401, body={"error": {"message": told}})
+    client = OpenAIBatchClient(
+        base_url=provider.url, api_key="sk-secret-1234", timeout_seconds=5, telemetry=Telemetry()
+    )
+    with pytest.raises(AuthProviderError, match="Incorrect: <secret>") as caught:
+        await client.retrieve("batch_1")
+    assert "sk-" not in str(caught.value)
+    await client.close()
+
+
 @pytest.mark.parametrize(("asked", "taken"), [("inf", 3600.0), ("1e300", 3600.0), ("nan", None), ("-5", 0.0)])
 async def test_a_wait_without_end_is_not_waited(bench, asked, taken):
     _, client = await bench(status=429, headers={"retry-after": asked})

@@ -140,17 +140,18 @@ def environment(home, **changes):
 class Server:
     """A `serve-batches` process."""
 
-    def __init__(self, directory, *, faults=(), key=None, port=0, name="server"):
+    def __init__(self, directory, *, faults=(), key=None, port=0, name="server", webhooks=(None, None)):
         directory.mkdir(parents=True, exist_ok=True)
         args = ["serve-batches", "--schema-only", "--listen", f"127.0.0.1:{port}", "--state", str(directory / name)]
         if faults:
             script = directory / f"{name}-faults.json"
             script.write_text(json.dumps({"fault": list(faults)}))
             args += ["--faults", str(script)]
+        url, secret = webhooks
+        args += ["--webhook-url", url] if url else []
         self.state = directory / name
-        self.running = Running(
-            *ENRICHER, *args, cwd=directory, environment=environment(directory, ENRICHER_SERVER_KEY=key)
-        )
+        variables = environment(directory, ENRICHER_SERVER_KEY=key, ENRICHER_WEBHOOK_SECRET=secret)
+        self.running = Running(*ENRICHER, *args, cwd=directory, environment=variables)
         self.url = json.loads(self.running.until(lambda: self.running.out))["base_url"]
         self.key = key
 
@@ -158,14 +159,18 @@ class Server:
     def port(self):
         return int(self.url.removesuffix("/v1").rpartition(":")[2])
 
-    def fetch(self, path):
+    def fetch(self, path, *, method="GET"):
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        request = urllib.request.Request(self.url.removesuffix("/v1") + path, headers=headers)
+        request = urllib.request.Request(self.url.removesuffix("/v1") + path, headers=headers, method=method)
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.read()
 
     def get(self, path):
         return json.loads(self.fetch(path))
+
+    def cancel(self, batch_id):
+        """End a batch, as anybody with the key could."""
+        self.fetch(f"/v1/batches/{batch_id}/cancel", method="POST")
 
     def content(self, file_id):
         """Bytes of a file that a client uploaded."""
