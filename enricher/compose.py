@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import resource
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +15,7 @@ from enricher.core.gold import read_cases
 from enricher.core.keying import KeyingRule
 from enricher.core.task import parse_task
 from enricher.edges.clock_system import SystemClock
-from enricher.edges.source_files import FilesSource
+from enricher.edges.source_files import MAX_DESCRIPTORS, FilesSource
 from enricher.errors import ConfigError
 from enricher.nightly import Nightly, NightlySettings
 from enricher.provider import DIGEST_TASK
@@ -68,7 +69,16 @@ def source_for(config: Config, settings: SourceSettings, telemetry: Telemetry, *
         own_directories=[path.absolute() for path in own],
         host=platform.node(),
         telemetry=telemetry,
+        max_descriptors=_descriptors_each(len(config.sources)),
     )
+
+
+def _descriptors_each(sources: int) -> int:
+    """How many files a source may have open: all of them half of what the process may, and the rest is for others."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        return MAX_DESCRIPTORS
+    return max(_LEAST_DESCRIPTORS, min(MAX_DESCRIPTORS, most // 2 // max(1, sources)))
 
 
 def ingest_for(config: Config, store: SqliteStore, sources: Sequence[FilesSource], telemetry: Telemetry) -> Ingest:
@@ -120,6 +130,8 @@ def admin_for(
         webhooks=None if door is None else door.answer,
     )
 
+
+_LEAST_DESCRIPTORS: Final = 4
 
 DIGEST_WITHIN_SECONDS: Final = 24 * 3600.0
 """How recently a window must have ended for the daemon to have it explained. An account is about what is going on now:

@@ -53,8 +53,6 @@ class World:
     async def step(self, seconds=0.0, *, flush=True, hold=0, commit=True):
         """Scan, read, take all but the last `hold` bytes (None: line) of each chunk, commit. Returns the lines read."""
         self.now += seconds
-        # A machine that is busy for a moment makes a walk dear, and the next one wait longer than tests do.
-        self.source._scanner._next_walk = 0.0
         self.skipped += await self.source.scan(self.now)
         chunks = await self.source.read(self.now, flush=flush)
         if not commit:

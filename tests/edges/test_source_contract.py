@@ -367,9 +367,8 @@ async def test_vanished_directory_that_comes_back_is_not_read_again(world):
     assert numbers(w.read) == [*range(41)]
 
 
-async def test_descriptors_are_bounded(world, monkeypatch):
-    monkeypatch.setattr(source_module, "_MAX_DESCRIPTORS", 3)
-    w = await world()
+async def test_descriptors_are_bounded(world):
+    w = await world(max_descriptors=3)
     for at in range(10):
         w.append(f"{at}.log", b"one\n")
     await w.step()

@@ -234,8 +234,7 @@ def test_a_file_that_became_a_link_since_its_directory_was_listed_is_judged_anew
 
 async def test_descriptors_stay_below_their_bound_with_ten_thousand_files(world, monkeypatch):
     files, bound = 10_000, 64
-    monkeypatch.setattr(source_module, "_MAX_DESCRIPTORS", bound)
-    w = await world(start="end")
+    w = await world(start="end", max_descriptors=bound)
     for directory in range(10):
         w.path(f"d{directory}").mkdir()
     for at in range(files):

@@ -147,8 +147,6 @@ class Follower:
     async def step(self, seconds: float = 0.0) -> None:
         self.offset_seconds += seconds
         self.now()
-        # A machine that is busy for a moment makes a walk dear, and the next one wait longer than these tests do.
-        self.world.source._scanner._next_walk = 0.0
         await self.world.step()
 
     async def settle(self) -> None:

@@ -380,3 +380,14 @@ def test_six_real_systems_are_written_whole(bench, server):
     bench.enricher("once", *files)
     assert first == tree(bench.out)
     assert ledger == server.ledger()
+
+
+def test_it_reads_more_files_than_it_may_open_from_more_sources_than_that(bench):
+    names = ("a", "b", "c")
+    for name in names:
+        for at in range(200):
+            bench.write(f"{name}/{at}.log", log_lines(2))
+    bench.configure(sources=[{"id": name, "include": [str(bench.logs / name)]} for name in names])
+    done = bench.start("once", prefix=("prlimit", "--nofile=96")).wait()
+    assert (0, []) == (done.code, done.happened("file_skipped"))
+    assert 3 * 200 * 2 == len(events(bench.out))

@@ -43,7 +43,8 @@ _LINGER_SECONDS: Final = 2.0
 _MAX_LINGER_SECONDS: Final = 10.0
 _SMALL_READS_PER_SECOND: Final = 500
 """So many files with little to read may make a row each; more of them wait longer."""
-_MAX_DESCRIPTORS: Final = 256
+MAX_DESCRIPTORS: Final = 256
+"""Files that a source has open at a time, where the process may have as many."""
 _MAX_COMPRESSED: Final = 2
 """Compressed files read at a time: each holds a decompressor, whose dictionary may be large."""
 _MAX_CHUNKS: Final = 1000
@@ -84,13 +85,14 @@ class FilesSource:
         host: str,
         telemetry: Telemetry,
         max_line_bytes: int = MAX_LINE_BYTES,
+        max_descriptors: int = MAX_DESCRIPTORS,
     ) -> None:
         self.id = id
         self._once = once
         self._linger_seconds = _LINGER_SECONDS
         self._line_bytes = max_line_bytes
         self._telemetry = telemetry
-        self._descriptors = Descriptors(_MAX_DESCRIPTORS)
+        self._descriptors = Descriptors(max_descriptors)
         self._notices = Notices()
         self._known = Known(source=id, host=host, descriptors=self._descriptors, telemetry=telemetry)
         # What there is when it begins is all that `once` wants: nobody needs to tell it of changes.
