@@ -19,7 +19,6 @@ from enricher.core.block import SpooledSegment
 from enricher.core.catalogue import Reuse
 from enricher.edges.store_sqlite import (
     accounts,
-    catalogue,
     codec,
     dead_letters,
     delivery,
@@ -35,6 +34,7 @@ from enricher.edges.store_sqlite import (
     spool,
 )
 from enricher.edges.store_sqlite.connection import DATABASE_NAME, Connection
+from enricher.edges.store_sqlite.listing import SqliteCatalogue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from enricher.core.block import Block, FileState, Pane
     from enricher.core.books import Delivery, HeldBy, SinkTrouble, StoreSummary, WindowReport
     from enricher.core.breaker import Breaker
-    from enricher.core.catalogue import Detail, Entry, ExportedAnswer, Imported, Listing, Selection
     from enricher.core.digest import WindowKinds
     from enricher.core.ledger import (
         BatchState,
@@ -75,7 +74,7 @@ _KEPT: Final = Reuse()
 _SPOOL_FREE_AGAIN: Final = 0.9
 
 
-class SqliteStore:
+class SqliteStore(SqliteCatalogue):
     """The `Store` port on a directory."""
 
     FILE_NAME: Final = DATABASE_NAME
@@ -426,44 +425,6 @@ class SqliteStore:
     async def lagging_files(self, limit: int) -> list[FileState]:
         """Up to `limit` files, those first that are furthest behind; files that are gone last."""
         return await self._db.read(report.lagging_files, limit)
-
-    # -- the catalogue
-
-    async def entries(self, listing: Listing, task: str, model: str) -> list[Entry]:
-        """Signatures, in the order asked for."""
-        return await self._db.read(catalogue.entries, listing, task, model)
-
-    async def resolve(self, prefix: str, limit: int) -> list[str]:
-        """Ids that begin so."""
-        return await self._db.read(catalogue.resolve, prefix, limit)
-
-    async def neighbours(self, wanted: str) -> list[str]:
-        """Ids that sort just before and just behind it."""
-        return await self._db.read(catalogue.neighbours, wanted)
-
-    async def detail(self, signature: str, task: str, model: str) -> Detail | None:
-        """All about the signature that this id belongs to; None where nothing is known under it."""
-        return await self._db.read(catalogue.detail, signature, task, model)
-
-    async def answered_page(self, after: str, limit: int, task: str, model: str) -> list[Entry]:
-        """Signatures with a good answer, by id, behind `after`."""
-        return await self._db.read(catalogue.answered_page, after, limit, task, model)
-
-    async def count_answered(self) -> int:
-        """How many signatures have a good answer."""
-        return await self._db.read(catalogue.count_answered)
-
-    async def import_answers(self, given: Sequence[ExportedAnswer], *, keep: bool, now: float) -> Imported:
-        """Take answers in: of two under the same key the newer, or the one that is there where `keep`."""
-        return await self._db.write(catalogue.import_answers, given, keep=keep, now=now)
-
-    async def forget(self, selection: Selection) -> int:
-        """Answers that are not used any more; returns of how many signatures."""
-        return await self._db.write(catalogue.forget, selection)
-
-    async def refresh(self, selection: Selection) -> int:
-        """Have kinds asked again when they are seen next; returns how many."""
-        return await self._db.write(catalogue.refresh, selection)
 
     # -- inside
 
