@@ -37,7 +37,8 @@ class FileRange:
     """What a window holds of a file under one path."""
 
     path: bytes
-    """Where it was when it was read; one that was renamed meanwhile has a range for each path, as its events have."""
+    """Where it was when it was read; one that was renamed meanwhile has a range for each path, as its events have.
+    Empty for the sum over those of an old window that are not kept apart any more."""
     identity: str
     """As in `FileState`: files that bore one path in turn are told apart by it."""
     generation: int

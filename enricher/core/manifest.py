@@ -71,12 +71,7 @@ def build_manifest(
             "filtered": filtered,
         },
         "panes": [_pane(pane) for pane in sorted(report.panes, key=lambda pane: pane.number)],
-        "files": [
-            _file(file)
-            for file in sorted(
-                report.files, key=lambda file: (file.path, file.generation, file.first_byte, file.identity)
-            )
-        ],
+        **_files(report.files),
         "signatures": report.signatures,
         "requests": report.requests,
         "tokens": {"input": report.input_tokens, "cached": report.cached_tokens, "output": report.output_tokens},
@@ -109,6 +104,13 @@ def _pane(pane: Pane) -> dict[str, Any]:
         "events": pane.events,
         "lines": pane.lines,
     }
+
+
+def _files(files: Sequence[FileRange]) -> dict[str, Any]:
+    named = [file for file in files if file.path]
+    named.sort(key=lambda file: (file.path, file.generation, file.first_byte, file.identity))
+    summed = [{"lines": file.lines, "events": file.events} for file in files if not file.path]
+    return {"files": [_file(file) for file in named]} | ({"files_not_named": summed[0]} if summed else {})
 
 
 def _file(file: FileRange) -> dict[str, Any]:

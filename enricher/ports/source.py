@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from enricher.core.block import FileState, Tail
 
@@ -79,9 +79,12 @@ class Source(Protocol):
 
     id: str
 
-    async def start(self, states: Sequence[FileState], joined: Joined | None) -> None:
+    async def start(
+        self, states: Sequence[FileState], joined: Joined | None, past_identities: Collection[str] = ()
+    ) -> None:
         """Take the registry rows of this source; called once, before all else.
 
+        `past_identities` were those of files whose rows were let go.
         `joined` says which events go on in the file that a rotation begins; None: no event has several lines.
         """
 
@@ -116,6 +119,9 @@ class Source(Protocol):
 
     def committed(self, files: Sequence[FileState]) -> None:
         """The rows are durable (with their ids): positions move."""
+
+    def forgotten(self) -> Sequence[int]:
+        """Row ids of files that went so long ago that nothing is looked for any more; each is told once."""
 
     def progress(self, now: float) -> SourceProgress:
         """How far it is."""

@@ -71,6 +71,12 @@ class Store(Protocol):
     async def files(self, source: str) -> list[FileState]:
         """Registry rows of a source."""
 
+    async def past_identities(self, source: str) -> set[str]:
+        """Identities of a source's files whose rows were let go in the last months: they are not given again."""
+
+    async def forget_files(self, ids: Collection[int], now: float) -> None:
+        """Let go of the registry rows of files that went long ago; their identities are kept for some months."""
+
     async def shapes(self, ids: Collection[int] | None = None) -> list[ShapeRow]:
         """These shapes, or every one, in row-id order."""
 

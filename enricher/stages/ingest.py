@@ -87,7 +87,8 @@ class Ingest:
             feed.gate = Gate(breakers.get(feed.source.id, Breaker()))
             self._telemetry.breaker_known(source=feed.source.id, is_open=feed.gate.breaker.is_open)
             joined = feed.keying.joined if feed.keying.joins else None
-            await feed.source.start(await self._store.files(feed.source.id), joined)
+            past = await self._store.past_identities(feed.source.id)
+            await feed.source.start(await self._store.files(feed.source.id), joined, past)
 
     async def _replay(self) -> None:
         """Take up the shapes and their merges; before the first lines, not in the way of a start.
@@ -119,6 +120,8 @@ class Ingest:
             chunks = () if self.held_by else await feed.source.read(now, flush=flush)
             if chunks:
                 events += await self._commit(feed, chunks, now)
+            if forgotten := feed.source.forgotten():
+                await self._store.forget_files(forgotten, now)
             progress = feed.source.progress(now)
             self._telemetry.source_progressed(source=feed.source.id, progress=progress, now=now)
         return events

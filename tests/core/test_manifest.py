@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -77,6 +78,17 @@ def a_delivery(number=0, *, events=10, lines=13, filtered=0) -> Delivery:
 def a_manifest(report, deliveries, **changes) -> dict:
     facts = {"window": "2026-11-22T10Z", "final": True, "compress": "none"}
     return json.loads(build_manifest(report, deliveries, **facts | changes))
+
+
+def test_files_of_an_old_window_that_are_not_kept_apart_still_count():
+    file = a_report().files[0]
+    summed = replace(file, path=b"", identity="")
+    whole, old = (a_manifest(a_report(files=(one,)), [a_delivery()]) for one in (file, summed))
+    assert whole["lines"] == old["lines"]
+    assert [] == old.pop("files")
+    assert {"lines": file.lines, "events": file.events} == old.pop("files_not_named")
+    assert whole.keys() - old.keys() == {"files"}
+    assert 0 == imbalance(a_report(files=(summed,)), [a_delivery(events=file.events, lines=file.lines)])
 
 
 def test_a_manifest_says_what_was_read_asked_paid_and_written():

@@ -35,6 +35,7 @@ class World:
         }
         self.now = time.time()  # files are dated by the file system
         self.rows = {}
+        self.past_identities = set()
         self.ids = itertools.count(1)
         self.read = []
         self.chunks = []
@@ -47,7 +48,7 @@ class World:
         if self.source is not None:
             await self.source.close()
         self.source = FilesSource("s", **self.options, telemetry=self.telemetry)
-        await self.source.start(list(self.rows.values()), self.joined)
+        await self.source.start(list(self.rows.values()), self.joined, self.past_identities)
         return self
 
     async def step(self, seconds=0.0, *, flush=True, hold=0, commit=True):
@@ -70,6 +71,7 @@ class World:
         for state in states:
             self.rows[state.id] = state
         self.source.committed(states)
+        self.past_identities |= {self.rows.pop(row).identity for row in self.source.forgotten()}
         self.chunks += chunks
         self.read += lines
         return lines

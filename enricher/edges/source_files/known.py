@@ -17,13 +17,15 @@ from enricher.edges.source_files.streams import PLAIN
 from enricher.edges.source_files.tracking import QUIET_SECONDS, Tracked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from enricher.core.block import FileState
     from enricher.edges.source_files.tracking import Descriptors
     from enricher.telemetry import Telemetry
 
 _FORGET_SECONDS: Final = 7 * 86400.0
+_FORGET_UNSEEN_SECONDS: Final = 90 * 86400.0
+"""The same where its directory is gone, too: a disk that is not mounted may be mounted again."""
 
 _MAX_ALIKE: Final = 64
 """So many of the files that start alike, of other logs, are looked at for one that was moved: the latest."""
@@ -89,6 +91,7 @@ class Known:
         self._homes: dict[bytes, list[Tracked]] = {}
         self._heads = Heads()
         self._identities: set[str] = set()
+        self._forgotten: list[int] = []
         self._clock_set_at = -math.inf
 
     def __iter__(self) -> Iterator[Tracked]:
@@ -98,8 +101,9 @@ class Known:
         """How many are followed."""
         return len(self._current)
 
-    def take(self, rows: Sequence[FileState]) -> None:
+    def take(self, rows: Sequence[FileState], past_identities: Collection[str] = ()) -> None:
         """Start from the registry."""
+        self._identities.update(past_identities)
         for row in sorted(rows, key=lambda row: (row.gone_at is None, row.id)):
             # Written last when it was seen to be, so that what it holds back is waited for as if nothing had happened.
             file = Tracked(
@@ -239,15 +243,26 @@ class Known:
         """A file is not where it was: the number of its inode may be another's by now."""
         self._leave(file)
 
-    def forget(self, now: float) -> None:
-        """Let go of what went a week ago; the registry has it still."""
-        for file in [file for file in self._files if _is_forgotten(file, now)]:
+    def forget(self, now: float, *, is_directory: Callable[[bytes], bool]) -> None:
+        """Let go of what went a week ago, and of its row; later where nobody can see whether it is back."""
+        old = [file for file in self._files if _is_forgotten(file, now, _FORGET_SECONDS)]
+        seen = {path: is_directory(path) for path in {os.path.dirname(file.path) for file in old}}
+        for file in old:
+            if not (seen[os.path.dirname(file.path)] or _is_forgotten(file, now, _FORGET_UNSEEN_SECONDS)):
+                continue
+            if file.row.id:
+                self._forgotten.append(file.row.id)
             del self._files[file]
             self.unsettled.pop(file, None)
             self._homes[file.home].remove(file)
             if not self._homes[file.home]:
                 del self._homes[file.home]
             self._heads.discard(file)
+
+    def take_forgotten(self) -> list[int]:
+        """Rows that were let go since the last time."""
+        forgotten, self._forgotten = self._forgotten, []
+        return forgotten
 
     def clock_set(self, seconds: float, now: float) -> None:
         """The wall clock was set by so much, and says `now` since."""
@@ -301,6 +316,6 @@ def key_of(file: Tracked) -> Key:
     return file.row.device, file.row.inode
 
 
-def _is_forgotten(file: Tracked, now: float) -> bool:
+def _is_forgotten(file: Tracked, now: float, seconds: float) -> bool:
     settled = not file.present and not file.dirty and not file.row.partial and not file.lost_bytes
-    return settled and file.gone_at is not None and now - file.gone_at > _FORGET_SECONDS
+    return settled and file.gone_at is not None and now - file.gone_at > seconds

@@ -111,7 +111,7 @@ class Scanner:
                 file.aim(now)
         self._known.settle(once=self._once)
         if look.is_whole:
-            self._known.forget(now)
+            self._known.forget(now, is_directory=os.path.isdir)
         self.first_run = False
         if self._found:
             self._telemetry.files_found(source=self._known.source, paths=[readable(path) for path in self._found])

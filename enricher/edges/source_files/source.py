@@ -30,7 +30,7 @@ from enricher.ports import Chunk
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from enricher.core.block import FileState
     from enricher.edges.source_files.handover import Sequel
@@ -121,11 +121,13 @@ class FilesSource:
         self._accepted: dict[FileState, _Read] = {}
         self._progress = NO_PROGRESS
 
-    async def start(self, states: Sequence[FileState], joined: Joined | None) -> None:
+    async def start(
+        self, states: Sequence[FileState], joined: Joined | None, past_identities: Collection[str] = ()
+    ) -> None:
         """Take the registry rows of this source."""
         self._handover.joined = joined
-        self._scanner.first_run = not states
-        self._known.take(states)
+        self._scanner.first_run = not (states or past_identities)
+        self._known.take(states, past_identities)
 
     def clock_set(self, seconds: float, now: float) -> None:
         """Let all that is remembered by the wall clock be as long ago as before."""
@@ -197,6 +199,10 @@ class FilesSource:
             file.reached()
         self._accepted.clear()
         self._progress = self._measure(self._scanner.scanned_at or 0.0)
+
+    def forgotten(self) -> Sequence[int]:
+        """Rows that nothing is known of any more."""
+        return self._known.take_forgotten()
 
     def progress(self, now: float) -> SourceProgress:  # noqa: ARG002 - the port's signature: other sources may need it
         """How far it was after the last scan, read or commit."""

@@ -19,6 +19,7 @@ from enricher.core.block import SpooledSegment
 from enricher.core.catalogue import Reuse
 from enricher.edges.store_sqlite import (
     accounts,
+    aging,
     codec,
     dead_letters,
     delivery,
@@ -122,6 +123,14 @@ class SqliteStore(SqliteCatalogue):
     async def files(self, source: str) -> list[FileState]:
         """Registry rows of a source."""
         return await self._db.read(spool.files, source)
+
+    async def past_identities(self, source: str) -> set[str]:
+        """Identities of files whose rows were let go."""
+        return await self._db.read(aging.past_identities, source)
+
+    async def forget_files(self, ids: Collection[int], now: float) -> None:
+        """Let go of the rows of files that are gone."""
+        await self._db.write(aging.forget_files, ids, now)
 
     async def shapes(self, ids: Collection[int] | None = None) -> list[ShapeRow]:
         """These shapes, or every one, in row-id order."""
@@ -358,6 +367,7 @@ class SqliteStore(SqliteCatalogue):
     async def finish_pane(self, pane: tuple[int, int], now: float) -> None:
         """The pane is done and its spool is freed. StoreError where events of it are in no part that a sink has."""
         await self._db.write(delivery.finish_pane, pane, now)
+        await self._db.write(aging.let_windows_go, now)
         await self._db.give_back()
 
     async def window_report(self, start: int) -> WindowReport:

@@ -251,7 +251,11 @@ def _keep_signatures(db: sqlite3.Connection, pane: tuple[int, int]) -> None:
     counts = _kept_signatures(db, pane[0])
     counts.update({row["root"]: row["events"] for row in db.execute(_SIGNED, (pane[0], pane[1]))})
     kept = np.array(sorted(counts.items()), dtype="<u8").tobytes()
-    db.execute("INSERT OR REPLACE INTO window_signatures (start, signatures) VALUES (?, ?)", (pane[0], kept))
+    db.execute(
+        "INSERT INTO window_signatures (start, signatures) VALUES (?, ?)"
+        " ON CONFLICT DO UPDATE SET signatures = excluded.signatures",
+        (pane[0], kept),
+    )
 
 
 def window_signatures(db: sqlite3.Connection, start: int) -> Counter[int]:

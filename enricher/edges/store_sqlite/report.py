@@ -44,7 +44,7 @@ def window_report(db: sqlite3.Connection, start: int) -> WindowReport:
             )
             for row in ranges
         ),
-        signatures=len(window_signatures(db, start)),
+        signatures=max(len(window_signatures(db, start)), _kinds_let_go(db, start)),
         requests=spent["requests"],
         input_tokens=spent["input_tokens"],
         cached_tokens=spent["cached_tokens"],
@@ -54,6 +54,11 @@ def window_report(db: sqlite3.Connection, start: int) -> WindowReport:
         dead_letters=_mapping(db, "SELECT reason, lines FROM window_dead WHERE start = ? AND lines > 0", start),
         statuses=_mapping(db, "SELECT status, events FROM window_statuses WHERE start = ? AND events > 0", start),
     )
+
+
+def _kinds_let_go(db: sqlite3.Connection, start: int) -> int:
+    row = db.execute("SELECT let_go FROM window_signatures WHERE start = ?", (start,)).fetchone()
+    return 0 if row is None else int(row["let_go"])
 
 
 def spool_bytes(db: sqlite3.Connection) -> int:
