@@ -12,7 +12,7 @@ SMALL ?=
 # Tests that run side by side.
 JOBS ?= 2
 
-.PHONY: help demo test check lock bench crash-points soak soak-files faults chaos fuzz clean
+.PHONY: help demo test check lock bench crash-points soak soak-files faults conformance chaos fuzz clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,7 @@ $(VENV)/.system:
 LOCKS := .ci/requirements
 INSTALL := $(BIN)/pip install -qq --disable-pip-version-check
 LOCKED := $(INSTALL) --no-deps --require-hashes -r $(LOCKS)
+LOCKED_PEERS := $(subst /pip ,/pip --python $(VENV)/peers ,$(LOCKED))
 
 $(VENV)/.editable: pyproject.toml $(LOCKS)/build.txt | $(VENV)/.system
 	@$(LOCKED)/build.txt
@@ -54,6 +55,16 @@ $(VENV)/.fuzz: $(LOCKS)/fuzz.txt $(VENV)/.dev
 	@$(LOCKED)/fuzz.txt
 	@touch $@
 
+# Programs of others that tests/conformance runs against ours, each away from our packages; Prism where there is npm.
+$(VENV)/.peers: $(LOCKS)/peers.txt tests/conformance/package-lock.json $(VENV)/.dev
+	@echo "installing the programs of others that conformance is tested with into $(VENV)"
+	@$(PYTHON) -m venv --clear --without-pip $(VENV)/peers
+	@$(LOCKED_PEERS)/peers.txt
+	@mkdir -p $(VENV)/prism && cp tests/conformance/package.json tests/conformance/package-lock.json $(VENV)/prism
+	@if command -v npm >/dev/null; then npm ci --prefix $(VENV)/prism --ignore-scripts --no-audit --no-fund --loglevel error >/dev/null; \
+		else echo "npm is missing: the tests with Prism will be skipped"; fi
+	@touch $@
+
 # Each later file keeps the versions of the earlier ones, so that all of them fit into one environment.
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
@@ -64,12 +75,13 @@ lock: | $(VENV)/.system  ## Pin what pyproject.toml asks for, with hashes; UPGRA
 	@$(COMPILE) pyproject.toml --group dev -c $(LOCKS)/demo.txt -c $(LOCKS)/build.txt -o $(LOCKS)/test.txt
 	@$(COMPILE) --group bench -c $(LOCKS)/test.txt -o $(LOCKS)/bench.txt
 	@$(COMPILE) --group fuzz -c $(LOCKS)/test.txt -o $(LOCKS)/fuzz.txt
+	@$(COMPILE) --group peers -c $(LOCKS)/test.txt -o $(LOCKS)/peers.txt
 
 demo: $(VENV)/.demo  ## Enrich this machine's logs (or LOGS=DIR) with the embedded model; SMALL=1 takes the smaller one
 	@$(BIN)/enricher model pull $(if $(SMALL),--small)
 	@$(BIN)/enricher demo $(if $(SMALL),--small) $(if $(LIMIT),--limit $(LIMIT)) $(LOGS)
 
-test: $(VENV)/.dev check  ## Run every check and the whole test suite
+test: $(VENV)/.peers check  ## Run every check and the whole test suite
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 check: $(VENV)/.dev  ## Run the static checks only
@@ -91,6 +103,9 @@ soak-files: $(VENV)/.dev  ## Measure many files on the real daemon: idle, fairne
 
 faults: $(VENV)/.dev  ## Run everything that may go wrong with a batch, and print the table of what it cost
 	@$(BIN)/python -m pytest -q -s tests/system/test_fault_matrix.py
+
+conformance: $(VENV)/.peers  ## Check client and batch server against the API's description, and against servers of others
+	@ENRICHER_CONFORMANCE_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest -q -s tests/conformance
 
 chaos: $(VENV)/.dev  ## Let everything go wrong for MINUTES (60), drawn from SEED, and count what came out
 	@$(BIN)/python -m tests.system.chaos --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -19,6 +20,7 @@ ASKED = {
     "test": [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]],
     "bench": PROJECT["dependency-groups"]["bench"],
     "fuzz": PROJECT["dependency-groups"]["fuzz"],
+    "peers": PROJECT["dependency-groups"]["peers"],
 }
 # The machines on which the two commands are to work.
 MACHINES = [(python, machine) for python in ("3.11", "3.12", "3.13") for machine in ("x86_64", "aarch64")]
@@ -65,7 +67,7 @@ def test_lock_has_what_the_project_asks_for_on_every_machine(name):
 
 def test_locks_agree_so_that_all_of_them_fit_into_one_environment():
     seen: dict[str, set[str]] = {}
-    for lock in ASKED:
+    for lock in ASKED.keys() - {"peers"}:  # which has an environment of its own
         for name, pins in _pins(lock).items():
             versions = {f"{pin.specifier} {pin.marker}" for pin, _ in pins}
             assert seen.setdefault(name, versions) == versions, (lock, name)
@@ -73,15 +75,32 @@ def test_locks_agree_so_that_all_of_them_fit_into_one_environment():
 
 def test_make_installs_from_the_locks_and_checks_the_hashes():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    installs = [line for line in makefile.splitlines() if re.search(r"pip install|\$\((INSTALL|LOCKED)\)", line)]
+    installs = [
+        line
+        for line in makefile.splitlines()
+        if re.search(r"pip (--python \S+ )?install|\$\((INSTALL|LOCKED|LOCKED_PEERS)\)", line)
+    ]
     assert [line.strip() for line in installs] == [
         "INSTALL := $(BIN)/pip install -qq --disable-pip-version-check",
         "LOCKED := $(INSTALL) --no-deps --require-hashes -r $(LOCKS)",
+        "LOCKED_PEERS := $(subst /pip ,/pip --python $(VENV)/peers ,$(LOCKED))",
         "@$(LOCKED)/build.txt",
         "@$(INSTALL) --no-deps --no-build-isolation -e .",
         "@$(LOCKED)/demo.txt",
         "@$(LOCKED)/test.txt",
         "@$(LOCKED)/bench.txt",
         "@$(LOCKED)/fuzz.txt",
+        "@$(LOCKED_PEERS)/peers.txt",
         "@$(INSTALL) uv",
     ]
+
+
+def test_packages_of_npm_have_hashes_too_and_name_no_registry():
+    home = ROOT / "tests" / "conformance"
+    asked = json.loads((home / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    packages = json.loads((home / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    assert asked == packages.pop("")["dependencies"]
+    assert set(asked) <= {name.removeprefix("node_modules/") for name in packages}
+    for name, told in packages.items():
+        assert told["integrity"].startswith("sha512-"), name
+        assert "resolved" not in told, name

@@ -286,13 +286,20 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def _read_expiry_fields(form: dict[str, str]) -> int | None:
-    """Read `expires_after[anchor]` and `expires_after[seconds]`, as the client sends them in a form."""
+    """Read `expires_after`: as fields with the key in brackets, which the client sends, or as one of JSON."""
     fields: dict[str, Any] = {}
+    if "expires_after" in form:
+        try:
+            fields = msgspec.json.decode(form["expires_after"], type=dict[str, Any])
+        except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError) as error:
+            raise RefusedError(
+                400, "Invalid type for 'expires_after': expected an object.", param="expires_after"
+            ) from error
     for name, text in form.items():
         match = re.fullmatch(r"expires_after\[(anchor|seconds)\]", name)
         if match:
             fields[match[1]] = int(text) if re.fullmatch(r"\d{1,12}", text) else text
-    return read_expiry(fields or None, param="expires_after")
+    return read_expiry(fields if "expires_after" in form else fields or None, param="expires_after")
 
 
 def _to_page(objects: list[Wire], request: web.Request, *, default: int, most: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 
+import aiohttp
 import openai
 import pytest
 
@@ -66,6 +67,31 @@ async def test_upload_with_a_wrong_expiry_is_refused(serve, expiry):
     with pytest.raises(openai.BadRequestError) as caught:
         await bench.client.files.create(file=("a.jsonl", b"x"), purpose="batch", expires_after=expiry)
     assert caught.value.body["param"].startswith("expires_after.")
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ('{"anchor": "created_at", "seconds": 3600}', 200),
+        ('{"anchor": "created_at", "seconds": 3599}', 400),
+        ('{"anchor": ["\\ud800"], "seconds": 3600}', 400),
+        ("{}", 400),
+        ("[]", 400),
+        ("tomorrow", 400),
+    ],
+)
+async def test_expiry_may_be_one_field_of_json(serve, told, status):
+    bench = await serve()
+    form = aiohttp.FormData({"purpose": "batch"})
+    form.add_field("expires_after", told, content_type="application/json")
+    form.add_field("file", b"x", filename="a.jsonl")
+    async with aiohttp.ClientSession() as session, session.post(f"{bench.url}/files", data=form) as response:
+        file = await response.json()
+    assert status == response.status
+    if status == 200:
+        assert 3600 == file["expires_at"] - file["created_at"]
+    else:
+        assert file["error"]["param"].startswith("expires_after")
 
 
 async def test_upload_with_a_wrong_purpose_is_refused(serve):
