@@ -226,3 +226,71 @@ def test_a_frame_of_zstd_never_makes_more_than_a_block_at_once(monkeypatch):
         data = b""
     assert 50_000_000 == sum(made)
     assert max(made) <= 128 * 1024
+
+
+def bomb_of_zstd(block):
+    """A gigabyte of a block of a megabyte again and again, packed without ever being held."""
+    packer = zstandard.ZstdCompressor().compressobj()
+    return b"".join(packer.compress(block) for _ in range(1024)) + packer.flush()
+
+
+@pytest.fixture
+def small_limits(monkeypatch):
+    """Megabytes in the place of gigabytes: the content is as it would be, a thousandth as large."""
+    monkeypatch.setattr(streams, "_MAX_LOOK_BYTES", 8 << 20)
+
+
+def damage_of(world):
+    return [one.detail for one in world.skipped if one.reason == "unreadable"]
+
+
+@pytest.mark.parametrize("once", [False, True])
+async def test_lines_that_unfold_to_more_than_any_log_are_read_to_a_limit_and_the_rest_is_said(
+    world, small_limits, once
+):
+    bomb = bomb_of_zstd((b"x" * 1023 + b"\n") * 1024)
+    w = await world(once=once)
+    w.append("a.log.1.zst", bomb)
+    for _ in range(60):
+        await w.step(QUIET)
+    assert (8 << 20) <= len(w.read) * 1024 <= 1001 * len(bomb) + (1 << 20) < 256 << 20
+    assert {b"x" * 1023} == set(w.read)
+    assert ["damaged: it unfolds to more than 1,000 times its size, as no log does"] == damage_of(w)
+    assert 0 == w.progress().unread_bytes
+
+
+@pytest.mark.parametrize("once", [False, True])
+async def test_a_line_without_end_in_a_compressed_file_is_looked_through_once_and_no_further(world, small_limits, once):
+    w = await world(once=once)
+    w.append("a.log.1.gz", gzip.compress(b"first\n" + os.urandom(3000).hex().encode() * 8000))
+    for _ in range(5):
+        await w.step(QUIET)
+    assert b"first" == w.read[0]
+    assert ["damaged: a line of more than 8,388,608 bytes"] == damage_of(w)
+    assert 0 == w.progress().unread_bytes
+    # The line itself is cut as any that is too long, and its rest counted.
+    assert 2 == len(w.read)
+    assert (8 << 20) == sum(chunk.lost_bytes for chunk in w.chunks) + len(w.read[1])
+
+
+def test_nuls_without_end_are_no_content(tmp_path, small_limits):
+    path = tmp_path / "x"
+    path.write_bytes(bomb_of_zstd(bytes(1 << 20)))
+    descriptor = os.open(path, os.O_RDONLY)
+    stream = CompressedStream(descriptor, "zstd")
+    assert stream.text_start(0) is None
+    assert "unfolds" in stream.damage
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("packed", ["gz", "zst"])
+def test_a_day_of_almost_equal_lines_is_no_bomb(tmp_path, packed, small_limits):
+    text = b"".join(b"2026-11-22T10:%02d:%02d.%03dZ web1 app[7]: ping\n" % (n // 60000 % 60, n // 1000 % 60, n % 1000)
+                    for n in range(400_000))  # fmt: skip
+    path = tmp_path / "x"
+    path.write_bytes(PACKERS[packed](text))
+    descriptor = os.open(path, os.O_RDONLY)
+    stream = CompressedStream(descriptor, codec_of(path.read_bytes()))
+    assert text == stream.pread(len(text) + 1, 0)
+    assert "" == stream.damage
+    os.close(descriptor)

@@ -86,6 +86,7 @@ def read_lines(
             end=end,
             looked_to=max(looked_to, seen_to),
             finish=to_the_last_byte,
+            is_quiet=is_quiet,
         )
     whole = len(text) if finish else text.rfind(b"\n") + 1
     data = text[:whole]
@@ -121,6 +122,7 @@ def _read_cut(
     end: int | None,
     looked_to: int,
     finish: bool,
+    is_quiet: bool,
 ) -> Reading:
     """A reading that ends with a cut line, or before it while the end of that line is not found."""
     newline = text.find(b"\n", cut)
@@ -132,8 +134,10 @@ def _read_cut(
         last = (marker + text[max(0, newline + 1 - MARKER_BYTES) : newline + 1])[-MARKER_BYTES:]
     else:
         looked = max(looked, looked_to - MARKER_BYTES)
-        line_end, looked, last, at_end = _find_line_end(stream, looked, last, end)
-        if line_end < 0 and finish and at_end:
+        known = looked - position - line_start
+        line_end, looked, last, at_end = _find_line_end(stream, looked, last, end, known)
+        # Looking may have shown that the content is ended.
+        if line_end < 0 and at_end and (finish or (is_quiet and stream.is_ended)):
             line_end = looked
     if line_end < 0:
         data = text[:line_start]
@@ -155,18 +159,19 @@ def _read_cut(
     )
 
 
-def _find_line_end(stream: Stream, at: int, last: bytes, end: int | None) -> tuple[int, int, bytes, bool]:
+def _find_line_end(stream: Stream, at: int, last: bytes, end: int | None, known: int) -> tuple[int, int, bytes, bool]:
     """(offset behind the next newline or -1, how far it was looked for, the bytes before that, end of content met)."""
-    budget = stream.look_bytes
+    budget = stream.room_to_look(known)
     while budget > 0:
-        room = _LOOK_BYTES if end is None else min(_LOOK_BYTES, end - at)
+        wanted = min(_LOOK_BYTES, budget)
+        room = wanted if end is None else min(wanted, end - at)
         block = stream.pread(room, at) if room > 0 else b""
         newline = block.find(b"\n")
         if newline >= 0:
             return at + newline + 1, at + newline + 1, (last + block[: newline + 1])[-MARKER_BYTES:], False
         at += len(block)
         last = (last + block)[-MARKER_BYTES:]
-        if len(block) < _LOOK_BYTES:
+        if len(block) < wanted:
             return -1, at, last, True
         budget -= len(block)
-    return -1, at, last, False
+    return -1, at, last, stream.looked_in_vain(at)
