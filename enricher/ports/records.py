@@ -41,6 +41,9 @@ class RecordInput(Protocol):
     """The column that `Rows.keys` are taken from; "" where rows are counted."""
     text_column: str | None
     """A column that is read and not written again, since the input keeps it: a document's text. None in tables."""
+    skipped: Mapping[str, int]
+    """Files that were passed over, since they are no documents of a known format: how many by suffix, in parentheses
+    what is no plain file (`(link)`, `(hidden)`). Empty for tables."""
 
     def columns(self) -> Sequence[str]:
         """Columns of the rows, as far as the first of them tell; () for no rows. Raises InputError."""

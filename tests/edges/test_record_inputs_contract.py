@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+from pathlib import Path
+
 import pytest
 
 from enricher.edges.record_inputs import open_input
+from enricher.edges.record_inputs.documents import input as documents
 from enricher.errors import InputError, UsageError
 from enricher.ports.records import MAX_BATCH_BYTES, MAX_BATCH_ROWS
-from tests.edges.record_formats import TABLES, all_rows, some_rows
+from tests.edges.record_formats import INPUTS, TABLES, all_rows, some_rows
+
+
+@pytest.fixture(params=INPUTS)
+def made(request, tmp_path):
+    def make(rows):
+        return INPUTS[request.param](tmp_path, rows)
+
+    return make
 
 
 @pytest.fixture(params=TABLES)
-def made(request, tmp_path):
+def made_table(request, tmp_path):
     def make(rows):
         return TABLES[request.param](tmp_path, rows)
 
     return make
 
 
-@pytest.fixture
-def opened(made):
+@contextlib.contextmanager
+def opening(made):
     sources = []
 
     def open_rows(rows, **options):
@@ -32,9 +45,21 @@ def opened(made):
         source.close()
 
 
-def test_every_row_comes_once_and_in_order(opened):
+@pytest.fixture
+def opened(made):
+    with opening(made) as open_rows:
+        yield open_rows
+
+
+@pytest.fixture
+def opened_table(made_table):
+    with opening(made_table) as open_rows:
+        yield open_rows
+
+
+def test_every_row_comes_once_and_in_order(opened_table):
     rows = some_rows(20_000)
-    keys, values, faults = all_rows(opened(rows))
+    keys, values, faults = all_rows(opened_table(rows))
     assert (keys, values, faults) == ([row["id"] for row in rows], rows, {})
 
 
@@ -44,40 +69,47 @@ def test_rows_come_again_from_the_first(opened):
     assert all_rows(source) == all_rows(source)
 
 
-def test_batches_hold_to_their_bounds(opened):
-    source = opened([{"id": str(n), "text": "x" * (4000 if n > 10_000 else 10)} for n in range(13_000)])
+def test_keys_are_told_apart_and_stand_in_their_rows(opened):
+    source = opened(some_rows(100))
+    keys, values, _ = all_rows(source)
+    assert (len(set(keys)), [row[source.key_column] for row in values]) == (100, keys)
+    assert set(source.columns()) >= set(values[0])
+
+
+def test_batches_hold_to_their_bounds(opened_table):
+    source = opened_table([{"id": str(n), "text": "x" * (4000 if n > 10_000 else 10)} for n in range(13_000)])
     batches = list(source.rows())
     assert max(len(batch.keys) for batch in batches) <= MAX_BATCH_ROWS
     assert max(sum(len(row["text"]) for row in batch.values) for batch in batches) <= 1.1 * MAX_BATCH_BYTES
 
 
-def test_columns_are_those_of_the_first_rows_and_looking_costs_no_row(opened):
-    source = opened(some_rows(3))
+def test_columns_are_those_of_the_first_rows_and_looking_costs_no_row(opened_table):
+    source = opened_table(some_rows(3))
     assert (tuple(source.columns()), source.key_column, source.text_column) == (("id", "text"), "id", None)
     assert all_rows(source)[0] == ["k1", "k2", "k3"]
 
 
-def test_key_column_is_the_one_asked_for(opened):
-    source = opened(some_rows(3), key="text")
+def test_key_column_is_the_one_asked_for(opened_table):
+    source = opened_table(some_rows(3), key="text")
     assert (source.key_column, all_rows(source)[0]) == ("text", ["row 1", "row 2", "row 3"])
 
 
-def test_a_key_column_that_is_not_there_is_refused_with_those_that_are(opened):
+def test_a_key_column_that_is_not_there_is_refused_with_those_that_are(opened_table):
     with pytest.raises(UsageError, match="no column number") as refused:
-        opened(some_rows(3), key="number")
+        opened_table(some_rows(3), key="number")
     assert "id, text" in refused.value.hint
 
 
-def test_rows_without_an_id_are_counted_from_1(opened):
-    source = opened([{"text": row["text"]} for row in some_rows(9000)])
+def test_rows_without_an_id_are_counted_from_1(opened_table):
+    source = opened_table([{"text": row["text"]} for row in some_rows(9000)])
     assert source.key_column == ""
     assert all_rows(source)[0] == [str(n) for n in range(1, 9001)]
 
 
-def test_a_row_without_a_key_is_a_fault_and_costs_no_other(opened):
+def test_a_row_without_a_key_is_a_fault_and_costs_no_other(opened_table):
     rows = some_rows(3)
     rows[1]["id"] = ""
-    keys, values, faults = all_rows(opened(rows, key="id"))
+    keys, values, faults = all_rows(opened_table(rows, key="id"))
     assert (keys[0], keys[2], values) == ("k1", "k3", rows)
     assert list(faults) == [1]
     status, reason = faults[1]
@@ -86,13 +118,14 @@ def test_a_row_without_a_key_is_a_fault_and_costs_no_other(opened):
     assert reason.endswith("its key column id is empty")
 
 
-def test_an_input_without_rows_has_no_columns(opened):
-    source = opened([])
+def test_an_input_without_rows_has_no_columns(opened_table):
+    source = opened_table([])
     assert (tuple(source.columns()), all_rows(source)) == ((), ([], [], {}))
 
 
-def test_an_input_is_closed_in_the_midst_and_twice(opened):
-    source = opened(some_rows(20_000))
+def test_an_input_is_closed_in_the_midst_and_twice(opened, request, monkeypatch):
+    monkeypatch.setattr(documents, "_BATCH_SECONDS", 0.0)
+    source = opened(some_rows(20 if "documents" in request.node.name else 9_000))
     rows = source.rows()
     next(rows)
     source.close()
@@ -115,6 +148,6 @@ def test_fingerprint_changes_with_the_content_alone(made):
 
 def test_a_path_that_is_not_there_is_named(made):
     one = made(some_rows(1))
-    one.file.unlink()
+    (shutil.rmtree if one.file.is_dir() else Path.unlink)(one.file)
     with pytest.raises(InputError, match=f"{one.file} does not exist"):
         open_input(one.spec, **one.options)

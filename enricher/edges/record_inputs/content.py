@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Final
 
 import zstandard
 
+from enricher.edges.record_inputs.encodings import LONGEST_MARK, checked_encoding, marked_encoding
 from enricher.edges.record_inputs.fingerprints import fingerprint_of
 from enricher.edges.record_inputs.refusals import cannot_read
-from enricher.errors import InputError, UsageError
+from enricher.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,15 +34,6 @@ _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 # A block of zstd is at most 128 KiB and may be four bytes long: a step of input makes 32 MiB at the most.
 _ZSTD_STEP_BYTES: Final = 1 << 10
 _ZSTD_WINDOW_BYTES: Final = 128 << 20
-# The longer marks first: the one of UTF-32 begins as the one of UTF-16 does.
-_MARKS: Final = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-_LONGEST_MARK: Final = 4
 _NOT_OF_THE_ENCODING: Final = "\udcff"
 """A lone surrogate, which no text in UTF-8 has: a row with one is not read."""
 
@@ -113,13 +105,10 @@ class Content:
         head = b""
         for block in blocks:
             head += block
-            if len(head) >= _LONGEST_MARK:
+            if len(head) >= LONGEST_MARK:
                 break
-        encoding = self.encoding
-        for mark, marked in _MARKS:
-            if head.startswith(mark):
-                head, encoding = head[len(mark) :], marked
-                break
+        marked, length = marked_encoding(head)
+        encoding, head = marked or self.encoding, head[length:]
         if encoding == "utf-8":
             if head:
                 yield head
@@ -157,15 +146,3 @@ def _zstd_blocks(file: BufferedReader) -> Iterator[bytes]:
         raise EOFError("it ends in the midst of a zstd frame")
     if size:
         yield b"".join(parts)
-
-
-def checked_encoding(encoding: str) -> str:
-    """The encoding's own name. UsageError for one that is not known."""
-    try:
-        info = codecs.lookup(encoding)
-        "".encode(info.name)
-    except (LookupError, ValueError) as error:
-        raise UsageError(
-            f"no such encoding: {encoding}", hint="name one that Python knows, such as utf-8, cp1252 or utf-16"
-        ) from error
-    return "utf-8" if info.name in ("utf-8", "utf-8-sig", "ascii") else info.name

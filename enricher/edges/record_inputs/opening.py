@@ -42,10 +42,11 @@ def open_input(
 ) -> RecordInput:
     """The input at an address, its first rows looked at already.
 
-    `spec` is a path, `-` for standard input (JSON lines unless `file_format` says otherwise), a SQLite database
-    (`FILE.db`, `FILE.db#TABLE`, `sqlite:FILE`) or `postgresql://`; the two are asked a `query`. `key` names the key
-    column, else it is `id` where every row has one, else rows are counted. `encoding` is that of text without a byte
-    order mark. Raises UsageError for what is asked for, InputError for what is found.
+    `spec` is a directory of documents, a pattern of them (`docs/**/*.md`) or a single one, a table by its path, `-` for
+    standard input (JSON lines unless `file_format` says otherwise), a SQLite database (`FILE.db`, `FILE.db#TABLE`,
+    `sqlite:FILE`) or `postgresql://`; the two are asked a `query`. `key` names the key column, else it is `id` where
+    every row has one, else rows are counted. `encoding` is that of text without a byte order mark. Raises UsageError
+    for what is asked for, InputError for what is found.
     """
     from enricher.edges.record_inputs.table import TableInput
 
@@ -55,7 +56,19 @@ def open_input(
         return TableInput(_sqlite_reader(database["prefixed"] or database["path"], database["table"] or "", query), key)
     if query is not None:
         raise UsageError(f"{spec} is no database: a query is asked of one only", hint="leave the query out")
+    if file_format is None and _is_of_documents(spec):
+        from enricher.edges.record_inputs.documents import DocumentsInput
+
+        return DocumentsInput(spec, key=key, encoding=encoding)
     return TableInput(_file_reader(spec, file_format, encoding), key)
+
+
+def _is_of_documents(spec: str) -> bool:
+    from enricher.edges.record_inputs.documents.document import SUFFIXES
+    from enricher.edges.record_inputs.documents.tree import is_pattern
+
+    path = Path(spec)
+    return path.is_dir() or is_pattern(spec) or (path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def _postgres_reader(spec: str, query: str | None) -> Reader:

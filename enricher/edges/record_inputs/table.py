@@ -68,6 +68,7 @@ class TableInput:
 
     def __init__(self, reader: Reader, key: str | None = None) -> None:
         self.name = reader.name
+        self.skipped: Mapping[str, int] = {}
         self._reader = reader
         self._key = key
         self._is_closed = False
