@@ -2,6 +2,7 @@
 
 EnricherError                  base; `hint` says what the reader can do about it
 ├── ConfigError                the configuration is wrong: exit 78, every fault reported at once
+│   └── BudgetError            the money that is allowed is not enough: nothing was sent
 ├── UsageError                 the command line is wrong: exit 64
 ├── TryAgainError              work is under way or was interrupted: exit 75, the same command goes on
 ├── LockedError                another process holds the state directory: exit 73
@@ -39,6 +40,13 @@ class ConfigError(EnricherError):
     def __init__(self, faults: list[str], *, hint: str = "") -> None:
         super().__init__("\n".join(faults), hint=hint)
         self.faults = faults
+
+
+class BudgetError(ConfigError):
+    """The money that is allowed is not enough."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__([message], hint=hint)
 
 
 class UsageError(EnricherError):

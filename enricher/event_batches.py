@@ -15,7 +15,7 @@ from enricher.core.collecting import Decider
 from enricher.core.ledger import DIGEST_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from enricher.core.collecting import Collected, Decided, Ending
     from enricher.core.ledger import LedgerBatch, LedgerRequest, Purpose
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from enricher.core.task import Task
     from enricher.ports import Clock, Store
     from enricher.telemetry import Telemetry
+
+_LINES_PER_BLOCK: Final = 200
 
 
 class EventBatches:
@@ -37,9 +39,12 @@ class EventBatches:
         self._task = task
         self._prices = prices
 
-    async def lines(self, batch: LedgerBatch) -> Iterable[bytes]:
+    async def lines(self, batch: LedgerBatch) -> AsyncIterator[bytes]:
         """One for each request, in the order in which they were planned."""
-        return _lines(await self._store.batch_requests(batch.id))
+        requests = await self._store.batch_requests(batch.id)
+        for first in range(0, len(requests), _LINES_PER_BLOCK):
+            block = requests[first : first + _LINES_PER_BLOCK]
+            yield b"".join(batch_lines.line(request, request.attempt, request.endpoint) for request in block)
 
     async def collect(
         self, batch: LedgerBatch, ending: Ending, chunks: Iterable[bytes]
@@ -75,8 +80,3 @@ class EventBatches:
                 window = request.signatures[0].removeprefix(DIGEST_PREFIX)
                 self._telemetry.digest_ended(window=window, outcome=result.state.value, error=result.error)
         return done, decided.collected
-
-
-def _lines(requests: Sequence[LedgerRequest]) -> Iterator[bytes]:
-    for request in requests:
-        yield batch_lines.line(request, request.attempt, request.endpoint)

@@ -126,11 +126,11 @@ def load_task(config: Config, config_path: Path | None) -> Task:
         raise ConfigError([f"task.file: {path}: cannot be read: {error}"]) from None
 
 
-def find_prices(config: Config, now: float) -> Prices | None:
-    """Prices of the configured model: the configuration's own, nothing on this host, else the bundled table's."""
+def find_prices(config: Config, now: float, *, model: str | None = None) -> Prices | None:
+    """Prices of a model, or the configured one: the configuration's, none on this host, else the bundled table's."""
     configured = pricing.Prices(**config.prices.model_dump()) if config.prices is not None else None
     at = dt.datetime.fromtimestamp(now, dt.UTC)
-    return pricing.prices_for(config.provider.model, configured, base_url=config.provider.base_url, at=at)
+    return pricing.prices_for(model or config.provider.model, configured, base_url=config.provider.base_url, at=at)
 
 
 def event_usd(provider: Provider) -> float:

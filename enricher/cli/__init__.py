@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from enricher import __version__, show
-from enricher.cli import checking, enriching, serving, signatures
+from enricher.cli import checking, enriching, records, serving, signatures
 from enricher.cli.running import EXIT_AGAIN, EXIT_FAILED, EXIT_USAGE, exit_code
 from enricher.errors import EnricherError, UsageError
 
@@ -40,6 +40,7 @@ for command in (
     cli.command()(command)
 cli.command(name="serve-batches")(serving.serve_batches)
 cli.add_typer(serving.model_cli, name="model")
+cli.add_typer(records.records_cli, name="records")
 cli.add_typer(signatures.signatures_cli, name="signatures")
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "parse_json",
     "read_response",
     "read_text",
+    "read_usage",
     "request_body",
 ]
 
@@ -108,7 +109,7 @@ def read_text(endpoint: str, body: object) -> Text:
         status=said.status,
         text=_without_fence(said.text),
         reason=said.reason,
-        usage=_usage(parsed.get("usage")),
+        usage=read_usage(parsed),
         model=clean(model)[:100] if isinstance(model, str) else "",
     )
 
@@ -222,8 +223,9 @@ def _field(value: object, key: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _usage(raw: object) -> Usage:
-    """Read the usage of either endpoint; what is missing or no count is 0."""
+def read_usage(body: object) -> Usage:
+    """Read the usage of a response of any endpoint; what is missing or no count is 0."""
+    raw = body.get("usage") if isinstance(body, Mapping) else None
     if not isinstance(raw, Mapping):
         return Usage()
     details = raw.get("input_tokens_details") or raw.get("prompt_tokens_details")

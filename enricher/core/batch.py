@@ -243,15 +243,16 @@ def read_lines(chunks: Iterable[bytes]) -> Iterator[OutputLine]:
 
     A line that cannot be read is yielded as malformed and costs no other line. Holds one line, at most 64 MiB.
     """
-    for raw in _split(chunks):
+    for raw in split_lines(chunks):
         text = raw.removeprefix(b"\xef\xbb\xbf")
         if len(text) > _MAX_LINE_BYTES:
             yield OutputLine(malformed="longer than 64 MiB", raw=text[:4096])
         elif text.strip():
-            yield _output_line(text)
+            yield output_line(text)
 
 
-def _split(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    r"""Cut blocks of bytes into lines at \n, without it. Holds one line; of one over 64 MiB only its beginning."""
     pending: list[bytes] = []
     size = 0
     for chunk in chunks:
@@ -267,7 +268,8 @@ def _split(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(pending)
 
 
-def _output_line(raw: bytes) -> OutputLine:
+def output_line(raw: bytes) -> OutputLine:
+    """Read one line of a result file."""
     # Bytes that are not UTF-8 cost their characters, not the answer.
     record = parse_json(raw.decode("utf-8", "replace"))
     if not isinstance(record, Mapping):
@@ -322,27 +324,28 @@ def reconcile(submitted: Collection[str], lines: Iterable[OutputLine]) -> Reconc
         duplicates += name in answered or name in failed
         if name in answered:
             continue
-        failure = _failure(seen)
+        failure = failure_of(seen)
         if failure is None and isinstance(seen.body, Mapping):
             failed.pop(name, None)
             answered[name] = seen.body
         else:
-            failed.setdefault(name, failure or _NO_BODY)
+            failed.setdefault(name, failure or NO_BODY)
     missing = [name for name in dict.fromkeys(submitted) if name not in answered and name not in failed]
     return Reconciled(
         answered=answered, failed=failed, missing=missing, unknown=unknown, duplicates=duplicates, malformed=malformed
     )
 
 
-_NO_BODY: Final = Failure(
+NO_BODY: Final = Failure(
     kind="again", code="no_body", message="a success without a JSON object for a body", status_code=200
 )
+"""What a line is that says nothing at all."""
 _REFUSED_CODES: Final = frozenset({"invalid_prompt", "content_policy_violation", "context_length_exceeded"})
 # 401 and 403 are the operator's to put right, 404 is a model that may come back: what was asked is not at fault.
 _NOT_REFUSED: Final = frozenset({401, 403, 404, 408, 409, 421, 425, 429})
 
 
-def _failure(seen: OutputLine) -> Failure | None:
+def failure_of(seen: OutputLine) -> Failure | None:
     """Say why a line is no answer, None if it is one."""
     status = seen.status_code
     failed_body = isinstance(seen.body, Mapping) and seen.body.get("status") == "failed"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
 from enricher.core.loopback import is_loopback
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from enricher.core.answer import Usage
-    from enricher.core.task import Task
 
 _MTOK: Final = 1_000_000
 # Prices are asked for at this many tokens, well below every long-context tier.
@@ -82,7 +81,15 @@ def cost(usage: Usage, prices: Prices, *, batch: bool) -> float:
     ) / _MTOK
 
 
-def reserve(input_tokens: int, task: Task, signatures: int, prices: Prices | None) -> float:
+class Answering(Protocol):
+    """What a reservation needs of a task, about events or about records."""
+
+    @property
+    def max_output_tokens(self) -> int:
+        """Return the limit of one answer."""
+
+
+def reserve(input_tokens: int, task: Answering, signatures: int, prices: Prices | None) -> float:
     """Return what a request in batch can cost at most: all input written to a cache, answers of full length."""
     if prices is None:
         return 0.0

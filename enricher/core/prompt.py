@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from enricher.core.pseudonym import Pseudonyms
 from enricher.core.redact import HOLE, clean, mask_template
@@ -58,17 +58,32 @@ def request_body(
     )
 
 
+class Instructed(Protocol):
+    """What a body needs of a task, about events or about records."""
+
+    @property
+    def system(self) -> str:
+        """Return the instructions."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Return what is passed through to the provider."""
+
+
 def to_body(
-    task: Task,
+    task: Instructed,
     *,
     turns: Sequence[Mapping[str, str]],
-    schema: Mapping[str, Any],
+    schema: Mapping[str, Any] | None,
     max_tokens: int,
     model: str,
     endpoint: str,
     reasoning_effort: str | None,
 ) -> dict[str, Any]:
-    """Put a task's instructions, the turns behind them and the schema of the answer in an endpoint's form."""
+    """Put a task's instructions, the turns behind them and the schema of the answer in an endpoint's form.
+
+    Without a schema the answer is any text.
+    """
     own = dict(task.parameters)
     effort = own.pop("reasoning_effort", "")
     if reasoning_effort is not None:
@@ -78,15 +93,17 @@ def to_body(
         head = {"model": model, "store": False, "max_output_tokens": max_tokens, **own}
         if effort:
             head["reasoning"] = {"effort": effort}
-        form = {"format": {"type": "json_schema", **form}}
-        return {**head, "instructions": task.system, "text": form, "input": [*turns]}
+        if schema is not None:
+            head["text"] = {"format": {"type": "json_schema", **form}}
+        return {**head, "instructions": task.system, "input": [*turns]}
     if endpoint != CHAT:
         raise ValueError(f"endpoint {endpoint!r} is none of {RESPONSES}, {CHAT}")
     head = {"model": model, "max_completion_tokens": max_tokens, **own}
     if effort:
         head["reasoning_effort"] = effort
-    form = {"type": "json_schema", "json_schema": form}
-    return {**head, "response_format": form, "messages": [{"role": "system", "content": task.system}, *turns]}
+    if schema is not None:
+        head["response_format"] = {"type": "json_schema", "json_schema": form}
+    return {**head, "messages": [{"role": "system", "content": task.system}, *turns]}
 
 
 def max_output_tokens(task: Task, questions: Sequence[Question]) -> int:

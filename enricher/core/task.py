@@ -28,8 +28,7 @@ OnChange = Literal["keep", "reask"]
 when they are seen again. The version, `Task.hash`, is part of the key of an answer either way."""
 
 _MAX_SIGNATURES: Final = 50
-# Written by `request_body` itself: a task that sets them would send something else than it says.
-_OWN_PARAMETERS: Final = frozenset(
+OWN_PARAMETERS: Final = frozenset(
     [
         "background",
         "input",
@@ -48,6 +47,7 @@ _OWN_PARAMETERS: Final = frozenset(
         "tools",
     ]
 )
+"""Written by `to_body` itself: a task that sets them would send something else than it says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ def parse_task(text: str, *, name: str) -> Task:
 
 
 def _parameters(table: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
-    faults += [f"parameters.{key}: set by enricher itself" for key in sorted(_OWN_PARAMETERS & set(table))]
+    faults += [f"parameters.{key}: set by enricher itself" for key in sorted(OWN_PARAMETERS & set(table))]
     return dict(table)
 
 

@@ -16,11 +16,10 @@ import aiofiles
 from enricher.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import AsyncIterable, Collection, Iterator
     from pathlib import Path
 
 _CHUNK_BYTES: Final = 1 << 20
-_LINES_PER_WRITE: Final = 200
 
 
 class DirectoryBatchFiles:
@@ -39,19 +38,14 @@ class DirectoryBatchFiles:
                 hint="is there room, and may the daemon write there?",
             ) from error
 
-    async def write(self, name: str, lines: Iterable[bytes]) -> Path:
+    async def write(self, name: str, blocks: AsyncIterable[bytes]) -> Path:
         """Write an input file whole."""
         final = self.path(name)
         partial = final.with_name(final.name + ".part")
         try:
             async with aiofiles.open(partial, "wb", opener=_private) as out:
-                batch: list[bytes] = []
-                for line in lines:
-                    batch.append(line)
-                    if len(batch) >= _LINES_PER_WRITE:
-                        await out.write(b"".join(batch))
-                        batch.clear()
-                await out.write(b"".join(batch))
+                async for block in blocks:
+                    await out.write(block)
                 await out.flush()
                 await asyncio.to_thread(os.fsync, out.fileno())
             await asyncio.to_thread(partial.replace, final)

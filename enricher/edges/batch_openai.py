@@ -205,6 +205,14 @@ class OpenAIBatchClient:
                     return True
         return False
 
+    async def ask(self, endpoint: str, body: Mapping[str, object]) -> Mapping[str, object]:
+        """One request, on demand."""
+        with self._mapped("ask", unclear=True):
+            made = await self._client.post(endpoint.removeprefix("/v1"), body=dict(body), cast_to=object)
+            if not isinstance(made, dict):
+                raise TypeError("an answer that is no JSON object")
+            return made
+
     async def close(self) -> None:
         """Close connections."""
         await self._client.close()
@@ -268,7 +276,7 @@ class OpenAIBatchClient:
         if status in (408, 409) or status >= 500:
             kind = UnclearProviderError if unclear else TransientProviderError
             return kind(text, code=code, retry_after_seconds=wait)
-        if status == 404:
+        if status in (404, 405):
             return NotFoundProviderError(text, code=code)
         return PermanentProviderError(text, code=code)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enricher.ports.batches import BatchClient, BatchFiles, ProviderBatch, Workload
 from enricher.ports.catalogue import Catalogue
 from enricher.ports.clock import CLOCK_STEP_SECONDS, Clock
-from enricher.ports.records import MAX_BATCH_BYTES, MAX_BATCH_ROWS, RecordInput, RecordOutput, Rows
+from enricher.ports.records import MAX_BATCH_BYTES, MAX_BATCH_ROWS, RecordInput, RecordOutput, RecordStore, Rows
 from enricher.ports.sink import Sink, Taken
 from enricher.ports.source import Chunk, Joined, SkippedFile, Source, SourceProgress
 from enricher.ports.store import BlockReceipt, ShapeRow, Store
@@ -30,6 +30,7 @@ __all__ = [
     "ProviderBatch",
     "RecordInput",
     "RecordOutput",
+    "RecordStore",
     "Rows",
     "ShapeRow",
     "Sink",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from enricher.core.collecting import Collected, Ending
@@ -68,6 +68,12 @@ class BatchClient(Protocol):
     async def check(self, model: str) -> None:
         """Key and model are accepted (`validate`): AuthProviderError, PermanentProviderError otherwise."""
 
+    async def ask(self, endpoint: str, body: Mapping[str, object]) -> Mapping[str, object]:
+        """Ask at once and on demand, which costs twice as much: to see whether a provider takes a request at all.
+
+        The body of the response. NotFoundProviderError also where the provider answers nothing at once (404, 405).
+        """
+
     async def close(self) -> None:
         """Close connections."""
 
@@ -75,7 +81,7 @@ class BatchClient(Protocol):
 class BatchFiles(Protocol):
     """Where input files wait for upload and downloads for reading: a directory under the state directory."""
 
-    async def write(self, name: str, lines: Iterable[bytes]) -> Path:
+    async def write(self, name: str, blocks: AsyncIterable[bytes]) -> Path:
         """Write an input file whole (temporary name, fsync, rename); the same name again replaces it. StoreError."""
 
     def path(self, name: str) -> Path:
@@ -98,8 +104,8 @@ class Workload(Protocol):
     def purpose(self) -> Purpose:
         """Batches of another purpose are not touched."""
 
-    async def lines(self, batch: LedgerBatch) -> Iterable[bytes]:
-        """The lines of its input file, the same each time."""
+    def lines(self, batch: LedgerBatch) -> AsyncIterator[bytes]:
+        """The lines of its input file, some whole ones at a time; the same each time."""
 
     async def collect(
         self, batch: LedgerBatch, ending: Ending, chunks: Iterable[bytes]

@@ -1,7 +1,7 @@
-"""Where records come from and where they go: whole rows, in order, in batches of some thousands.
+"""Where records come from, where they go, and where they are kept meanwhile: whole rows, in order.
 
-Both ports block: they are called from a worker thread, one call at a time, so that a million rows cost no switch of
-tasks. Their values are those of JSON: text, numbers, booleans, None, lists and mappings of these.
+Inputs and outputs block: they are called from a worker thread, one call at a time, so that a million rows cost no
+switch of tasks. Their values are those of JSON: text, numbers, booleans, None, lists and mappings of these.
 
 Never here: what a task makes of a row.
 """
@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from enricher.core.ledger import LedgerBatch
+    from enricher.core.records.ledger import Answered, Chunk, Index, ItemResult, Known, Run, RunOverview
 
 MAX_BATCH_ROWS: Final = 8192
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -85,3 +91,66 @@ class RecordOutput(Protocol):
 
     def abandon(self) -> None:
         """Leave nothing behind of what was written since `begin`; what lay there before is untouched."""
+
+
+class RecordStore(Protocol):
+    """The durable place of batch mode over records, in the same store and ledger. Every method is one transaction.
+
+    All may raise StoreError. What is asked and answered is kept by item, for ever; rows until their output is written.
+    """
+
+    async def begin_run(self, run: Run) -> int:
+        """Store a new run; earlier ones of its job that are not done are left: what was not sent is not sent."""
+
+    async def save_run(self, run: Run) -> None:
+        """Write all fields of a run."""
+
+    async def end_run(self, run: Run) -> None:
+        """Its output is written: its rows are let go of."""
+
+    async def latest_run(self, job: str) -> Run | None:
+        """The latest run of a job."""
+
+    async def overview(self, limit: int) -> list[RunOverview]:
+        """Runs with what they cost, newest first."""
+
+    async def name_task(self, task: str, name: str, version: str, now: float) -> None:
+        """Keep what a task's hash was called, for reports."""
+
+    async def earlier_keys(self, name: str, limit: int) -> list[tuple[str, str]]:
+        """Under which (task hash, model) a task of this name was asked, latest first."""
+
+    async def has_answers(self, task: str, model: str) -> bool:
+        """Whether a batch under this task and model was ever answered."""
+
+    async def add_chunks(self, run: int, chunks: Sequence[Chunk]) -> None:
+        """Keep chunks of a run; the same numbers again replace them."""
+
+    async def chunk_numbers(self, run: int) -> list[int]:
+        """The chunks of a run, in order."""
+
+    async def chunk_index(self, run: int, number: int) -> Index:
+        """Which items a chunk has; without its rows."""
+
+    async def chunk(self, run: int, number: int) -> Chunk:
+        """A chunk with its rows."""
+
+    async def known(self, items: Collection[int]) -> Mapping[int, Known]:
+        """What is known of items, of those of which anything is."""
+
+    async def answers(self, items: Collection[int]) -> Mapping[int, Answered]:
+        """The answers to items, of those that have one or are known to get none."""
+
+    async def live_items(self) -> NDArray[np.int64]:
+        """Items that batches which are not done ask about, sorted."""
+
+    async def plan_batches(
+        self, run: int, batches: Sequence[tuple[LedgerBatch, NDArray[np.void]]]
+    ) -> list[LedgerBatch]:
+        """Put planned batches in the ledger with what they ask (`ITEM_REF`); returns them with their ids."""
+
+    async def batch_items(self, batch: int) -> tuple[int, NDArray[np.void]]:
+        """The run that a batch belongs to, and what it asks, in the order of its file."""
+
+    async def collect(self, batch: LedgerBatch, results: Sequence[ItemResult], now: float) -> None:
+        """Answers, money and a batch's end: once, however often it is repeated. An answer that is ok stays."""

@@ -152,7 +152,7 @@ class Submit:
         return False
 
     async def _upload(self, batch: LedgerBatch) -> bool:
-        path = await self._files.write(batch.name, await self._workload.lines(batch))
+        path = await self._files.write(batch.name, self._workload.lines(batch))
         intended = replace(batch, intent_at=self._clock.now(), error=None)
         await self._store.save_batch(intended)
         file_id = await self._client.upload(path, batch.upload_name)

@@ -1,7 +1,9 @@
-"""Records: rows of any table and documents, asked about by a task of the user's own.
+"""Batch mode over records instead of logs: what is asked about a row, and what an answer says. Pure, as all of `core`.
 
-What the parts of such a task mean, and nothing else: how a long text is split and its answers are combined, what an
-answer is checked against, how answers are scored and compared.
+    row ──► template ──► item (one question, known by its content) ──► line of a batch file
+                                                                          │
+    row + answer ──► output row  ◄── combine ◄── checks ◄── response  ◄───┘
 
-Invariant: pure, like all of core. Must never: ask a model or read a file.
+A row is one record of an input; a passage is a part of a row that is too long to be asked at once; an item is a
+question, whose id is a hash of all that can change its answer, so that it is asked once, wherever it turns up.
 """

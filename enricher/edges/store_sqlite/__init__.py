@@ -36,6 +36,7 @@ from enricher.edges.store_sqlite import (
 )
 from enricher.edges.store_sqlite.connection import DATABASE_NAME, Connection
 from enricher.edges.store_sqlite.listing import SqliteCatalogue
+from enricher.edges.store_sqlite.record_store import SqliteRecords
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -82,6 +83,7 @@ class SqliteStore(SqliteCatalogue):
 
     def __init__(self, connection: Connection, sinks: Collection[str], max_spool_bytes: int) -> None:
         self._db = connection
+        self.records: Final = SqliteRecords(connection)
         self._sinks = tuple(sinks)
         self._max_spool_bytes = max_spool_bytes
         self._spool_is_full = False

@@ -22,7 +22,7 @@ from enricher.errors import StoreError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from enricher.core.ledger import LedgerBatch, Purpose, RequestResult, StoredAnswer
 
@@ -75,8 +75,12 @@ def collect(db: sqlite3.Connection, batch: LedgerBatch, results: Sequence[Reques
     db.execute(
         "UPDATE requests SET state = 'again', changed_at = ? WHERE batch = ? AND state = 'live'", (now, batch.id)
     )
-    totals = _totals(batch, results)
-    columns = rows.to_columns(batch, rows.BATCH_COLUMNS) | totals | {"state": BatchState.DONE}
+    end_batch(db, batch, _totals(batch, results), now)
+
+
+def end_batch(db: sqlite3.Connection, batch: LedgerBatch, totals: Mapping[str, float], now: float) -> None:
+    """The batch is done, and its money booked. Not for one that is done already."""
+    columns = rows.to_columns(batch, rows.BATCH_COLUMNS) | {**totals} | {"state": BatchState.DONE}
     db.execute(_SAVE_BATCH, columns)
     db.execute("UPDATE batches SET collected_at = ?, booked_at = ? WHERE id = ?", (now, now, batch.id))
     db.execute(_BOOK, totals)

@@ -1,0 +1,244 @@
+"""The commands of batch mode over records: `records run`, `records plan`, `records status`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from enricher import show
+from enricher.cli.options import ConfigOption, JsonOption
+from enricher.cli.running import EXIT_FAILED, set_up_logging, until_stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from enricher.records import Estimate, JobProgress, Report
+
+records_cli = typer.Typer(
+    no_args_is_help=True, help="Batch mode over records: classify, label, rewrite, at half price."
+)
+
+TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="A shipped task by name, or a path of a TOML file.")]
+InputArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="INPUT",
+        help="A directory of documents, a glob, JSONL, CSV, TSV or Parquet, a database with --query, or - for stdin.",
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="An option of the task; a list is written with brackets."),
+]
+SchemaOption = Annotated[
+    Path | None, typer.Option("--schema", metavar="FILE", help="JSON Schema of the answer, instead of the task's.")
+]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option("--column", metavar="NAME=COLUMN", help="Under which column lies what the task calls NAME."),
+]
+KeyOption = Annotated[str | None, typer.Option("--key", metavar="COLUMN", help="The column that names a row.")]
+QueryOption = Annotated[str | None, typer.Option("--query", metavar="SQL", help="What to ask a database.")]
+ModelOption = Annotated[str | None, typer.Option("--model", metavar="MODEL", help="Instead of the configured one.")]
+FormatOption = Annotated[
+    str | None, typer.Option("--format", metavar="FORMAT", help="Of the input, where its name does not tell.")
+]
+
+
+@records_cli.command("run")
+def run(
+    task: TaskArgument,
+    given: InputArgument,
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="OUTPUT", help="JSONL, CSV, TSV, Parquet, PATH.db#table, or -.")
+    ],
+    config: ConfigOption = None,
+    *,
+    option: SetOption = None,
+    schema: SchemaOption = None,
+    column: ColumnOption = None,
+    key: KeyOption = None,
+    query: QueryOption = None,
+    model: ModelOption = None,
+    input_format: FormatOption = None,
+    output_format: Annotated[
+        str | None, typer.Option("--output-format", metavar="FORMAT", help="Where its name does not tell.")
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", metavar="USD", min=0.0, help="Refuse what would cost more, before it does."),
+    ] = None,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Send, and exit 75 until the same command finds it done.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what lies where the output goes.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a task about every row, and write the rows with their answers; interrupted, the same command goes on."""
+    from enricher import records
+    from enricher.records.api import parse_options, read_schema
+
+    out, err = show.consoles()
+    set_up_logging(quiet=True)
+
+    async def work(stop: asyncio.Event) -> Report:
+        with show.progress(err) as bar:
+            return await records.run_async(
+                task,
+                given,
+                output,
+                config=config,
+                stop=stop,
+                tell=_to_bar(bar),
+                options=parse_options(option or []),
+                schema=None if schema is None else read_schema(schema),
+                columns=parse_options(column or []),
+                key=key,
+                query=query,
+                model=model,
+                input_format=input_format,
+                output_format=output_format,
+                budget_usd=budget,
+                wait=not no_wait,
+                overwrite=overwrite,
+            )
+
+    report = asyncio.run(until_stopped(work))
+    # What was written to standard output must stay alone there.
+    console = err if output == "-" else out
+    if as_json:
+        console.print(json.dumps(_as_json(report), indent=2), soft_wrap=True)
+    else:
+        _print_report(console, report)
+    if report.rows and not report.statuses.get("ok"):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@records_cli.command("plan")
+def plan(
+    task: TaskArgument,
+    given: InputArgument,
+    config: ConfigOption = None,
+    *,
+    option: SetOption = None,
+    schema: SchemaOption = None,
+    column: ColumnOption = None,
+    key: KeyOption = None,
+    query: QueryOption = None,
+    model: ModelOption = None,
+    input_format: FormatOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how many requests, tokens and dollars asking would take, and why; nothing is sent."""
+    from enricher import records
+    from enricher.records.api import parse_options, read_schema
+
+    out, err = show.consoles()
+    set_up_logging(quiet=True)
+    with show.progress(err) as bar:
+        estimate = asyncio.run(
+            records.plan_async(
+                task,
+                given,
+                config=config,
+                tell=_to_bar(bar),
+                options=parse_options(option or []),
+                schema=None if schema is None else read_schema(schema),
+                columns=parse_options(column or []),
+                key=key,
+                query=query,
+                model=model,
+                input_format=input_format,
+            )
+        )
+    if as_json:
+        out.print(json.dumps(estimate.to_json(), indent=2), soft_wrap=True)
+    else:
+        _print_estimate(out, estimate)
+
+
+@records_cli.command("status")
+def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Show what was run and what is under way."""
+    from enricher.records.api import status as look
+
+    out, _ = show.consoles()
+    set_up_logging(quiet=True)
+    rows = asyncio.run(look(config))
+    if as_json:
+        out.print(json.dumps(rows, indent=2), soft_wrap=True)
+        return
+    show.grid(
+        out,
+        "runs",
+        ("begun", "state", "task", "rows", "under way", "cost", "input", "output"),
+        [
+            (
+                str(row["began_at"]),
+                str(row["state"]),
+                str(row["task"]),
+                f"{row['rows']:,}",
+                f"{row['under_way']:,}",
+                show.usd(float(str(row["cost_usd"]))),
+                str(row["input"]),
+                str(row["output"]),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _to_bar(bar: Any) -> Callable[[JobProgress], None]:  # noqa: ANN401 - rich's Progress, imported by show alone
+    line = bar.add_task("reading", total=None)
+
+    def tell(progress: JobProgress) -> None:
+        if progress.phase == "reading":
+            bar.update(line, description=f"reading: {progress.rows:,} rows", completed=0, total=None)
+            return
+        failed = f", {progress.failed:,} failed" if progress.failed else ""
+        cost = f", {show.usd(progress.cost_usd)}" if progress.cost_usd else ""
+        note = f" ({show.safe(progress.note, limit=60)})" if progress.note else ""
+        bar.update(
+            line,
+            description=f"{progress.phase}{failed}{cost}{note}",
+            completed=progress.done + progress.failed,
+            total=progress.total or None,
+        )
+
+    return tell
+
+
+def _as_json(report: Report) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(report) | {"failed": report.failed}
+
+
+def _print_report(console: Any, report: Report) -> None:  # noqa: ANN401 - rich's Console, imported by show alone
+    statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(report.statuses.items())) or "no rows"
+    facts = [
+        ("rows", f"{report.rows:,}: {statuses}"),
+        ("asked", f"{report.asked:,} of {report.model}; the others were known"),
+        ("cost", show.usd(report.cost_usd)),
+        ("output", report.output),
+    ]
+    show.facts(console, facts + [("note", note) for note in report.notes])
+
+
+def _print_estimate(console: Any, estimate: Estimate) -> None:  # noqa: ANN401 - as above
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in estimate.reasons.items())
+    show.facts(
+        console,
+        [
+            ("rows", f"{estimate.rows:,}, of which {estimate.faults:,} cannot be asked about"),
+            ("requests", f"{estimate.requests:,}" + (f": {reasons}" if reasons else "")),
+            ("tokens in", f"{estimate.input_tokens:,} at most"),
+            ("tokens out", f"about {estimate.output_tokens:,}"),
+            ("in batch", f"about {show.usd(estimate.likely_usd)}, at most {show.usd(estimate.most_usd)}"),
+            ("on demand", f"about {show.usd(estimate.on_demand_usd)}"),
+        ],
+    )

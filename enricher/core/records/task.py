@@ -1,0 +1,253 @@
+"""A task about records: prompt, schema, limits, and what is done with long texts and with answers, parsed from TOML.
+
+Invariant: `hash` changes if and only if something changes that can change the answer to an item; it is part of every
+item's id. What is done with answers afterwards (combining, columns) is not in it. Only text is handed in, no file read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import jsonschema_rs
+
+from enricher.core.records.checks import Check, parse_checks
+from enricher.core.records.combine import Combine, parse_combine
+from enricher.core.records.template import OPTION_PREFIX, Template, parse_template, put_options
+from enricher.core.task import CHAT, OWN_PARAMETERS, RESPONSES
+from enricher.core.toml_reader import TableReader, not_empty, one_of, within
+from enricher.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from enricher.core.records.language import LanguageDetector
+
+EMBEDDINGS: Final = "/v1/embeddings"
+MODERATIONS: Final = "/v1/moderations"
+ENDPOINTS: Final = (RESPONSES, CHAT, EMBEDDINGS, MODERATIONS)
+
+Kind = Literal["answer", "vector", "moderation"]
+"""What comes back: an object that fits the schema, a vector, or scores by category."""
+
+TEXT_FIELD: Final = "text"
+"""The only field of an answer for which a task asks no schema."""
+VECTOR_FIELD: Final = "embedding"
+
+RESERVED_FIELDS: Final = ("status", "error")
+"""Columns that every output row has of its own."""
+
+_MODERATION_FIELDS: Final = ("flagged", "categories", "scores")
+_KINDS: Final[Mapping[str, Kind]] = {EMBEDDINGS: "vector", MODERATIONS: "moderation"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Long:
+    """How texts that are too long for one request are cut."""
+
+    column: str
+    max_tokens: int
+    overlap_tokens: int
+    combine: Combine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordTask:
+    """What is asked about each row, and what is done with the answer."""
+
+    name: str
+    version: str
+    endpoint: str | None
+    """The only endpoint that it works with; None: `/v1/responses` or `/v1/chat/completions`, as the provider's."""
+    model: str | None
+    """The model that it asks; None: the provider's."""
+    system: str
+    user: Template
+    """For vectors and moderations, the whole input."""
+    max_output_tokens: int
+    answer_tokens: int
+    """What an answer usually takes, measured: for estimates of cost."""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    schema: Mapping[str, Any] | None = None
+    """Of the answer; None: text, under `TEXT_FIELD`."""
+    checks: Sequence[Check] = ()
+    long: Long | None = None
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """As they were put into prompt, schema and checks."""
+
+    @property
+    def kind(self) -> Kind:
+        """Return what comes back."""
+        return _KINDS.get(self.endpoint or "", "answer")
+
+    @property
+    def hash(self) -> str:
+        """Return 16 hex digits of everything that can change the answer to an item, but for the model and its text."""
+        schema = None if self.schema is None else dict(self.schema)
+        parts = [self.version, self.kind, self.system, dict(self.parameters), schema, self.max_output_tokens]
+        return hashlib.sha256(json.dumps(parts, separators=(",", ":"), default=str).encode()).hexdigest()[:16]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Return the columns that an answer fills."""
+        if self.kind == "vector":
+            return (VECTOR_FIELD,)
+        if self.kind == "moderation":
+            return _MODERATION_FIELDS
+        return (TEXT_FIELD,) if self.schema is None else tuple(self.schema["properties"])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns of a row that are put into the prompt, each once."""
+        return tuple(dict.fromkeys(self.user.columns))
+
+
+def parse_record_task(
+    text: str,
+    *,
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    schema: Mapping[str, Any] | None = None,
+    columns: Mapping[str, str] | None = None,
+    detect: LanguageDetector | None = None,
+) -> RecordTask:
+    """Read a task from TOML; `options` and `schema` go before its own. Raises ConfigError with every fault.
+
+    `columns` says in which columns of the input lies what the task calls otherwise; `detect` tells languages, for
+    checks of them.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as fault:
+        raise ConfigError([f"task {name}: not TOML: {fault}"]) from fault
+    faults: list[str] = []
+    chosen = _options(document.pop("options", {}), options or {}, faults)
+    if schema is not None:
+        document["schema"] = dict(schema)
+    put_columns(document, columns or {})
+    reader = TableReader(put_options(document, chosen, faults), faults)
+    reader.take("use", str, "records", one_of("records"))
+    endpoint = reader.take("endpoint", str, None, one_of(*ENDPOINTS))
+    prompt = reader.table("prompt")
+    asks_text = _KINDS.get(endpoint or "", "answer") == "answer"
+    found_schema = _schema(reader.take("schema", dict, None), faults)
+    task = RecordTask(
+        name=reader.take("name", str, name, not_empty),
+        version=str(reader.take("version", (str, int), "", required=True)),
+        endpoint=endpoint,
+        model=reader.take("model", str, None, not_empty),
+        system=prompt.take("system", str, "", not_empty, required=asks_text).strip(),
+        user=parse_template(prompt.take("user", str, "{{text}}", not_empty)),
+        max_output_tokens=reader.take("max_output_tokens", int, 500, within(1, 100_000)) if asks_text else 0,
+        answer_tokens=reader.take("answer_tokens", int, 100, within(0, 100_000)) if asks_text else 0,
+        parameters=MappingProxyType(_parameters(reader.take("parameters", dict, {}), faults)),
+        schema=found_schema,
+        checks=parse_checks(reader.tables("checks"), columns=None, detect=detect),
+        long=_long(reader, found_schema),
+        options=MappingProxyType(chosen),
+    )
+    prompt.finish()
+    reader.finish()
+    faults += _misfits(task)
+    if faults:
+        raise ConfigError(
+            [f"task {name}: {fault}" for fault in dict.fromkeys(faults)],
+            hint="config/tasks/classify.toml shows what a task about records may say",
+        )
+    return task
+
+
+def put_columns(document: dict[str, Any], columns: Mapping[str, str]) -> None:
+    """Have a task read the input's own columns: in its prompt, where texts are cut, and where answers are checked."""
+    prompt = document.get("prompt")
+    if isinstance(prompt, dict) and isinstance(prompt.get("user"), str):
+        template = parse_template(prompt["user"])
+        names = tuple(columns.get(name, name) for name in template.columns)
+        prompt["user"] = Template(template.texts, names).source
+    elif columns:
+        document["prompt"] = {
+            **(prompt if isinstance(prompt, dict) else {}),
+            "user": "{{" + columns.get("text", "text") + "}}",
+        }
+    for table in (document.get("long"), *_tables(document.get("checks"))):
+        for key in ("column", "same_as"):
+            if isinstance(table, dict) and isinstance(table.get(key), str):
+                table[key] = columns.get(table[key], table[key])
+    long = document.get("long")
+    if isinstance(long, dict) and "column" not in long and "text" in columns:
+        long["column"] = columns["text"]
+
+
+def _tables(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _options(own: object, given: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
+    if not isinstance(own, dict):
+        faults.append("options: must be a table")
+        return dict(given)
+    unknown = [name for name in given if name not in own]
+    faults += [f"there is no option {name!r} (there are: {', '.join(own) or 'none'})" for name in unknown]
+    chosen = own | {name: value for name, value in given.items() if name in own}
+    for name, value in chosen.items():
+        if type(value) is not type(own[name]) and not (isinstance(value, int) and isinstance(own[name], float)):
+            faults.append(f"{OPTION_PREFIX}{name}: must be of the type of its default, {own[name]!r}")
+    return chosen
+
+
+def _parameters(table: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
+    faults += [f"parameters.{key}: set by enricher itself" for key in sorted(OWN_PARAMETERS & set(table))]
+    return dict(table)
+
+
+def _schema(schema: Mapping[str, Any] | None, faults: list[str]) -> Mapping[str, Any] | None:
+    """Check what a provider's strict mode wants of a schema, and that it is one at all."""
+    if schema is None:
+        return None
+    try:
+        jsonschema_rs.validator_for(dict(schema))
+    except (jsonschema_rs.ValidationError, ValueError) as fault:
+        faults.append(f"schema: {str(fault).splitlines()[0][:200]}")
+    properties = schema.get("properties")
+    if schema.get("type") != "object" or not isinstance(properties, dict) or not properties:
+        faults.append('schema: must have type = "object" and properties')
+        return None
+    faults += [f"schema: {name!r} is a column that every row has" for name in RESERVED_FIELDS if name in properties]
+    return schema
+
+
+def _long(reader: TableReader, schema: Mapping[str, Any] | None) -> Long | None:
+    combine_table = reader.take("combine", dict, None)
+    if "long" not in reader.left():
+        if combine_table is not None:
+            reader.fault("combine", "is of no use without [long]")
+        return None
+    table = reader.table("long")
+    max_tokens = table.take("max_tokens", int, 4000, within(16, 190_000))
+    found = Long(
+        column=table.take("column", str, "text", not_empty),
+        max_tokens=max_tokens,
+        overlap_tokens=table.take("overlap_tokens", int, min(100, max_tokens // 2), within(0, max_tokens // 2)),
+        combine=parse_combine(TableReader(combine_table or {}, reader.faults, "combine."), schema),
+    )
+    table.finish()
+    return found
+
+
+def _misfits(task: RecordTask) -> list[str]:
+    """Find what fits no task of its kind, once its parts are read."""
+    faults = []
+    if task.kind != "answer":
+        given = {"schema": task.schema, "checks": task.checks, "combine": task.long}
+        faults += [f"{name}: of no use with endpoint {task.endpoint}" for name, value in given.items() if value]
+    elif not task.columns:
+        faults.append("prompt.user: names no column of a row: write {{text}} where it belongs")
+    if any(name.startswith(OPTION_PREFIX) for name in task.columns):
+        faults.append("prompt.user: an option is left in it")
+    if task.long and task.long.column not in task.columns:
+        faults.append(f"long.column: {task.long.column!r} is not in prompt.user")
+    return faults

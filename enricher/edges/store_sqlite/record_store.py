@@ -1,0 +1,131 @@
+"""The store of records: what `ports.RecordStore` promises, handed to the one thread that owns the database.
+
+Never here: SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from enricher.core.records.ledger import Answered
+from enricher.edges.store_sqlite import records, records_codec
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from enricher.core.ledger import LedgerBatch
+    from enricher.core.records.ledger import Chunk, Index, ItemResult, Known, Run, RunOverview
+    from enricher.edges.store_sqlite.connection import Connection
+    from enricher.edges.store_sqlite.records_codec import Bodies
+
+_REMEMBERED_BATCHES: Final = 3
+"""Rows are written in the order in which they were asked: few batches are looked at in turn."""
+
+
+class SqliteRecords:
+    """The `RecordStore` port on an open store."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._db = connection
+        self._bodies: OrderedDict[int, Bodies] = OrderedDict()
+
+    async def begin_run(self, run: Run) -> int:
+        """Store a new run, and leave earlier ones of its job."""
+        return await self._db.write(records.begin_run, run)
+
+    async def save_run(self, run: Run) -> None:
+        """Write all fields of a run."""
+        await self._db.write(records.save_run, run)
+
+    async def end_run(self, run: Run) -> None:
+        """Its output is written: its rows are let go of."""
+        await self._db.write(records.end_run, run)
+        await self._db.give_back()
+
+    async def latest_run(self, job: str) -> Run | None:
+        """The latest run of a job."""
+        return await self._db.read(records.latest_run, job)
+
+    async def overview(self, limit: int) -> list[RunOverview]:
+        """Runs with what they cost, newest first."""
+        return await self._db.read(records.overview, limit)
+
+    async def name_task(self, task: str, name: str, version: str, now: float) -> None:
+        """Keep what a task's hash was called."""
+        await self._db.write(records.name_task, task, name, version, now)
+
+    async def earlier_keys(self, name: str, limit: int) -> list[tuple[str, str]]:
+        """Under which (task hash, model) a task of this name was asked, latest first."""
+        return await self._db.read(records.earlier_keys, name, limit)
+
+    async def has_answers(self, task: str, model: str) -> bool:
+        """Whether a batch under this task and model was ever answered."""
+        return await self._db.read(records.has_answers, task, model)
+
+    async def add_chunks(self, run: int, chunks: Sequence[Chunk]) -> None:
+        """Keep chunks of a run."""
+        encoded = await asyncio.to_thread(lambda: [records_codec.encode_chunk(one) for one in chunks])
+        await self._db.write(records.add_chunks, run, encoded)
+
+    async def chunk_numbers(self, run: int) -> list[int]:
+        """The chunks of a run, in order."""
+        return await self._db.read(records.chunk_numbers, run)
+
+    async def chunk_index(self, run: int, number: int) -> Index:
+        """Which items a chunk has."""
+        return records_codec.decode_index(await self._db.read(records.chunk_index, run, number))
+
+    async def chunk(self, run: int, number: int) -> Chunk:
+        """A chunk with its rows."""
+        encoded = await self._db.read(records.chunk, run, number)
+        return await asyncio.to_thread(records_codec.decode_chunk, encoded)
+
+    async def known(self, items: Collection[int]) -> dict[int, Known]:
+        """What is known of items, of those of which anything is."""
+        return await self._db.read(records.known, items)
+
+    async def answers(self, items: Collection[int]) -> dict[int, Answered]:
+        """The answers to items, and why there are none."""
+        found = await self._db.read(records.places, items)
+        said = {batch: await self._said(batch) for batch in {one[2] for one in found}}
+        return {item: Answered(item, status, *said[batch].at(place)) for item, status, batch, place in found}
+
+    async def _said(self, batch: int) -> Bodies:
+        bodies = self._bodies.get(batch)
+        if bodies is None:
+            bodies = records_codec.decode_bodies(await self._db.read(records.bodies, batch))
+            self._bodies[batch] = bodies
+        self._bodies.move_to_end(batch)
+        while len(self._bodies) > _REMEMBERED_BATCHES:
+            self._bodies.popitem(last=False)
+        return bodies
+
+    async def live_items(self) -> NDArray[np.int64]:
+        """Items that batches which are not done ask about, sorted."""
+        return await self._db.read(records.live_items)
+
+    async def plan_batches(
+        self, run: int, batches: Sequence[tuple[LedgerBatch, NDArray[np.void]]]
+    ) -> list[LedgerBatch]:
+        """Put planned batches with what they ask in the ledger; returns them with their ids."""
+        return await self._db.write(records.plan_batches, run, batches)
+
+    async def batch_items(self, batch: int) -> tuple[int, NDArray[np.void]]:
+        """The run that a batch belongs to, and what it asks, in the order of its file."""
+        return await self._db.read(records.batch_items, batch)
+
+    async def collect(self, batch: LedgerBatch, results: Sequence[ItemResult], now: float) -> None:
+        """Answers, money and a batch's end: once, however often it is repeated."""
+        found, said = await asyncio.to_thread(_encoded, results)
+        await self._db.write(records.collect, batch, found, said, now)
+
+
+def _encoded(results: Sequence[ItemResult]) -> tuple[list[tuple[int, str, int, int, int]], bytes]:
+    # Items are hashes: in their order the tree is walked once, out of it for each of them.
+    found = sorted((one.item, one.status, one.attempt, one.tries, place) for place, one in enumerate(results))
+    return found, records_codec.encode_bodies(results)

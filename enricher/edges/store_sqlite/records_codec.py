@@ -1,0 +1,101 @@
+"""Chunks of rows as bytes: MessagePack, compressed. For worker threads, outside any transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+import zstandard
+
+from enricher.core.records.ledger import Chunk, Index
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from enricher.core.records.ledger import ItemResult
+
+_LEVEL: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedChunk:
+    """A chunk as it is kept."""
+
+    number: int
+    index: bytes
+    data: bytes
+
+
+def encode_index(index: Index) -> bytes:
+    """Counts, items and sizes, one after the other."""
+    head = len(index.counts).to_bytes(4, "little") + len(index.items).to_bytes(4, "little")
+    return head + index.counts.tobytes() + index.items.tobytes() + index.sizes.tobytes()
+
+
+def decode_index(data: bytes) -> Index:
+    """What `encode_index` was given."""
+    rows, items = int.from_bytes(data[:4], "little"), int.from_bytes(data[4:8], "little")
+    at = 8 + 2 * rows
+    return Index(
+        counts=np.frombuffer(data, dtype=np.uint16, count=rows, offset=8),
+        items=np.frombuffer(data, dtype=np.int64, count=items, offset=at),
+        sizes=np.frombuffer(data, dtype=np.uint32, count=items, offset=at + 8 * items),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """What was said of the items of a batch, by place."""
+
+    ends: list[int]
+    tokens: list[list[int]]
+    data: bytes
+
+    def at(self, place: int) -> tuple[bytes, tuple[int, int, int]]:
+        """What was said, and its tokens."""
+        one, two, three = self.tokens[place]
+        return self.data[self.ends[place - 1] if place else 0 : self.ends[place]], (one, two, three)
+
+
+def encode_bodies(results: Sequence[ItemResult]) -> bytes:
+    """Ends, tokens and bodies, one after the other, compressed."""
+    bodies = [one.body for one in results]
+    ends = np.cumsum([len(body) for body in bodies], dtype=np.uint64) if bodies else np.empty(0, dtype=np.uint64)
+    tokens = np.array([one.tokens for one in results], dtype=np.uint32)
+    packed = b"".join((len(bodies).to_bytes(4, "little"), ends.tobytes(), tokens.tobytes(), *bodies))
+    return zstandard.ZstdCompressor(level=_LEVEL).compress(packed)
+
+
+def decode_bodies(data: bytes) -> Bodies:
+    """What `encode_bodies` was given."""
+    packed = zstandard.ZstdDecompressor().decompress(data)
+    count = int.from_bytes(packed[:4], "little")
+    ends = np.frombuffer(packed, dtype=np.uint64, count=count, offset=4)
+    tokens = np.frombuffer(packed, dtype=np.uint32, count=3 * count, offset=4 + 8 * count).reshape(-1, 3)
+    return Bodies(ends=ends.tolist(), tokens=tokens.tolist(), data=packed[4 + 20 * count :])
+
+
+def encode_chunk(chunk: Chunk) -> EncodedChunk:
+    """A chunk as bytes."""
+    faults = [[place, *fault] for place, fault in chunk.faults.items()]
+    packed = msgspec.msgpack.encode([chunk.keys, chunk.values, faults])
+    return EncodedChunk(
+        number=chunk.number,
+        index=encode_index(chunk.index),
+        data=zstandard.ZstdCompressor(level=_LEVEL).compress(packed),
+    )
+
+
+def decode_chunk(encoded: EncodedChunk) -> Chunk:
+    """What `encode_chunk` was given."""
+    packed: Any = msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(encoded.data))
+    keys, values, faults = packed
+    return Chunk(
+        number=encoded.number,
+        keys=keys,
+        values=values,
+        faults={place: (status, reason) for place, status, reason in faults},
+        index=decode_index(encoded.index),
+    )

@@ -1,0 +1,386 @@
+"""A job: an input is read, asked about and written, on the ledger and the stages that events have.
+
+    read ──► estimate, budget ──► plan ──► submit ──► track ──► write
+                                    └──────────┴─────────┴── until nothing is open
+
+Interrupted anywhere, the same command goes on: what was read is in the store, what was sent is in the ledger, what was
+answered is kept by item. Invariant: nothing is sent before the whole input was read and its price was compared with
+the budget. Never here: how a row is read, asked or written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+import uuid
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from enricher.core.ledger import BatchState
+from enricher.core.records.item import Asking
+from enricher.core.records.ledger import FINAL, Run
+from enricher.errors import BudgetError, TryAgainError
+from enricher.records.planning import Estimate, Planner, PlanSettings
+from enricher.records.probing import Probe
+from enricher.records.reading import check_columns, read_input
+from enricher.records.workload import RecordBatches
+from enricher.records.writing import Joined, write_output
+from enricher.stages.submit import Submit, SubmitSettings
+from enricher.stages.track import Track, TrackSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from enricher.config import Config
+    from enricher.core.ledger import LedgerBatch
+    from enricher.core.pricing import Prices
+    from enricher.core.records.task import RecordTask
+    from enricher.ports import BatchClient, BatchFiles, Clock, RecordInput, RecordOutput, RecordStore, Store
+    from enricher.telemetry import Telemetry
+
+_UNDER_WAY: Final = (
+    BatchState.PLANNED,
+    BatchState.UPLOADING,
+    BatchState.CREATING,
+    BatchState.OPEN,
+    BatchState.CANCELLING,
+)
+_WITH_PROVIDER: Final = (BatchState.OPEN, BatchState.CANCELLING)
+_TICK_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobProgress:
+    """How far a job is, for a progress bar."""
+
+    phase: str
+    """reading, asking, writing."""
+    rows: int
+    done: int = 0
+    """Items that are answered."""
+    failed: int = 0
+    total: int = 0
+    cost_usd: float = 0.0
+    note: str = ""
+    """Why it does not go on, if it does not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a job came to."""
+
+    task: str
+    model: str
+    input: str
+    output: str
+    rows: int
+    statuses: dict[str, int]
+    """Rows by status."""
+    asked: int
+    """Items that were answered or given up by now; the others were known."""
+    cost_usd: float
+    """Paid for what this process collected."""
+    notes: tuple[str, ...] = ()
+    """What a person should know: an input that changed, a schema that could not be tried."""
+
+    @property
+    def failed(self) -> int:
+        """Rows without an answer."""
+        return self.rows - self.statuses.get("ok", 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSettings:
+    """What a job needs of the configuration and the command line."""
+
+    model: str
+    endpoint: str
+    reasoning_effort: str
+    prices: Prices | None
+    poll_interval_seconds: float
+    budget_usd: float | None = None
+    """At most so much for this job; None: what `[budget]` leaves."""
+    wait: bool = True
+
+
+class Job:
+    """One task over one input to one output."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        store: Store,
+        records: RecordStore,
+        client: BatchClient,
+        files: BatchFiles,
+        clock: Clock,
+        telemetry: Telemetry,
+        task: RecordTask,
+        given: RecordInput,
+        output: RecordOutput,
+        settings: JobSettings,
+        tell: Callable[[JobProgress], None],
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._records = records
+        self._client = client
+        self._clock = clock
+        self._task = task
+        self._given = given
+        self._output = output
+        self._settings = settings
+        self._tell = tell
+        self._asking = self._asks(task)
+        reduce = task.long.combine.reduce if task.long else None
+        self._reducing = None if reduce is None else self._asks(replace(task, system=reduce.system, long=None))
+        self._planner = Planner(
+            store=records,
+            ledger=store,
+            asking=self._asking,
+            reducing=self._reducing,
+            settings=PlanSettings(
+                max_requests=config.batch.max_requests,
+                max_bytes=config.batch.max_bytes,
+                max_tokens=config.batch.max_tokens,
+                prices=settings.prices,
+            ),
+            new_id=lambda: uuid.uuid4().hex,
+        )
+        workload = RecordBatches(
+            store=records,
+            clock=clock,
+            asking=self._asking,
+            reducing=self._reducing,
+            prices=settings.prices,
+            ended=self._batch_ended,
+        )
+        jitter = random.SystemRandom().random
+        poll = settings.poll_interval_seconds
+        self._submit = Submit(
+            store=store,
+            client=client,
+            files=files,
+            clock=clock,
+            telemetry=telemetry,
+            settings=SubmitSettings(
+                daily_usd=config.budget.daily_usd,
+                monthly_usd=config.budget.monthly_usd,
+                hold_when_over=True,
+                poll_interval_seconds=poll,
+            ),
+            workload=workload,
+            jitter=jitter,
+        )
+        self._track = Track(
+            store=store,
+            client=client,
+            files=files,
+            clock=clock,
+            telemetry=telemetry,
+            settings=TrackSettings(poll_interval_seconds=poll),
+            workload=workload,
+            jitter=jitter,
+        )
+        self._open_chunks: set[int] = set()
+        self._statuses: Counter[str] = Counter()
+        self._cost_usd = 0.0
+        self._warnings: list[str] = []
+
+    def _asks(self, task: RecordTask) -> Asking:
+        settings = self._settings
+        return Asking(
+            task, model=settings.model, endpoint=settings.endpoint, reasoning_effort=settings.reasoning_effort
+        )
+
+    @property
+    def _job_id(self) -> str:
+        named = [self._task.hash, self._settings.model, self._given.name, self._output.name, self._given.key_column]
+        return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
+
+    async def run(self, stop: asyncio.Event) -> Report:
+        """Do all of it. Raises BudgetError, InputError, OutputError, TryAgainError, the provider's errors."""
+        await asyncio.to_thread(check_columns, self._task, self._given)
+        run = await self.read()
+        self._open_chunks = set(await self._records.chunk_numbers(run.id))
+        await self._check_budget(run)
+        await self._probe(run)
+        await self._ask(run, stop)
+        return await self._write(run)
+
+    async def plan(self) -> Estimate:
+        """Read the input, and say what asking about it would take. Raises InputError, UsageError."""
+        await asyncio.to_thread(check_columns, self._task, self._given)
+        return await self.estimate(await self.read())
+
+    # -- reading
+
+    async def read(self) -> Run:
+        """Read the input, unless the run that is under way has read the same."""
+        fingerprint = await asyncio.to_thread(self._given.fingerprint)
+        before = await self._records.latest_run(self._job_id)
+        if before is not None and before.state == "asking" and fingerprint and before.fingerprint == fingerprint:
+            return before
+        now = self._clock.now()
+        run = Run(
+            id=0,
+            job=self._job_id,
+            task=self._task.hash,
+            model=self._settings.model,
+            endpoint=self._settings.endpoint,
+            input=self._given.name,
+            output=self._output.name,
+            fingerprint=fingerprint,
+            began_at=now,
+        )
+        run = replace(run, id=await self._records.begin_run(run))
+        await self._records.name_task(self._task.hash, self._task.name, self._task.version, now)
+        run = await read_input(
+            self._records,
+            run,
+            self._given,
+            self._asking,
+            lambda rows: self._tell(JobProgress(phase="reading", rows=rows)),
+        )
+        await self._records.save_run(run)
+        self._warnings += _change(before, run)
+        return run
+
+    # -- money
+
+    async def estimate(self, run: Run) -> Estimate:
+        """What the open items of a run take."""
+        return await self._planner.estimate(run, await self._records.chunk_numbers(run.id))
+
+    async def _check_budget(self, run: Run) -> None:
+        estimate = await self.estimate(run)
+        if not estimate.requests or estimate.most_usd <= 0:
+            return
+        likely = f"about ${estimate.likely_usd:,.2f}, at most ${estimate.most_usd:,.2f}"
+        asked = f"{estimate.requests:,} requests of {self._settings.model} cost {likely}"
+        limit = self._settings.budget_usd
+        if limit is not None and estimate.likely_usd > limit:
+            raise BudgetError(
+                f"{asked}, which is above the ${limit:,.2f} of --budget", hint="nothing was sent; raise it"
+            )
+        money, budget = await self._store.money(self._clock.now()), self._config.budget
+        for name, allowed, booked in (
+            ("daily_usd", budget.daily_usd, money.today_usd),
+            ("monthly_usd", budget.monthly_usd, money.month_usd),
+        ):
+            left = allowed - booked - money.reserved_usd
+            if estimate.most_usd > left:
+                raise BudgetError(
+                    f"{asked}, and [budget] {name} = {allowed:,.2f} leaves ${max(left, 0):,.2f}",
+                    hint=f"nothing was sent; raise {name}, or ask about fewer rows",
+                )
+
+    async def _probe(self, run: Run) -> None:
+        probe = Probe(
+            store=self._store,
+            records=self._records,
+            client=self._client,
+            clock=self._clock,
+            asking=self._asking,
+            prices=self._settings.prices,
+            warn=self._warnings.append,
+            new_id=lambda: uuid.uuid4().hex,
+        )
+        probed = await probe.probe(run)
+        if probed is not None:
+            self._statuses[probed.status] += 1
+            self._cost_usd += probed.cost_usd
+
+    # -- asking
+
+    def _batch_ended(self, batch: LedgerBatch, statuses: Counter[str], open_chunks: set[int]) -> None:
+        self._open_chunks |= open_chunks
+        self._statuses += statuses
+        self._cost_usd += batch.cost_usd
+
+    async def _ask(self, run: Run, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            moved = False
+            if self._open_chunks:
+                chunks, self._open_chunks = self._open_chunks, set()
+                moved = bool(await self._planner.plan(run, chunks, self._clock.now()))
+            moved |= await self._submit.step()
+            moved |= await self._track.step()
+            batches = await self._store.batches(_UNDER_WAY, "records")
+            if not batches and not self._open_chunks:
+                return
+            self._tell(self._asked(run, batches))
+            if not moved and not self._open_chunks:
+                self._raise_if_stuck(batches)
+                await _wait(stop, min(_TICK_SECONDS, self._settings.poll_interval_seconds))
+        raise TryAgainError("interrupted", hint="run the same command again: it goes on where it stopped")
+
+    def _asked(self, run: Run, batches: list[LedgerBatch]) -> JobProgress:
+        under_way = sum(one.requests for one in batches)
+        polled = sum(done for done, _ in self._track.progress.values())
+        ended = sum(count for status, count in self._statuses.items() if status in FINAL)
+        return JobProgress(
+            phase="asking",
+            rows=run.rows,
+            done=self._statuses["ok"] + polled,
+            failed=ended - self._statuses["ok"],
+            total=ended + under_way,
+            cost_usd=self._cost_usd,
+            note=next((one.error for one in batches if one.error), ""),
+        )
+
+    def _raise_if_stuck(self, batches: list[LedgerBatch]) -> None:
+        is_open = any(one.state in _WITH_PROVIDER for one in batches)
+        blocked = self._submit.blocked or self._track.blocked
+        if blocked is not None and not is_open:
+            raise blocked
+        unsent = [one for one in batches if one.state is BatchState.PLANNED]
+        if unsent and not is_open and all(one.error == "over budget" for one in unsent):
+            raise TryAgainError(
+                f"[budget] leaves nothing for the other {sum(one.requests for one in unsent):,} requests",
+                hint="run the same command again tomorrow, or raise the budget: it goes on from here",
+            )
+        if not self._settings.wait:
+            sent = sum(one.requests for one in batches if one.state in _WITH_PROVIDER)
+            raise TryAgainError(
+                f"{sent:,} requests are with the provider, in {len(batches)} batches",
+                hint="run the same command again later: it goes on from here",
+            )
+
+    # -- writing
+
+    async def _write(self, run: Run) -> Report:
+        self._tell(JobProgress(phase="writing", rows=run.rows, cost_usd=self._cost_usd))
+        joined = Joined(self._task, run.columns, key_column=run.key_column, text_column=self._given.text_column)
+        statuses = await write_output(self._records, run, self._output, joined, self._reducing)
+        await self._records.end_run(replace(run, state="done", ended_at=self._clock.now()))
+        return Report(
+            task=self._task.name,
+            model=self._settings.model,
+            input=self._given.name,
+            output=self._output.name,
+            rows=run.rows,
+            statuses=dict(statuses),
+            asked=sum(count for status, count in self._statuses.items() if status in FINAL),
+            cost_usd=self._cost_usd,
+            notes=tuple(self._warnings),
+        )
+
+
+def _change(before: Run | None, run: Run) -> list[str]:
+    """What is to be told of an input that is not as it was when an unfinished run read it."""
+    if before is None or before.state != "asking" or not run.fingerprint or before.fingerprint == run.fingerprint:
+        return []
+    text = f"{run.input} has changed since it was read: it has {run.rows:,} rows, and had {before.rows:,}"
+    return [text + "; it was read again, and rows that are as they were keep their answers"]
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

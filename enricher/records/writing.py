@@ -1,0 +1,132 @@
+"""Write: rows and answers are joined, in the order of the input, and the output appears whole.
+
+Never here: deciding what an answer is worth; asking for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+
+from enricher.core.records.combine import combine
+from enricher.core.records.ledger import Answered
+from enricher.core.records.response import unpack_vector
+from enricher.core.records.task import RESERVED_FIELDS, VECTOR_FIELD
+from enricher.records.planning import reduction_texts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from enricher.core.records.item import Asking
+    from enricher.core.records.ledger import Chunk, Run
+    from enricher.core.records.task import RecordTask
+    from enricher.ports import RecordOutput, RecordStore
+
+COUNTED_KEY: Final = "row"
+"""The key's column where rows are counted."""
+_PENDING: Final = Answered(0, "pending", b"not answered yet")
+
+
+class Joined:
+    """The columns of an output, and how a row gets its values."""
+
+    def __init__(self, task: RecordTask, columns: Sequence[str], *, key_column: str, text_column: str | None) -> None:
+        self._task = task
+        self._key = key_column or COUNTED_KEY
+        self._key_column = key_column
+        kept = [name for name in columns if name not in (key_column, text_column)]
+        taken = {self._key, *task.fields, *RESERVED_FIELDS}
+        self._names = {name: f"input.{name}" if name in taken else name for name in kept}
+        self.columns: tuple[str, ...] = (self._key, *self._names.values(), *task.fields, *RESERVED_FIELDS)
+        self._decode = msgspec.json.Decoder().decode
+
+    def row(self, key: str, values: Mapping[str, object], found: Sequence[Answered]) -> dict[str, object]:
+        """Join a row with the answers to its passages, or to it as a whole; the first that is none says why."""
+        row: dict[str, object] = {self._key: values.get(self._key_column, key)}
+        names = self._names
+        for name, value in values.items():
+            # A column that only later rows have is not among those announced.
+            if name in names:
+                row[names[name]] = value
+        bad = next((one for one in found if one.status != "ok"), None)
+        if bad is not None:
+            row["status"] = "pending" if bad.status == "again" else bad.status
+            row["error"] = bad.reason
+            return row
+        row.update(self._answer(found))
+        row["status"], row["error"] = "ok", None
+        return row
+
+    def faulty(self, key: str, values: Mapping[str, object], status: str, reason: str) -> dict[str, object]:
+        """Join a row that was not asked about with the reason."""
+        return self.row(key, values, [Answered(0, status, reason.encode("utf-8", "replace"))])
+
+    def _answer(self, found: Sequence[Answered]) -> Mapping[str, object]:
+        if self._task.kind == "vector":
+            return {VECTOR_FIELD: unpack_vector(found[0].body)}
+        if len(found) == 1:
+            answer: dict[str, Any] = self._decode(found[0].body)
+            return answer
+        assert self._task.long is not None
+        return combine(self._task.long.combine.fields, [self._decode(one.body) for one in found])
+
+
+async def write_output(
+    store: RecordStore, run: Run, output: RecordOutput, joined: Joined, reducing: Asking | None
+) -> Counter[str]:
+    """Write every row of a run; rows by status. Raises OutputError, and leaves nothing of a part behind then."""
+    statuses: Counter[str] = Counter()
+    await asyncio.to_thread(output.begin, joined.columns)
+    try:
+        for number in await store.chunk_numbers(run.id):
+            chunk = await store.chunk(run.id, number)
+            found = await _answers(store, chunk, reducing)
+            await asyncio.to_thread(_write_chunk, output, joined, chunk, found, statuses)
+        await asyncio.to_thread(output.finish)
+    except BaseException:
+        output.abandon()
+        raise
+    return statuses
+
+
+async def _answers(store: RecordStore, chunk: Chunk, reducing: Asking | None) -> Sequence[Sequence[Answered]]:
+    """The answers to each row of a chunk: to its passages, or the one that a second request gave."""
+    index = chunk.index
+    answers = await store.answers(index.items.tolist())
+    found = [answers.get(item, _PENDING) for item in index.items.tolist()]
+    if len(index.items) == len(index.counts):
+        return [(one,) for one in found]
+    ends = np.cumsum(index.counts, dtype=np.int64).tolist()
+    rows: list[Sequence[Answered]] = [
+        found[end - count : end] for end, count in zip(ends, index.counts.tolist(), strict=True)
+    ]
+    if reducing is None:
+        return rows
+    for row, text in (await reduction_texts(store, index)).items():
+        if text is not None:
+            item = reducing.item(text)
+            rows[row] = [(await store.answers([item])).get(item, _PENDING)]
+    return rows
+
+
+def _write_chunk(
+    output: RecordOutput,
+    joined: Joined,
+    chunk: Chunk,
+    found: Sequence[Sequence[Answered]],
+    statuses: Counter[str],
+) -> None:
+    rows = list(_rows(joined, chunk, found))
+    statuses.update(str(row["status"]) for row in rows)
+    output.write(rows)
+
+
+def _rows(joined: Joined, chunk: Chunk, found: Sequence[Sequence[Answered]]) -> Iterator[dict[str, object]]:
+    faults = chunk.faults
+    for at, (key, values, answers) in enumerate(zip(chunk.keys, chunk.values, found, strict=True)):
+        fault = faults.get(at) if faults else None
+        yield joined.row(key, values, answers) if fault is None else joined.faulty(key, values, *fault)
