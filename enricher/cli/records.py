@@ -80,31 +80,17 @@ def run(
 ) -> None:
     """Ask a task about every row, and write the rows with their answers; interrupted, the same command goes on."""
     from enricher import records
-    from enricher.records.api import parse_options, read_schema
 
     out, err = show.consoles()
     set_up_logging(quiet=True)
 
+    asked = _asked(option, schema, column, key=key, query=query, model=model, input_format=input_format)
+    written = {"output_format": output_format, "budget_usd": budget, "wait": not no_wait, "overwrite": overwrite}
+
     async def work(stop: asyncio.Event) -> Report:
         with show.progress(err) as bar:
             return await records.run_async(
-                task,
-                given,
-                output,
-                config=config,
-                stop=stop,
-                tell=_to_bar(bar),
-                options=parse_options(option or []),
-                schema=None if schema is None else read_schema(schema),
-                columns=parse_options(column or []),
-                key=key,
-                query=query,
-                model=model,
-                input_format=input_format,
-                output_format=output_format,
-                budget_usd=budget,
-                wait=not no_wait,
-                overwrite=overwrite,
+                task, given, output, config=config, stop=stop, tell=_to_bar(bar), **asked, **written
             )
 
     report = asyncio.run(until_stopped(work))
@@ -135,26 +121,12 @@ def plan(
 ) -> None:
     """Say how many requests, tokens and dollars asking would take, and why; nothing is sent."""
     from enricher import records
-    from enricher.records.api import parse_options, read_schema
 
     out, err = show.consoles()
     set_up_logging(quiet=True)
+    asked = _asked(option, schema, column, key=key, query=query, model=model, input_format=input_format)
     with show.progress(err) as bar:
-        estimate = asyncio.run(
-            records.plan_async(
-                task,
-                given,
-                config=config,
-                tell=_to_bar(bar),
-                options=parse_options(option or []),
-                schema=None if schema is None else read_schema(schema),
-                columns=parse_options(column or []),
-                key=key,
-                query=query,
-                model=model,
-                input_format=input_format,
-            )
-        )
+        estimate = asyncio.run(records.plan_async(task, given, config=config, tell=_to_bar(bar), **asked))
     if as_json:
         out.print(json.dumps(estimate.to_json(), indent=2), soft_wrap=True)
     else:
@@ -190,6 +162,20 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
             for row in rows
         ],
     )
+
+
+def _asked(
+    option: list[str] | None, schema: Path | None, column: list[str] | None, **same: str | None
+) -> dict[str, Any]:
+    """What both commands say of the task and the input, as `enricher.records` takes it."""
+    from enricher.records.api import parse_options, read_schema
+
+    return {
+        "options": parse_options(option or []),
+        "schema": None if schema is None else read_schema(schema),
+        "columns": parse_options(column or []),
+        **same,
+    }
 
 
 def _to_bar(bar: Any) -> Callable[[JobProgress], None]:  # noqa: ANN401 - rich's Progress, imported by show alone

@@ -114,6 +114,9 @@ class RecordStore(Protocol):
     async def overview(self, limit: int) -> list[RunOverview]:
         """Runs with what they cost, newest first."""
 
+    async def wrote(self, output: str, mark: str) -> bool:
+        """Whether a run that is done left the output so: then it may be replaced."""
+
     async def name_task(self, task: str, name: str, version: str, now: float) -> None:
         """Keep what a task's hash was called, for reports."""
 

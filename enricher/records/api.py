@@ -21,6 +21,7 @@ from enricher.edges.record_inputs import open_input
 from enricher.edges.record_outputs import open_output
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.errors import ConfigError, UsageError
+from enricher.records import dryrun
 from enricher.records.job import Job, JobProgress, JobSettings, Report
 from enricher.telemetry import Telemetry
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from enricher.core.records.task import RecordTask
     from enricher.edges.record_inputs.opening import Format as InputFormat
     from enricher.edges.record_outputs.opening import Format as OutputFormat
+    from enricher.ports import RecordInput
     from enricher.provider import Provider
     from enricher.records.planning import Estimate
 
@@ -98,8 +100,16 @@ async def plan_async(
 ) -> Estimate:
     """Say what asking would take; reads the whole input and sends nothing. Raises as `run_async`."""
     order = Order(task=task, input=str(input), output="-", **options)
-    async with _job(order, config, tell, connects=False) as job:
-        return await job.plan()
+    settings, config_path = _configuration(config)
+    now = SystemClock().now()
+    provider = providers.describe(settings, environment=os.environ, config_path=config_path, now=now)
+    record_task = load_record_task(order)
+    given = await asyncio.to_thread(_opened, order)
+    try:
+        job_settings = _job_settings(order, settings, provider, record_task, now)
+        return await dryrun.plan(settings, record_task, given, job_settings, tell)
+    finally:
+        given.close()
 
 
 def plan(task: str, input: str | Path, **options: Any) -> Estimate:  # noqa: A002, ANN401 - as above
@@ -163,31 +173,33 @@ def read_schema(path: Path) -> Mapping[str, Any]:
     return found
 
 
+def _configuration(config: Config | Path | None) -> tuple[Config, Path | None]:
+    if isinstance(config, configuration.Config):
+        return config, None
+    return configuration.load_or_here(config), config
+
+
+def _opened(order: Order) -> RecordInput:
+    return open_input(order.input, query=order.query, file_format=order.input_format, key=order.key)
+
+
 @contextlib.asynccontextmanager
-async def _job(
-    order: Order,
-    config: Config | Path | None,
-    tell: Callable[[JobProgress], None],
-    *,
-    connects: bool = True,
-) -> AsyncIterator[Job]:
-    config_path = config if isinstance(config, Path) else None
-    settings = config if isinstance(config, configuration.Config) else configuration.load_or_here(config_path)
+async def _job(order: Order, config: Config | Path | None, tell: Callable[[JobProgress], None]) -> AsyncIterator[Job]:
+    settings, config_path = _configuration(config)
     task = load_record_task(order)
     clock, telemetry = SystemClock(), Telemetry()
-    choose = providers.choose if connects else providers.describe
-    provider = choose(settings, environment=os.environ, config_path=config_path, now=clock.now())
+    provider = providers.choose(settings, environment=os.environ, config_path=config_path, now=clock.now())
     async with contextlib.AsyncExitStack() as stack:
-        given = await asyncio.to_thread(
-            open_input, order.input, query=order.query, file_format=order.input_format, key=order.key
-        )
+        given = await asyncio.to_thread(_opened, order)
         stack.callback(given.close)
         store = await SqliteStore.open(settings.state_dir, reserve_bytes=settings.store.reserve_bytes)
         stack.push_async_callback(store.close)
-        base_url = await _base_url(provider, settings, clock, stack)
+        # What an earlier run has written, and nobody has touched since, may be replaced.
+        is_ours = bool(_mark(order.output)) and await store.records.wrote(order.output, _mark(order.output))
+        output = open_output(order.output, file_format=order.output_format, overwrite=order.overwrite or is_ours)
         client = providers.connect(
             provider,
-            base_url=base_url,
+            base_url=await _base_url(provider, settings, clock, stack),
             timeout_seconds=settings.provider.request_timeout_seconds,
             telemetry=telemetry,
         )
@@ -202,10 +214,19 @@ async def _job(
             telemetry=telemetry,
             task=task,
             given=given,
-            output=open_output(order.output, file_format=order.output_format, overwrite=order.overwrite),
+            output=output,
             settings=_job_settings(order, settings, provider, task, clock.now()),
             tell=tell,
         )
+
+
+def _mark(output: str) -> str:
+    """Say what lies at a path: size and time, or "" for nothing."""
+    try:
+        state = Path(output).stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{state.st_size}:{state.st_mtime_ns}"
 
 
 async def _base_url(provider: Provider, settings: Config, clock: SystemClock, stack: contextlib.AsyncExitStack) -> str:
@@ -234,4 +255,5 @@ def _job_settings(order: Order, config: Config, provider: Provider, task: Record
         poll_interval_seconds=provider.poll_interval_seconds,
         budget_usd=order.budget_usd,
         wait=order.wait,
+        mark=lambda: _mark(order.output),
     )

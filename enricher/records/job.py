@@ -23,7 +23,7 @@ from enricher.core.ledger import BatchState
 from enricher.core.records.item import Asking
 from enricher.core.records.ledger import FINAL, Run
 from enricher.errors import BudgetError, TryAgainError
-from enricher.records.planning import Estimate, Planner, PlanSettings
+from enricher.records.planning import Planner, PlanSettings
 from enricher.records.probing import Probe
 from enricher.records.reading import check_columns, read_input
 from enricher.records.workload import RecordBatches
@@ -104,6 +104,8 @@ class JobSettings:
     budget_usd: float | None = None
     """At most so much for this job; None: what `[budget]` leaves."""
     wait: bool = True
+    mark: Callable[[], str] = str
+    """Says what lies where the output goes, "" for nothing: a later run replaces it if it is still that."""
 
 
 class Job:
@@ -143,29 +145,31 @@ class Job:
             ledger=store,
             asking=self._asking,
             reducing=self._reducing,
-            settings=PlanSettings(
-                max_requests=config.batch.max_requests,
-                max_bytes=config.batch.max_bytes,
-                max_tokens=config.batch.max_tokens,
-                prices=settings.prices,
-            ),
-            new_id=lambda: uuid.uuid4().hex,
+            settings=plan_settings(config, settings.prices),
+            new_id=_new_id,
         )
+        self._build_stages(client, files, telemetry)
+        self._open_chunks: set[int] = set()
+        self._statuses: Counter[str] = Counter()
+        self._cost_usd = 0.0
+        self._warnings: list[str] = []
+
+    def _build_stages(self, client: BatchClient, files: BatchFiles, telemetry: Telemetry) -> None:
+        config, poll = self._config, self._settings.poll_interval_seconds
         workload = RecordBatches(
-            store=records,
-            clock=clock,
+            store=self._records,
+            clock=self._clock,
             asking=self._asking,
             reducing=self._reducing,
-            prices=settings.prices,
+            prices=self._settings.prices,
             ended=self._batch_ended,
         )
         jitter = random.SystemRandom().random
-        poll = settings.poll_interval_seconds
         self._submit = Submit(
-            store=store,
+            store=self._store,
             client=client,
             files=files,
-            clock=clock,
+            clock=self._clock,
             telemetry=telemetry,
             settings=SubmitSettings(
                 daily_usd=config.budget.daily_usd,
@@ -177,19 +181,15 @@ class Job:
             jitter=jitter,
         )
         self._track = Track(
-            store=store,
+            store=self._store,
             client=client,
             files=files,
-            clock=clock,
+            clock=self._clock,
             telemetry=telemetry,
             settings=TrackSettings(poll_interval_seconds=poll),
             workload=workload,
             jitter=jitter,
         )
-        self._open_chunks: set[int] = set()
-        self._statuses: Counter[str] = Counter()
-        self._cost_usd = 0.0
-        self._warnings: list[str] = []
 
     def _asks(self, task: RecordTask) -> Asking:
         settings = self._settings
@@ -211,11 +211,6 @@ class Job:
         await self._probe(run)
         await self._ask(run, stop)
         return await self._write(run)
-
-    async def plan(self) -> Estimate:
-        """Read the input, and say what asking about it would take. Raises InputError, UsageError."""
-        await asyncio.to_thread(check_columns, self._task, self._given)
-        return await self.estimate(await self.read())
 
     # -- reading
 
@@ -252,12 +247,8 @@ class Job:
 
     # -- money
 
-    async def estimate(self, run: Run) -> Estimate:
-        """What the open items of a run take."""
-        return await self._planner.estimate(run, await self._records.chunk_numbers(run.id))
-
     async def _check_budget(self, run: Run) -> None:
-        estimate = await self.estimate(run)
+        estimate = await self._planner.estimate(run, await self._records.chunk_numbers(run.id))
         if not estimate.requests or estimate.most_usd <= 0:
             return
         likely = f"about ${estimate.likely_usd:,.2f}, at most ${estimate.most_usd:,.2f}"
@@ -288,7 +279,7 @@ class Job:
             asking=self._asking,
             prices=self._settings.prices,
             warn=self._warnings.append,
-            new_id=lambda: uuid.uuid4().hex,
+            new_id=_new_id,
         )
         probed = await probe.probe(run)
         if probed is not None:
@@ -357,7 +348,7 @@ class Job:
         self._tell(JobProgress(phase="writing", rows=run.rows, cost_usd=self._cost_usd))
         joined = Joined(self._task, run.columns, key_column=run.key_column, text_column=self._given.text_column)
         statuses = await write_output(self._records, run, self._output, joined, self._reducing)
-        await self._records.end_run(replace(run, state="done", ended_at=self._clock.now()))
+        await self._records.end_run(replace(run, state="done", ended_at=self._clock.now(), mark=self._settings.mark()))
         return Report(
             task=self._task.name,
             model=self._settings.model,
@@ -369,6 +360,18 @@ class Job:
             cost_usd=self._cost_usd,
             notes=tuple(self._warnings),
         )
+
+
+def plan_settings(config: Config, prices: Prices | None) -> PlanSettings:
+    """Limits of batch files, from the configuration."""
+    batch = config.batch
+    return PlanSettings(
+        max_requests=batch.max_requests, max_bytes=batch.max_bytes, max_tokens=batch.max_tokens, prices=prices
+    )
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
 
 
 def _change(before: Run | None, run: Run) -> list[str]:

@@ -102,7 +102,7 @@ class Planner:
         sizes: list[NDArray[np.int64]] = []
         planned = 0
         for number in sorted(chunks):
-            refs, own_sizes = await self._open_items(run, number, taken)
+            refs, own_sizes = await self.open_items(run, number, taken)
             if not len(refs):
                 continue
             taken.add(refs["item"].copy())
@@ -122,7 +122,7 @@ class Planner:
         requests = size = 0
         reasons: dict[str, int] = {}
         for number in sorted(chunks):
-            refs, sizes = await self._open_items(run, number, taken)
+            refs, sizes = await self.open_items(run, number, taken)
             taken.add(refs["item"].copy())
             requests += len(refs)
             size += int(sizes.sum())
@@ -148,7 +148,7 @@ class Planner:
     def _tokens(self, run: Run, requests: int, text_bytes: int) -> int:
         return int(text_bytes * run.tokens_per_byte) + requests * self._constant_tokens
 
-    async def _open_items(self, run: Run, number: int, taken: ItemSet) -> tuple[NDArray[np.void], NDArray[np.int64]]:
+    async def open_items(self, run: Run, number: int, taken: ItemSet) -> tuple[NDArray[np.void], NDArray[np.int64]]:
         """Items of a chunk that are to be asked, each once, and the bytes of their lines."""
         index = await self._store.chunk_index(run.id, number)
         known = await self._store.known(index.items.tolist())

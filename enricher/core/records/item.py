@@ -17,6 +17,8 @@ from enricher.core.prompt import to_body
 from enricher.core.records.task import EMBEDDINGS, MODERATIONS
 
 if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+
     from enricher.core.records.task import RecordTask
 
 # Stands for the row's text while the constant part of a line is made; it is in no prompt, as it holds a NUL.
@@ -38,7 +40,7 @@ class Asking:
         head = f'-%d","method":"POST","url":{json.dumps(endpoint)},"body":'
         self._head = head.encode()
         self._before, self._after = before.encode(), after.encode() + b"}\n"
-        self._seed = hashlib.sha256(f"{task.hash}\0{model}\0".encode())
+        self._seed = seed_of(task.hash, model)
         self._encode = msgspec.json.Encoder().encode
         self.line_bytes: Final = len(self.line(0, _WIDEST_ATTEMPT, '""')) - len('""')
         """Bytes of a line without the JSON string of its text, at most."""
@@ -62,9 +64,7 @@ class Asking:
 
     def item(self, text: str) -> int:
         """Return the id of the question about this text: a signed number of 64 bits."""
-        seed = self._seed.copy()
-        seed.update(text.encode("utf-8", "surrogatepass"))
-        return int.from_bytes(seed.digest()[:_ID_BYTES], "big", signed=True)
+        return item_under(self._seed, text)
 
     def encoded(self, text: str) -> bytes:
         """Return a text as it stands in a line: a JSON string in UTF-8."""
@@ -74,6 +74,18 @@ class Asking:
         """Return the line that asks an item for the nth time, with its newline."""
         name = b'{"custom_id":"r%016x' % (item & 0xFFFFFFFFFFFFFFFF)
         return b"".join((name, self._head % attempt, self._before, self._encode(text), self._after))
+
+
+def seed_of(task: str, model: str) -> Hash:
+    """Begin the hash of every item of a task, by its hash, and a model."""
+    return hashlib.sha256(f"{task}\0{model}\0".encode())
+
+
+def item_under(seed: Hash, text: str) -> int:
+    """Return the id of the question about a text: a signed number of 64 bits."""
+    hashed = seed.copy()
+    hashed.update(text.encode("utf-8", "surrogatepass"))
+    return int.from_bytes(hashed.digest()[:_ID_BYTES], "big", signed=True)
 
 
 def custom_id(item: int, attempt: int) -> str:

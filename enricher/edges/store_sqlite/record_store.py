@@ -55,6 +55,10 @@ class SqliteRecords:
         """Runs with what they cost, newest first."""
         return await self._db.read(records.overview, limit)
 
+    async def wrote(self, output: str, mark: str) -> bool:
+        """Whether a run that is done left the output so."""
+        return await self._db.read(records.wrote, output, mark)
+
     async def name_task(self, task: str, name: str, version: str, now: float) -> None:
         """Keep what a task's hash was called."""
         await self._db.write(records.name_task, task, name, version, now)

@@ -78,6 +78,12 @@ def overview(db: sqlite3.Connection, limit: int) -> list[RunOverview]:
     ]
 
 
+def wrote(db: sqlite3.Connection, output: str, mark: str) -> bool:
+    """Whether a run that is done left the output so."""
+    found = db.execute("SELECT 1 FROM record_runs WHERE output = ? AND mark = ? AND state = 'done'", (output, mark))
+    return found.fetchone() is not None
+
+
 def name_task(db: sqlite3.Connection, task: str, name: str, version: str, now: float) -> None:
     """Keep what a task's hash was called."""
     db.execute(
