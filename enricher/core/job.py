@@ -57,6 +57,12 @@ OVERDUE_SECONDS: Final = 3600.0
 CANCEL_PATIENCE_SECONDS: Final = 3600.0
 """How long a cancelled batch may take to become terminal before it is collected as it is."""
 
+MAX_ANSWER_BYTES: Final = 1 << 20
+"""Of one request: 128,000 tokens, more than models say at once, of 8 bytes in JSON."""
+
+MAX_RESULT_BYTES: Final = 1 << 30
+"""Of a whole batch: 50,000 answers of 4,000 tokens, with what stands around them, are 900 MB."""
+
 MAX_WAIT_SECONDS: Final = 3600.0
 """Nobody waits longer, whatever a provider says in Retry-After: by that a wall clock that was set back is told."""
 
@@ -93,6 +99,11 @@ class Step(StrEnum):
     CANCEL = "cancel"
     COLLECT = "collect"
     WAIT = "wait"
+
+
+def most_result_bytes(batch: LedgerBatch) -> int:
+    """How large a result file of this batch can be: an answer for each request, beside what was asked, repeated."""
+    return min(batch.requests * MAX_ANSWER_BYTES + 2 * batch.size_bytes, MAX_RESULT_BYTES)
 
 
 def next_step(batch: LedgerBatch, now: float) -> Step:

@@ -59,8 +59,8 @@ class BatchClient(Protocol):
     async def cancel(self, batch_id: str) -> ProviderBatch:
         """Ask to cancel; terminal only later."""
 
-    async def download(self, file_id: str, path: Path) -> None:
-        """Stream a file to `path` (temporary name, renamed when whole)."""
+    async def download(self, file_id: str, path: Path, *, max_bytes: int) -> None:
+        """Stream a file to `path` (temporary name, renamed when whole); PermanentProviderError for a larger one."""
 
     async def delete_file(self, file_id: str) -> None:
         """Delete a file; a missing one is fine."""

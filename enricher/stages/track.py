@@ -153,7 +153,8 @@ class Track:
         for suffix, file_id in (("output", seen.output_file_id), ("error", seen.error_file_id)):
             if file_id:
                 name = f"{batch.name}.{suffix}"
-                await self._client.download(file_id, self._files.path(name))
+                most = job.most_result_bytes(batch)
+                await self._client.download(file_id, self._files.path(name), max_bytes=most)
                 names.append(name)
         done = replace(
             batch,

@@ -144,11 +144,15 @@ async def test_no_call_of_the_client_alone_violates_the_description_either(calls
         made = await client.create(input_file_id=file_id, endpoint="/v1/responses", metadata={"job": "j", "n": "é"})
         assert [made.id] == [one.id for one in await client.find_batch(job="j", input_file_id=file_id)]
         assert (await client.cancel(made.id)).id == made.id
-        await client.download(file_id, tmp_path / "again.jsonl")
+        await client.download(file_id, tmp_path / "again.jsonl", max_bytes=1 << 20)
         assert path.read_bytes() == (tmp_path / "again.jsonl").read_bytes()
         await client.delete_file(file_id)
         await client.delete_file(file_id)
-        for missing in (client.retrieve("batch_none"), client.cancel("batch_none"), client.download("file-x", path)):
+        for missing in (
+            client.retrieve("batch_none"),
+            client.cancel("batch_none"),
+            client.download("file-x", path, max_bytes=1 << 20),
+        ):
             with pytest.raises(NotFoundProviderError):
                 await missing
         assert 404 == calls.send("GET", "/models/none")[0]

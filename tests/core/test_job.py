@@ -144,3 +144,9 @@ def test_request_that_is_never_answered_ends_after_any_failures(packed, failures
 def test_answer_that_cannot_be_used_is_asked_alone_and_at_most_twice_again(statuses, tries, state, status):
     fate = job.fate_of_answered(statuses, tries=tries)
     assert (state, status) == (fate.state, fate.status)
+
+
+def test_a_result_file_has_room_for_an_answer_to_each_request_and_for_no_more():
+    small = replace(a_batch(), requests=3, size_bytes=10_000)
+    assert 3 * (1 << 20) + 20_000 == job.most_result_bytes(small)
+    assert 1 << 30 == job.most_result_bytes(replace(small, requests=50_000, size_bytes=190_000_000))

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import gzip
+import json
+import resource
+import zlib
+
 import pytest
 from aiohttp import web
 
@@ -149,7 +155,7 @@ async def test_provider_that_is_not_there_is_named():
 async def test_download_appears_only_when_it_is_whole(bench, tmp_path):
     _, client = await bench(status=500)
     with pytest.raises(TransientProviderError):
-        await client.download("file-1", tmp_path / "out")
+        await client.download("file-1", tmp_path / "out", max_bytes=1 << 20)
     assert not (tmp_path / "out").exists()
 
 
@@ -196,24 +202,68 @@ async def test_a_page_instead_of_a_list_says_that_the_address_is_not_the_api(ben
 async def test_a_page_instead_of_a_file_is_not_taken_for_answers_that_are_missing(bench, tmp_path):
     _, client = await bench(**_PAGE)
     with pytest.raises(PermanentProviderError, match="a page of HTML in place of a file"):
-        await client.download("file-1", tmp_path / "out")
+        await client.download("file-1", tmp_path / "out", max_bytes=1 << 20)
     assert [] == [*tmp_path.iterdir()]
 
 
 async def test_a_download_without_end_stops_at_a_limit_and_leaves_no_file(bench, tmp_path):
-    provider, _ = await bench(body=b"x" * 3_000_000)
-    client = OpenAIBatchClient(
-        base_url=provider.url, api_key="sk-x", timeout_seconds=5, telemetry=Telemetry(), max_download_bytes=2_000_000
-    )
+    _, client = await bench(body=b"x" * 3_000_000)
     with pytest.raises(PermanentProviderError, match="file file-1 is larger than 2,000,000 bytes"):
-        await client.download("file-1", tmp_path / "out")
+        await client.download("file-1", tmp_path / "out", max_bytes=2_000_000)
     assert [] == [*tmp_path.iterdir()]
-    await client.close()
+
+
+@pytest.mark.parametrize("path", ["retrieve", "list", "error"])
+async def test_an_answer_that_unfolds_to_gigabytes_is_never_held(bench, path):
+    bomb = _packed(256 << 20)
+    assert len(bomb) < 300_000
+    headers = {"content-encoding": "gzip", "content-type": "application/json"}
+    _, client = await bench(body=bomb, headers=headers, status=400 if path == "error" else 200)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(PermanentProviderError, match="an answer of more than 33,554,432 bytes") as caught:
+        await (client.find_upload("x") if path == "list" else client.retrieve("batch_1"))
+    assert NOT_THE_API == caught.value.code
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
+
+
+async def test_a_download_that_unfolds_to_gigabytes_stops_at_the_limit(bench, tmp_path):
+    _, client = await bench(body=_packed(256 << 20), headers={"content-encoding": "gzip"})
+    with pytest.raises(PermanentProviderError, match="is larger than 1,048,576 bytes"):
+        await client.download("file-1", tmp_path / "out", max_bytes=1 << 20)
+    assert [] == [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("coding", ["zstd", "br", "deflate", "gzip, gzip"])
+async def test_an_answer_packed_in_a_way_that_was_not_asked_for_is_refused(bench, tmp_path, coding):
+    _, client = await bench(body=b"x", headers={"content-encoding": coding})
+    with pytest.raises(PermanentProviderError, match=f"packed as '{coding}', which was not asked for"):
+        await client.download("file-1", tmp_path / "out", max_bytes=1 << 20)
+    with pytest.raises(UnclearProviderError, match="did not answer as the Batch API does"):
+        await client.create(input_file_id="file-1", endpoint="/v1/responses", metadata={})
+
+
+async def test_an_answer_that_is_packed_as_asked_is_read_whole(bench, tmp_path):
+    text = b"".join(b'{"custom_id":"r%d"}\n' % number for number in range(100_000))
+    _, client = await bench(body=gzip.compress(text), headers={"content-encoding": "gzip"})
+    await client.download("file-1", tmp_path / "out", max_bytes=len(text))
+    assert text == (tmp_path / "out").read_bytes()
+    _, client = await bench(
+        body=gzip.compress(json.dumps(BATCH).encode()),
+        headers={"content-encoding": "GZIP", "content-type": "application/json"},
+    )
+    assert "batch_1" == (await client.retrieve("batch_1")).id
+
+
+@functools.cache
+def _packed(size):
+    """So many zeros in gzip, never held."""
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    return b"".join(packer.compress(bytes(1 << 20)) for _ in range(size >> 20)) + packer.flush()
 
 
 async def test_what_is_downloaded_is_for_its_owner_alone(bench, tmp_path):
     _, client = await bench(body=b"{}")
-    await client.download("file-1", tmp_path / "out")
+    await client.download("file-1", tmp_path / "out", max_bytes=1 << 20)
     assert 0o600 == (tmp_path / "out").stat().st_mode & 0o777
 
 
@@ -281,14 +331,14 @@ async def test_a_wait_without_end_is_not_waited(bench, asked, taken):
 async def test_a_download_that_breaks_off_is_tried_again_and_leaves_no_file(bench, tmp_path, answer):
     _, client = await bench(**answer)
     with pytest.raises(TransientProviderError):
-        await client.download("file-1", tmp_path / "out")
+        await client.download("file-1", tmp_path / "out", max_bytes=1 << 20)
     assert not (tmp_path / "out").exists()
 
 
 async def test_a_download_that_cannot_be_written_says_where(bench, tmp_path):
     _, client = await bench(body=b"{}")
     with pytest.raises(StoreError, match=r"nowhere/out\.part: cannot be written: No such file"):
-        await client.download("file-1", tmp_path / "nowhere" / "out")
+        await client.download("file-1", tmp_path / "nowhere" / "out", max_bytes=1 << 20)
 
 
 async def test_what_goes_to_this_host_never_takes_the_proxy_of_the_environment(bench, monkeypatch):

@@ -28,7 +28,7 @@ async def test_what_another_host_uploaded_for_the_same_window_is_not_taken_for_o
         path.write_bytes(b'{"custom_id":"r0123456789abcdef-1","method":"POST","url":"/v1/responses","body":{}}\n')
         kept = await ours.client.upload(path, theirs.upload_name)
         summary = await ours.settle()
-        await ours.client.download(kept, tmp_path / "kept.jsonl")
+        await ours.client.download(kept, tmp_path / "kept.jsonl", max_bytes=1 << 20)
         ledger = await ours.ledger()
     assert {"ok": 2} == summary.answers
     assert (1, 2) == (ledger["batches_created"], ledger["lines_answered"])

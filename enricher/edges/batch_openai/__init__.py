@@ -27,6 +27,7 @@ import openai
 from enricher.core.job import CREDIT_CODES, CREDIT_HINT, MAX_WAIT_SECONDS
 from enricher.core.loopback import is_loopback
 from enricher.core.redact import SECRET, clean
+from enricher.edges.batch_openai.bounded import ACCEPT_ENCODING, AnswerError, bound
 from enricher.errors import (
     NOT_THE_API,
     AuthProviderError,
@@ -54,8 +55,6 @@ _MAX_TEXT_CHARACTERS: Final = 500
 _KEY_CHARACTERS: Final = 8
 _HALF_HIDDEN: Final = re.compile(r"(?<![\w*-])[\w*-]*\*{3}[\w*-]*")
 """A key of which the middle is starred out, as OpenAI shows one that it refuses."""
-_MAX_DOWNLOAD_BYTES: Final = 1 << 30
-"""50,000 answers of 4,000 tokens and their envelopes are 900 MB."""
 _NOT_THE_API_HINT: Final = "is base_url right, with its /v1, and is there a proxy in between?"
 
 
@@ -69,10 +68,8 @@ class OpenAIBatchClient:
         api_key: str,
         timeout_seconds: float,
         telemetry: Telemetry,
-        max_download_bytes: int = _MAX_DOWNLOAD_BYTES,
     ) -> None:
         self._host = base_url
-        self._max_download_bytes = max_download_bytes
         self._key = api_key
         # What goes to a provider on this host may hold lines as they were read: it takes no way over a proxy of the
         # environment, and follows nobody elsewhere.
@@ -83,7 +80,11 @@ class OpenAIBatchClient:
             timeout=timeout_seconds,
             max_retries=0,
             http_client=openai.DefaultAsyncHttpxClient(
-                trust_env=not direct, follow_redirects=not direct, timeout=timeout_seconds
+                trust_env=not direct,
+                follow_redirects=not direct,
+                timeout=timeout_seconds,
+                headers={"accept-encoding": ACCEPT_ENCODING},
+                event_hooks={"response": [bound]},
             ),
         )
         self._telemetry = telemetry
@@ -145,13 +146,13 @@ class OpenAIBatchClient:
         with self._mapped("cancel"):
             return self._shown(await self._client.batches.cancel(batch_id, timeout=_CALL_TIMEOUT_SECONDS))
 
-    async def download(self, file_id: str, path: Path) -> None:
+    async def download(self, file_id: str, path: Path, *, max_bytes: int) -> None:
         """Stream a file to disk; `path` appears only when it is whole. Raises StoreError where it cannot be written."""
         partial = path.with_name(path.name + ".part")
         try:
             try:
                 with self._mapped("download"):
-                    await self._stream(file_id, partial)
+                    await self._stream(file_id, partial, max_bytes)
                 await aiofiles.os.replace(partial, path)
             except BaseException:
                 partial.unlink(missing_ok=True)
@@ -161,7 +162,7 @@ class OpenAIBatchClient:
                 f"{partial}: cannot be written: {error.strerror}", hint="is there room, and may the daemon write there?"
             ) from error
 
-    async def _stream(self, file_id: str, partial: Path) -> None:
+    async def _stream(self, file_id: str, partial: Path, max_bytes: int) -> None:
         # Answers may hold what log lines say: for the daemon's user alone.
         async with (
             self._client.files.with_streaming_response.content(file_id) as response,
@@ -172,10 +173,10 @@ class OpenAIBatchClient:
             size = 0
             async for chunk in response.iter_bytes(_CHUNK_BYTES):
                 size += len(chunk)
-                if size > self._max_download_bytes:
+                if size > max_bytes:
                     raise PermanentProviderError(
-                        f"{self._host}: file {file_id} is larger than {self._max_download_bytes:,} bytes",
-                        hint="no batch of ours has so large an answer: is this provider sound?",
+                        f"{self._host}: file {file_id} is larger than {max_bytes:,} bytes",
+                        hint="what was asked in this batch has no answer so large: is this provider sound?",
                     )
                 await out.write(chunk)
 
@@ -227,9 +228,12 @@ class OpenAIBatchClient:
             mapped = error
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             # While a body is streamed, the SDK lets the errors of its HTTP client through.
-            mapped = (UnclearProviderError if unclear else TransientProviderError)(
-                self._told(error), hint="is the address right, and can this host reach it?"
-            )
+            if isinstance(error.__cause__, AnswerError):
+                mapped = self._not_the_api(error.__cause__, operation, unclear=unclear)
+            else:
+                mapped = (UnclearProviderError if unclear else TransientProviderError)(
+                    self._told(error), hint="is the address right, and can this host reach it?"
+                )
         except openai.APIStatusError as error:
             mapped = self._of_status(error, unclear=unclear)
         except openai.OpenAIError as error:
@@ -248,6 +252,14 @@ class OpenAIBatchClient:
             return
         self._telemetry.api_called(operation=operation, result=_RESULTS[type(mapped)])
         raise mapped from None
+
+    def _not_the_api(self, error: Exception, operation: str, *, unclear: bool) -> ProviderError:
+        # What may have been carried out is looked for first, and looking says that nothing here is the API.
+        return (UnclearProviderError if unclear else PermanentProviderError)(
+            f"{self._host} did not answer as the Batch API does ({operation}): {clean(str(error))[:100]}",
+            hint=_NOT_THE_API_HINT,
+            code=NOT_THE_API,
+        )
 
     def _told(self, error: Exception) -> str:
         return f"{self._host}: {self._without_key(str(error))}"

@@ -1,0 +1,77 @@
+"""Answers of a provider, bounded: what comes is counted as it is unpacked, so that a few bytes never fill the memory.
+
+The HTTP client unpacks each piece whole as it comes, and a piece of 64 KiB in zstd may hold gigabytes. So only gzip is
+asked for and taken, and it is unpacked here, a megabyte at a time. Must never: know what an answer means.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Final
+
+import httpx2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ACCEPT_ENCODING: Final = "gzip"
+_PIECE_BYTES: Final = 1 << 20
+_MAX_ANSWER_BYTES: Final = 32 << 20
+"""Of an answer that is held in memory: a page of 100 batches with their errors is a few hundred kilobytes."""
+_FILES: Final = "/content"
+"""Ends the path of what is streamed to disk, whose reader counts."""
+
+
+class AnswerError(ValueError):
+    """The answer is none that the API gives."""
+
+
+async def bound(response: httpx2.Response) -> None:
+    """Have the body of an answer counted and unpacked as it is read: a hook of the client's, before anything is read.
+
+    Reading raises AnswerError for what is too large, httpx2.DecodingError for what is not what it says.
+    """
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity", "gzip"):
+        raise AnswerError(f"an answer packed as {coding[:20]!r}, which was not asked for")
+    response.headers.pop("content-encoding", None)
+    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    limit = None if response.request.url.path.endswith(_FILES) and response.is_success else _MAX_ANSWER_BYTES
+    response.stream = _Bounded(response.stream, limit, is_packed=coding == "gzip")
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    def __init__(self, stream: httpx2.AsyncByteStream, limit: int | None, *, is_packed: bool) -> None:
+        self._stream = stream
+        self._limit = limit
+        self._is_packed = is_packed
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for piece in _unpacked(self._stream) if self._is_packed else self._stream:
+            size += len(piece)
+            if self._limit is not None and size > self._limit:
+                raise AnswerError(f"an answer of more than {self._limit:,} bytes")
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _unpacked(stream: httpx2.AsyncByteStream) -> AsyncIterator[bytes]:
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    is_empty = True
+    async for packed in stream:
+        rest, is_empty = packed, is_empty and not packed
+        while rest and not inflater.eof:
+            try:
+                piece = inflater.decompress(rest, _PIECE_BYTES)
+            except zlib.error as error:
+                raise httpx2.DecodingError(str(error)) from error
+            rest = inflater.unconsumed_tail
+            if piece:
+                yield piece
+    if last := inflater.flush():
+        yield last
+    if not inflater.eof and not is_empty:
+        raise httpx2.DecodingError("the answer ends in the middle")
