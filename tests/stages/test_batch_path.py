@@ -172,7 +172,7 @@ async def test_files_that_cannot_be_fetched_are_tried_hourly_and_never_asked_aga
     async with a_bench(tmp_path) as bench:
         tries, download = [], bench.client.download
 
-        async def refuse(*_):
+        async def refuse(*_, **__):
             tries.append(bench.clock.time)
             raise PermanentProviderError("file-1 is larger than 1 byte")
 
