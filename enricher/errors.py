@@ -2,7 +2,8 @@
 
 EnricherError                  base; `hint` says what the reader can do about it
 ├── ConfigError                the configuration is wrong: exit 78, every fault reported at once
-│   └── BudgetError            the money that is allowed is not enough: nothing was sent
+│   ├── BudgetError            the money that is allowed is not enough: nothing was sent
+│   └── CredentialError        a systemd credential is there and cannot be read
 ├── UsageError                 the command line is wrong: exit 64
 ├── TryAgainError              work is under way or was interrupted: exit 75, the same command goes on
 ├── LockedError                another process holds the state directory: exit 73
@@ -47,6 +48,10 @@ class BudgetError(ConfigError):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__([message], hint=hint)
+
+
+class CredentialError(ConfigError):
+    """A systemd credential cannot be read."""
 
 
 class UsageError(EnricherError):

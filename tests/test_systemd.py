@@ -11,7 +11,7 @@ import pytest
 
 from enricher.edges.credential import ADMIN_TOKEN, PROVIDER_KEY, WEBHOOK_SECRET, read_secret
 from enricher.edges.systemd import Notifier
-from enricher.errors import ConfigError
+from enricher.errors import ConfigError, CredentialError
 
 UNITS = Path(__file__).parent.parent / "systemd"
 needs_systemd = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
@@ -93,6 +93,14 @@ def test_empty_or_missing_credential_counts_as_none(tmp_path, secret, content):
         (tmp_path / secret.credential).write_text(content)
     assert read_secret(secret, {"CREDENTIALS_DIRECTORY": str(tmp_path)}) is None
     assert read_secret(secret, {"CREDENTIALS_DIRECTORY": str(tmp_path), secret.variable: "sk-x"}) == "sk-x"
+
+
+@SECRETS
+def test_credential_that_cannot_be_read_is_named(tmp_path, secret):
+    """A directory in its place, since root may read every file."""
+    (tmp_path / secret.credential).mkdir()
+    with pytest.raises(CredentialError, match=f"credential {secret.credential}: cannot be read: Is a directory"):
+        read_secret(secret, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
 
 
 @SECRETS

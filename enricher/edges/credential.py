@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from enricher.errors import ConfigError
+from enricher.errors import ConfigError, CredentialError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ def read_secret(secret: Secret, environment: Mapping[str, str]) -> str | None:
         except UnicodeDecodeError:
             raise ConfigError([f"credential {secret.credential}: is not text"]) from None
         except OSError as error:
-            raise ConfigError([f"credential {secret.credential}: cannot be read: {error.strerror}"]) from None
+            raise CredentialError([f"credential {secret.credential}: cannot be read: {error.strerror}"]) from None
         if text:
             return _checked(text, f"credential {secret.credential}")
     text = environment.get(secret.variable, "").strip()

@@ -196,6 +196,13 @@ def test_secret_that_protects_nothing_is_refused(bench, command, variables, faul
     assert fault in refused.err + refused.out
 
 
+def test_credential_that_a_reload_is_not_shown_does_not_stop_it(bench, tmp_path):
+    """systemd 252 hides them from what it runs before; the daemon itself reads them again."""
+    (tmp_path / "admin-token").mkdir()
+    checked = bench.enricher("validate", "--offline", CREDENTIALS_DIRECTORY=str(tmp_path))
+    assert "admin: credential admin-token: cannot be read" in checked.out
+
+
 def test_batch_server_says_what_webhooks_need(bench):
     for url, secret, fault in (
         ("http://127.0.0.1:1/hook", None, "ENRICHER_WEBHOOK_SECRET: is shorter than 16 bytes"),
