@@ -213,10 +213,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--lines-per-second", type=int, default=20_000)
+    parser.add_argument("--hour-seconds", type=float, default=60.0, help="how long an hour of log time takes")
     asked = parser.parse_args()
     seconds = asked.minutes * 60
     with tempfile.TemporaryDirectory(prefix="enricher-soak-") as root:
-        load = Load(lines_per_second=asked.lines_per_second)
+        load = Load(lines_per_second=asked.lines_per_second, hour_seconds=asked.hour_seconds)
         report = soak(Path(root), load, seconds=seconds, every_seconds=min(5.0, seconds / 20))
     warm_up = seconds / 3
     _, resident = report.behind(warm_up)
@@ -229,6 +230,8 @@ def main():
         f"resident memory behind the first {warm_up / 60:.1f} minutes: {resident.min() / 1e6:.1f} to "
         f"{resident.max() / 1e6:.1f} MB, median {np.median(resident) / 1e6:.1f} MB"
     )
+    tenths = [np.median(part) / 1e6 for part in np.array_split(np.array([one[1] for one in report.samples]), 10)]
+    print("its median in each tenth of the run: " + " ".join(f"{one:.1f}" for one in tenths) + " MB")
     print(f"it grew by {growth / 1e6:+.2f} MB in ten minutes (at most {MOST_BYTES_IN_TEN_MINUTES / 1e6:.0f})")
     if growth > MOST_BYTES_IN_TEN_MINUTES:
         report.faults.append("the memory grew")
