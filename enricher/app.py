@@ -93,6 +93,7 @@ class Enricher:
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._failure: str | None = None
         self._started = False
+        self._store_answered = time.monotonic()
 
     # -- putting it together
 
@@ -405,6 +406,7 @@ class Enricher:
         offset = self._clock.now() - self._clock.monotonic()
         while not stop.is_set():
             summary = await self._refresh()
+            self._store_answered = time.monotonic()
             unread = sum(one.unread_bytes for one in self._source_progress(self._clock.now()))
             notifier.status(
                 f"{summary.read_events:,} events read, {unread:,} bytes unread, "
@@ -419,8 +421,9 @@ class Enricher:
             await _wait(stop, REPORT_SECONDS)
 
     async def _probe(self, stop: asyncio.Event, notifier: Notifier) -> None:
-        """Measure how late the event loop is, and feed the watchdog from it."""
+        """Measure how late the event loop is, and feed the watchdog from it as long as the store answers, too."""
         worst, told = 0.0, time.monotonic()
+        patience = max(notifier.watchdog_seconds or 0.0, 3 * REPORT_SECONDS)
         every = min(REPORT_SECONDS, (notifier.watchdog_seconds or 2 * REPORT_SECONDS) / 2)
         while not stop.is_set():
             before = time.monotonic()
@@ -428,7 +431,8 @@ class Enricher:
             worst = max(worst, time.monotonic() - before - _LAG_PROBE_SECONDS)
             if time.monotonic() - told >= every:
                 self._telemetry.loop_lagged(seconds=max(0.0, worst))
-                notifier.alive()
+                if time.monotonic() - self._store_answered < patience:
+                    notifier.alive()
                 worst, told = 0.0, time.monotonic()
 
     async def _refresh(self) -> StoreSummary:
