@@ -154,6 +154,14 @@ async def test_writes_are_durable_when_they_return(tmp_path):
     } == pragmas
 
 
+async def test_what_is_put_aside_while_a_statement_runs_never_lies_outside_of_the_state_directory(tmp_path):
+    in_memory = 2
+    for read_only in (False, True):
+        store = await SqliteStore.open(tmp_path, read_only=read_only)
+        assert in_memory == await store._db.read(lambda db: db.execute("PRAGMA temp_store").fetchone()[0])
+        await store.close()
+
+
 # ---------------------------------------------------------------- versions
 
 

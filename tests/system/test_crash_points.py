@@ -3,8 +3,8 @@
 The points are counted in an undisturbed run and then taken one by one: the run is killed there, started again, and must
 end with the same events, the same batches created and the same lines uploaded. Two seams see them: `zygote.Seam` every
 call of Python's (files, sockets), strace those that SQLite makes itself. Commands are forked from a process that has
-imported everything. `make crash-points` takes every point of both; the suite every one of Python's and samples
-SQLite's.
+imported everything. `make crash-points` takes every point of both; the suite every one of Python's, and of SQLite's
+the first, the last and one in between of each call on each file.
 """
 
 from __future__ import annotations
@@ -44,9 +44,7 @@ pytestmark = pytest.mark.timeout(3600 if EVERY else 400)
 LINES = 48
 WORKERS = 3
 SECONDS = 60
-TRACED = ("fdatasync", "fsync", "pwrite64", "ftruncate", "unlink", "rename", "sendto", "recvfrom")
-SAMPLED = {"fdatasync": 3, "pwrite64": 40}
-"""Of SQLite's own calls, in the suite, every so many-th; the others of `TRACED` are Python's as well."""
+TRACED = ("fdatasync", "fsync", "pwrite64", "ftruncate", "unlink", "rename")
 
 
 class Zygote:
@@ -247,18 +245,39 @@ def sweep(stations, kills):
 
 
 def traced_counts(station):
-    """How often a thread makes each call of `TRACED`, at most."""
+    """How often a thread makes each call of `TRACED`, at most: of all files, and of each file of the database.
+
+    The files are named by their path below the state directory; nothing in the shared index (-shm) has to last.
+    """
     station.clear()
-    code, trace = station.traced("-e", "trace=" + ",".join(TRACED))
+    code, trace = station.traced("-y", "-e", "trace=" + ",".join(TRACED))
     assert code == 0
-    counts = Counter(re.findall(r"^(\d+) +(\w+)\(", trace, re.MULTILINE))
-    return {call: max((n for (_, name), n in counts.items() if name == call), default=0) for call in TRACED}
+    state, counts = station.bench.root / "state", Counter()
+    for thread, call, opened, named in re.findall(r'^(\d+) +(\w+)\((?:\d+<([^>]*)>|"([^"]*)")', trace, re.MULTILINE):
+        counts[thread, call, ""] += 1
+        path = Path(opened or named)
+        if path == state or (path.parent == state and re.fullmatch(r"enricher\.db(?!-shm).*", path.name)):
+            counts[thread, call, str(path.relative_to(state))] += 1
+    most = Counter()
+    for (_, call, file), number in counts.items():
+        most[call, file] = max(most[call, file], number)
+    return most
 
 
-def injecting(call, what):
-    """Under strace, with something done to one call."""
+def places(number):
+    """Which of so many calls are taken: all, or the first, one in between and the last."""
+    return range(1, number + 1) if EVERY else sorted({1, (number + 1) // 2, number})
+
+
+def injecting(call, what, file=""):
+    """Under strace, with something done to one call, of those on a file of the state directory if one is named."""
     options = ("-e", f"trace={call}", "-e", f"inject={call}:{what}")
-    return lambda station: station.traced(*options)[0]
+
+    def inject(station):
+        on = ("-P", str(station.bench.root / "state" / file)) if file else ()
+        return station.traced(*on, *options)[0]
+
+    return inject
 
 
 def differences(undisturbed, taken):
@@ -306,20 +325,21 @@ def test_killed_before_any_call_that_lasts_or_is_sent_it_ends_as_if_undisturbed(
 
 @pytest.mark.skipif(not can_trace(), reason="strace is missing, or may not trace here")
 def test_killed_by_a_tracer_at_calls_that_sqlite_makes_it_ends_as_if_undisturbed(stations, undisturbed):
-    """strace counts the calls of each thread apart: the n-th is that of the thread that comes to it first."""
-    most = traced_counts(stations[0])
-    steps = dict.fromkeys(TRACED, 1) if EVERY else SAMPLED
+    """File by file, for strace counts the calls of each thread apart: else those that make the store hide the rest."""
+    most = {kind: number for kind, number in traced_counts(stations[0]).items() if kind[1]}
     kills = {
-        (call, when): injecting(call, f"signal=KILL:when={when}")
-        for call, step in steps.items()
-        for when in range(1, most[call] + 1, step)
+        (call, file, when): injecting(call, f"signal=KILL:when={when}", file)
+        for (call, file), number in most.items()
+        for when in places(number)
     }
     taken = sweep(stations, kills)
 
     print(len(kills), "points of", most)
     assert {} == differences(undisturbed[0], taken)
-    assert most["fdatasync"] > 20
-    assert sum(code == -signal.SIGKILL for code, _ in taken.values()) >= 0.8 * len(kills)
+    assert most["fdatasync", "enricher.db-wal"] > 20
+    killed = [point for point, (code, _) in taken.items() if code == -signal.SIGKILL]
+    assert most.keys() == {(call, file) for call, file, _ in killed}
+    assert len(killed) >= 0.8 * len(kills)
 
 
 FAILURES = {
@@ -329,7 +349,7 @@ FAILURES = {
     "ftruncate": ("EIO",),
     "rename": ("EIO", "ENOSPC"),
 }
-FAILED_EVERY = {"fdatasync": 7, "pwrite64": 150, "fsync": 9, "rename": 4}
+BY_SQLITE = ("fdatasync", "pwrite64", "ftruncate")
 
 
 @pytest.mark.skipif(not can_trace(), reason="strace is missing, or may not trace here")
@@ -337,18 +357,21 @@ def test_a_call_of_the_disk_that_fails_once_ends_it_or_is_made_good_and_nothing_
     """One sync, write or rename fails, the next would not: 0 or 75 at first, and then as if undisturbed."""
     most = traced_counts(stations[0])
     failures = {
-        (call, error, when): injecting(call, f"error={error}:when={when}")
-        for call, errors in FAILURES.items()
-        for error in errors
-        for when in range(1, most[call] + 1, 1 if EVERY else FAILED_EVERY.get(call, 1))
+        (call, file, error, when): injecting(call, f"error={error}:when={when}", file)
+        for (call, file), number in most.items()
+        if bool(file) == (call in BY_SQLITE)
+        for error in FAILURES.get(call, ())
+        for when in places(number)
     }
     taken = sweep(stations, failures)
 
     print(len(failures), "failures")
     assert {} == differences(undisturbed[0], taken)
     assert {0, 75} == {code for code, _ in taken.values()}
-    # SQLite's own syncs are those of the store: one that failed is never passed over.
-    assert {75} == {code for (call, _, _), (code, _) in taken.items() if call == "fdatasync"}
+    # SQLite's own syncs are those of the store: one that failed is passed over only for a directory's (the files in it
+    # are synced themselves) and at the very end, of the database, whose log stays then.
+    passed = {(call, file) for (call, file, *_), (code, _) in taken.items() if call == "fdatasync" and code != 75}
+    assert passed <= {("fdatasync", "."), ("fdatasync", "enricher.db")}
 
 
 @pytest.mark.skipif(not can_trace(), reason="strace is missing, or may not trace here")
@@ -356,9 +379,11 @@ def test_a_sync_that_failed_is_not_made_again_as_if_it_had_worked(stations):
     """Linux tells of it once, and lets the next one succeed without the data (collectors.md 1.2)."""
     station = stations[0]
     station.clear()
-    code, trace = station.traced("-e", "trace=fdatasync,pwrite64", "-y", "-e", "inject=fdatasync:error=EIO:when=9")
+    log = str(station.bench.root / "state" / "enricher.db-wal")
+    only = ("-e", "trace=fdatasync,pwrite64", "-P", log)
+    code, trace = station.traced(*only, "-e", "inject=fdatasync:error=EIO:when=9")
     assert code == 75
     assert "cannot be" in (said := (station.bench.root / "stderr").read_text()) or "disk I/O error" in said
     behind = trace[trace.index("(INJECTED)") :]
-    log = [line for line in behind.splitlines()[1:] if "enricher.db-wal" in line]
-    assert [] == [line for line in log if "pwrite64" in line]
+    assert "pwrite64" in trace[: trace.index("(INJECTED)")]
+    assert [] == [line for line in behind.splitlines()[1:] if "pwrite64" in line]

@@ -337,6 +337,8 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         )
         db.row_factory = sqlite3.Row
         _check(db, path)
+        # What SQLite puts aside while it works is little, and nothing of a log may lie outside of the state directory.
+        db.execute("PRAGMA temp_store = MEMORY")
         if read_only:
             db.execute("PRAGMA query_only = ON")
         else:
