@@ -136,6 +136,14 @@ async def test_all_is_looked_at_after_an_overflow_of_the_kernels_queue(world):
     assert w.telemetry.registry.get_sample_value("enricher_source_watch_overflows_total", {"source": "s"}) == 1
 
 
+async def test_an_overflow_brings_the_next_sweep_forward(world, monkeypatch):
+    monkeypatch.setattr(looking, "_URGENT_SHARE", 0.0)
+    w = await settled(world, 3)
+    monkeypatch.setattr(Watcher, "take", lambda self: Hints(overflowed=True))  # the kernel's part
+    w.append("d2/new.log", b"nobody told of it\n")
+    assert await w.step(1.0) == [b"nobody told of it"]
+
+
 async def test_what_was_written_lately_is_polled_until_the_sweep_that_an_overflow_asks_for(world, monkeypatch):
     w = await settled(world, 3)
     monkeypatch.setattr(Watcher, "take", lambda self: Hints(overflowed=True))  # the kernel's part
