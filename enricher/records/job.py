@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from enricher.core.ledger import BatchState
 from enricher.core.records.item import Asking
 from enricher.core.records.ledger import FINAL, Run
-from enricher.errors import BudgetError, TryAgainError
+from enricher.errors import AuthProviderError, BudgetError, TryAgainError
 from enricher.records.planning import Planner, PlanSettings
 from enricher.records.probing import Probe
 from enricher.records.reading import check_columns, read_input
@@ -327,7 +327,8 @@ class Job:
     def _raise_if_stuck(self, batches: list[LedgerBatch]) -> None:
         is_open = any(one.state in _WITH_PROVIDER for one in batches)
         blocked = self._submit.blocked or self._track.blocked
-        if blocked is not None and not is_open:
+        # A refused key blocks what is open as well; anything else lets open batches come to their end.
+        if blocked is not None and (isinstance(blocked, AuthProviderError) or not is_open):
             raise blocked
         unsent = [one for one in batches if one.state is BatchState.PLANNED]
         if unsent and not is_open and all(one.error == "over budget" for one in unsent):

@@ -1,9 +1,10 @@
 """The fault matrix of the batch API: real commands against a real batch server with a script of what goes wrong.
 
-Each cell is `enricher once` over ten lines of ten kinds, asked one by one, against `enricher serve-batches --faults`,
-both processes of their own (forked, as in the crash sweep, from one that has imported everything). Killed means SIGKILL
-while the server holds its answer back. What takes hours runs the same stages, store and client under a clock that the
-test moves. `make faults` prints the table; the README holds it, and a test here that the two are the same.
+Each cell is `enricher once` over ten lines of ten kinds, asked one by one, and `enricher records run` over ten rows,
+against `enricher serve-batches --faults`, each a process of its own (forked, as in the crash sweep, from one that has
+imported everything). Killed means SIGKILL while the server holds its answer back. What takes hours runs the same
+stages, store and client under a clock that the test moves. `make faults` prints the table; the README holds it, and a
+test here that the two are the same.
 """
 
 from __future__ import annotations
@@ -69,16 +70,70 @@ class Provider:
         self._told.get(timeout=SECONDS)
 
 
-def run(zygote, bench):
-    """`enricher once` to its end; its exit code."""
-    told = zygote.order(bench, "once")
+class Events:
+    """Ten lines of a log, each of a kind of its own."""
+
+    def __init__(self, bench):
+        self._bench = bench
+        bench.write("a.log", log_lines(10, hours=1, kinds=TEN))
+
+    def order(self, zygote):
+        return zygote.order(self._bench, "once")
+
+    def delivered(self):
+        """Rows with an answer; fails where the books do not balance."""
+        bench = self._bench
+        assert_manifests_true(bench.out)
+        assert_settled(bench)
+        written = events(bench.out)
+        assert len(written) == len({event["event.id"] for event in written})
+        return sum(event["enrichment.status"] == "ok" for event in written)
+
+
+class Records:
+    """Ten rows of a table."""
+
+    def __init__(self, bench):
+        self._bench = bench
+        self._output = bench.root / "rows-out.jsonl"
+        rows = [{"id": f"row-{number}", "text": f"text number {number}"} for number in range(10)]
+        (bench.root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def order(self, zygote):
+        root = self._bench.root
+        args = ["records", "run", "label", str(root / "rows.jsonl"), "-o", str(self._output), "-c"]
+        return zygote.order(self._bench, args=[*args, str(self._bench.file)])
+
+    def delivered(self):
+        """Rows with an answer, each in its place; fails where the books do not balance."""
+        rows = [json.loads(line) for line in self._output.read_text().splitlines()]
+        assert [f"row-{number}" for number in range(10)] == [row["id"] for row in rows]
+        db = sqlite3.connect(self._bench.root / "state" / "enricher.db")
+        with contextlib.closing(db):
+            assert {("done",)} == set(db.execute("SELECT state FROM batches"))
+            assert [("ok", 10)] == db.execute("SELECT status, count(*) FROM record_answers GROUP BY status").fetchall()
+            assert [(0,)] == db.execute("SELECT count(*) FROM record_rows").fetchall()
+            booked, batches = db.execute(
+                "SELECT (SELECT output_tokens FROM books), (SELECT sum(output_tokens) FROM batches)"
+            ).fetchone()
+        assert booked == batches > 0
+        assert [] == list((self._bench.root / "state" / "batches").iterdir())
+        return sum(row["status"] == "ok" and row["sentiment"] is not None for row in rows)
+
+
+WORK = {"events": Events, "records": Records}
+
+
+def run(zygote, work):
+    """The command to its end; its exit code."""
+    told = work.order(zygote)
     told.get(timeout=SECONDS)
     return told.get(timeout=SECONDS)["code"]
 
 
-def run_killed(zygote, bench, provider, rule):
+def run_killed(zygote, work, provider, rule):
     """The same, killed as soon as this rule has struck."""
-    told = zygote.order(bench, "once")
+    told = work.order(zygote)
     pid = told.get(timeout=SECONDS)["pid"]
     try:
         skipped = rule.get("skip", 0)
@@ -88,19 +143,19 @@ def run_killed(zygote, bench, provider, rule):
     return told.get(timeout=SECONDS)["code"]
 
 
-def measure(zygote, root, cell):
+def measure(zygote, root, cell, kind):
     """Rows delivered, batches created and lines uploaded; fails where a run does, or its books do not balance."""
     bench = Bench(root, "http://127.0.0.1:1/v1")
-    bench.write("a.log", log_lines(10, hours=1, kinds=TEN))
+    work = WORK[kind](bench)
     provider = Provider(zygote, bench, cell.faults)
     try:
         bench.url = provider.url
         bench.configure(provider=cell.provider, batch={"poll_interval_seconds": 0.01})
         if cell.kill_at is not None:
-            assert run_killed(zygote, bench, provider, cell.faults[cell.kill_at]) == -signal.SIGKILL
-        codes = [run(zygote, bench)]
+            assert run_killed(zygote, work, provider, cell.faults[cell.kill_at]) == -signal.SIGKILL
+        codes = [run(zygote, work)]
         while codes[-1] == cell.stops_with != 0 and len(codes) < 5:
-            codes.append(run(zygote, bench))
+            codes.append(run(zygote, work))
         assert codes[-1] == 0, (bench.root / "stderr").read_text()[-2000:]
         assert codes[0] == cell.stops_with
         strikes = provider.strikes() if cell.faults else []
@@ -108,12 +163,7 @@ def measure(zygote, root, cell):
         ledger = provider.ledger()
     finally:
         provider.end()
-    assert_manifests_true(bench.out)
-    assert_settled(bench)
-    written = events(bench.out)
-    assert len(written) == len({event["event.id"] for event in written})
-    delivered = sum(event["enrichment.status"] == "ok" for event in written)
-    return delivered, ledger["batches_created"], ledger["lines_uploaded"]
+    return work.delivered(), ledger["batches_created"], ledger["lines_uploaded"]
 
 
 def assert_settled(bench):
@@ -132,15 +182,16 @@ def assert_settled(bench):
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """By cell: what was measured, or what went wrong."""
+    """By kind of work and cell: what was measured, or what went wrong."""
     assert len(CELLS) + len(TIMED) == len({cell.name for cell in CELLS} | set(TIMED))
     root = tmp_path_factory.mktemp("faults")
     first = Bench(root / "first", "http://127.0.0.1:1/v1")
     zygote = Zygote(root)
 
-    def one(number, cell):
+    def one(number, todo):
+        kind, cell = todo
         try:
-            return measure(zygote, root / str(number), cell)
+            return measure(zygote, root / str(number), cell, kind)
         except Exception as error:  # noqa: BLE001 - each cell is told apart, whatever is wrong with it
             return repr(error)
 
@@ -148,12 +199,13 @@ def measured(tmp_path_factory):
         # The first order is run to learn what to import; without a log there is nothing to ask.
         zygote.order(first, "once").get(timeout=SECONDS)
         with ThreadPoolExecutor(WORKERS) as pool:
-            taken = pool.map(one, range(len(CELLS)), CELLS)
-            found = {cell.name: what for cell, what in zip(CELLS, taken, strict=True)}
+            todo = [(kind, cell) for kind in WORK for cell in CELLS]
+            taken = pool.map(one, range(len(todo)), todo)
+            found = {(kind, cell.name): what for (kind, cell), what in zip(todo, taken, strict=True)}
     finally:
         zygote.end()
     for name, cell in TIMED_RUNS.items():
-        found[name] = asyncio.run(cell(root / re.sub(r"\W+", "-", name)))
+        found["events", name] = asyncio.run(cell(root / re.sub(r"\W+", "-", name)))
     return found
 
 
@@ -258,18 +310,19 @@ TIMED_RUNS = {
 # ---------------------------------------------------------------- what it shows
 
 
+@pytest.mark.parametrize("kind", WORK)
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-def test_each_row_is_delivered_once_and_no_more_is_created_or_uploaded_than_must_be(measured, cell):
-    assert cell.ideal == measured[cell.name]
+def test_each_row_is_delivered_once_and_no_more_is_created_or_uploaded_than_must_be(measured, cell, kind):
+    assert cell.ideal == measured[kind, cell.name]
 
 
 @pytest.mark.parametrize("name", TIMED)
 def test_so_it_is_after_hours(measured, name):
-    assert TIMED[name][0] == measured[name]
+    assert TIMED[name][0] == measured["events", name]
 
 
 def test_readme_shows_what_was_measured(measured):
-    found = table(measured)
+    found = table({name: figures for (kind, name), figures in measured.items() if kind == "events"})
     print(f"\n{found}")
     told = re.search(r"<!-- faults -->\n(.*?)\n<!-- /faults -->", README.read_text(encoding="utf-8"), re.DOTALL)
     assert told is not None
