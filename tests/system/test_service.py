@@ -14,6 +14,7 @@ from tests.system.private_systemd import NotPossibleError, PrivateSystemd
 REPOSITORY = Path(__file__).parents[2]
 UNIT = "enricher.service"
 KEY = "sk-of-a-credential"
+TOKEN = "a-token-of-a-credential"
 CONFIGURATION = """
 [[sources]]
 id = "logs"
@@ -77,6 +78,13 @@ def resident_bytes(machine) -> int:
     return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
 
 
+def scraped(machine, *headers: str) -> str:
+    """First line of the answer to a scrape with these headers."""
+    head = "\r\n".join(("GET /metrics HTTP/1.0", *headers, "", ""))
+    ask = 'exec 3<>/dev/tcp/127.0.0.1/9464 && printf "%s" "$1" >&3 && head -n 1 <&3'
+    return machine.run("bash", "-c", ask, "bash", head).strip()
+
+
 def written(machine) -> list[dict]:
     text = machine.run("sh", "-c", "cat /var/lib/enricher/enriched/*/events-*.jsonl 2>/dev/null", code=None)
     return [json.loads(line) for line in text.splitlines()]
@@ -87,6 +95,7 @@ def test_a_service_starts_reloads_comes_back_and_stops_under_a_real_systemd(mach
     lines = "".join(f"2026-11-20T08:{at:02d}:00Z app[7]: disk {at} of the array failed\n" for at in range(30))
     machine.write("/etc/enricher/enricher.toml", CONFIGURATION)
     machine.write("/etc/enricher/openai-api-key", KEY + "\n")
+    machine.write("/etc/enricher/admin-token", TOKEN + "\n")
     machine.write("/var/log/app/app.log", lines)
     machine.run("chmod", "-R", "a+rX", "/var/log/app", "/etc/enricher/enricher.toml", "/etc/enricher")
     machine.run("systemctl", "start", "server.service")
@@ -97,6 +106,10 @@ def test_a_service_starts_reloads_comes_back_and_stops_under_a_real_systemd(mach
     assert "" != machine.shown(UNIT, "StatusText")
     first = main_pid(machine)
     assert "0" != machine.run("stat", "--format=%u", f"/proc/{first}").strip()
+
+    # Counts are shown to who has the token of the other credential.
+    assert "401" in scraped(machine)
+    assert "200" in scraped(machine, f"Authorization: Bearer {TOKEN}")
 
     # The server takes nobody who has not the key of the credential.
     machine.until(lambda: len(written(machine)) == 30, seconds=90)
