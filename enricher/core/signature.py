@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 BLANK_ID: Final = 0
-UNKNOWN_ID: Final = 0xFFFFFFFF
 
 # Hexadecimal words are collapsed up front for so many blocks once the keys new to L1 are more than one line in five,
 # and collapsing them makes one of every two; JSON lines are folded up front by the same rule.
@@ -43,21 +42,34 @@ _FOLDED_SHARE = 2
 # Ids from here on are no rows of the store: they stand for shapes of which each line is looked at.
 _TELLING = 0x80000000
 
+# Numbers from here on stand for lines whose ids are not known yet.
+_NEW = 0xC0000000
+
 # Text that is taken apart at once: what is made of it on the way stays in the processor's cache.
 _PIECE_BYTES = 64 * 1024
 
 
 class _Memo(dict[bytes, int]):
-    """Key of a line → shape id; `UNKNOWN_ID` for a key that it does not hold, so that a look-up never raises."""
+    """Key of a line → shape id; a key that it does not hold is numbered from `_NEW` on, so that it is missed once."""
 
-    __slots__ = ("key_bytes",)
+    __slots__ = ("_new", "key_bytes")
 
     def __init__(self) -> None:
         super().__init__()
         self.key_bytes = 0
+        self._new: list[bytes] = []
 
     def __missing__(self, key: bytes) -> int:
-        return UNKNOWN_ID
+        number = self[key] = _NEW + len(self._new)
+        self._new.append(key)
+        return number
+
+    def take_new(self) -> list[bytes]:
+        """The keys that were numbered, in the order of their numbers; they are forgotten until they have ids."""
+        new, self._new = self._new, []
+        for key in new:
+            del self[key]
+        return new
 
 
 class ShapeIndex:
@@ -99,35 +111,42 @@ class ShapeIndex:
         their row ids (1 to 0x7FFFFFFF). Where `starts` is given (one flag per line), a line
         that starts no event gets `BLANK_ID` or an id it already had, and no shape is made for it.
         """
-        parts: list[npt.NDArray[np.uint32]] = []
-        missed_lines: list[bytes] = []
-        row = 0
         if len(self._telling) + sum(map(len, self._told)) > self._memo_lines:
             self.forget()
-        for piece in _pieces(data):
-            lines = self._keys(piece)
-            part = np.fromiter(map(self._lines.__getitem__, lines), np.uint32, len(lines))
-            unknown = part == UNKNOWN_ID
-            if starts is not None:
-                wanted = starts[row : row + part.size]
-                part[unknown & ~wanted] = BLANK_ID
-                unknown &= wanted
-            missed_lines += [lines[at] for at in np.flatnonzero(unknown).tolist()]
-            parts.append(part)
-            row += part.size
+        find = self._lines.__getitem__
+        keys = map(self._keys, _pieces(data))
+        parts = [np.fromiter(map(find, lines), np.uint32, len(lines)) for lines in keys]
         ids = np.concatenate(parts) if parts else np.empty(0, np.uint32)
         self._hex_blocks = max(0, self._hex_blocks - 1)
         self._object_blocks = max(0, self._object_blocks - 1)
-        if missed_lines:
-            found, folded = self._resolve_missed(list(dict.fromkeys(missed_lines)), intern)
-            if len(found) * _NEW_SHARE > ids.size and folded * _FOLDED_SHARE < len(found):
-                self._hex_blocks = _HEX_BLOCKS
-                if any(line[:1] == b"{" for line in found):
-                    self._object_blocks = _HEX_BLOCKS
-            ids[ids == UNKNOWN_ID] = np.fromiter(map(found.__getitem__, missed_lines), np.uint32, len(missed_lines))
+        new = self._lines.take_new()
+        if new:
+            self._name_new(new, ids, intern, starts)
         if self._telling:
             self._tell_apart(data, ids, intern, starts)
         return ids
+
+    def _name_new(
+        self,
+        new: list[bytes],
+        ids: npt.NDArray[np.uint32],
+        intern: Callable[[list[Shape]], list[int]],
+        starts: npt.NDArray[np.bool_] | None,
+    ) -> None:
+        """Put ids in the place of the numbers that L1 gave to lines that it did not hold."""
+        rows = np.flatnonzero(ids >= _NEW)
+        if starts is not None:
+            ids[rows[~starts[rows]]] = BLANK_ID
+            rows = rows[starts[rows]]
+        numbers = (ids[rows] - _NEW).tolist()
+        if not numbers:
+            return
+        found, folded = self._resolve_missed([new[number] for number in dict.fromkeys(numbers)], intern)
+        if len(found) * _NEW_SHARE > ids.size and folded * _FOLDED_SHARE < len(found):
+            self._hex_blocks = _HEX_BLOCKS
+            if any(line[:1] == b"{" for line in found):
+                self._object_blocks = _HEX_BLOCKS
+        ids[rows] = [found[new[number]] for number in numbers]
 
     def _tell_apart(
         self,
