@@ -69,16 +69,18 @@ def read_lines(
     raw = stream.pread(len(before) + room, start - len(before))
     if not raw.startswith(before):
         return Reading(changed=True)
-    text = b"".join((held, memoryview(raw)[len(before) :]))  # one copy of megabytes, not two
-    seen_to = position + len(text)
+    seen_to = start - len(before) + len(raw)
     at_end = len(raw) < len(before) + limit
     to_the_last_byte |= is_quiet and stream.is_ended
     finish = at_end and to_the_last_byte
-    cut = _first_over_long(text, line_bytes)
+    data, tail = _lines_and_rest(held, raw, len(before), finish=finish)
+    cut = _first_over_long(data, line_bytes)
+    if cut is None and len(tail) > line_bytes:
+        cut = len(data)
     if cut is not None:
         return _read_cut(
             stream,
-            text,
+            data + tail,
             cut + line_bytes,
             position=position,
             line_start=cut,
@@ -88,16 +90,23 @@ def read_lines(
             finish=to_the_last_byte,
             is_quiet=is_quiet,
         )
-    whole = len(text) if finish else text.rfind(b"\n") + 1
-    data = text[:whole]
     return Reading(
         data=data if data.endswith(b"\n") or not data else data + b"\n",
-        length=whole,
-        tail=text[whole:],
+        length=len(data),
+        tail=tail,
         marker=(marker + data[-MARKER_BYTES:])[-MARKER_BYTES:],
         looked_to=seen_to,
         at_end=at_end,
     )
+
+
+def _lines_and_rest(held: bytes, raw: bytes, at: int, *, finish: bool) -> tuple[bytes, bytes]:
+    """Whole lines and what is behind them, of `held` and what is in `raw` from `at` on; all is lines where `finish`."""
+    end = len(raw) if finish else raw.rfind(b"\n", at) + 1
+    if end:
+        return b"".join((held, memoryview(raw)[at:end])), raw[end:]  # one copy of megabytes, not two
+    end = held.rfind(b"\n") + 1
+    return held[:end], held[end:] + raw[at:]
 
 
 def _first_over_long(text: bytes, line_bytes: int) -> int | None:
