@@ -347,6 +347,8 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
             db.execute("PRAGMA foreign_keys = ON")
             # Debian's SQLite overwrites what is deleted; freed pages are given back here, a hundred times faster.
             db.execute("PRAGMA secure_delete = OFF")
+            # Statements that change many rows keep what was there before until they end: not in a file of its own.
+            db.execute("PRAGMA temp_store = MEMORY")
             db.execute("PRAGMA wal_autocheckpoint = 1000")
             db.execute("PRAGMA journal_size_limit = 67108864")
             _migrate(db, path)
