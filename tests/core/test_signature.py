@@ -22,6 +22,7 @@ from enricher.core.skeleton import (
     message_start,
     shape_of,
 )
+from enricher.errors import StoreError
 from tests.core.generated_systems import SYSTEMS, generate
 
 HEADERS = st.sampled_from(
@@ -326,6 +327,17 @@ def test_no_shape_is_made_of_a_line_that_starts_no_event():
 
     assert [1, 0, 0, 2] == ids.tolist()
     assert ["boom", "bang"] == [shape.template for shape in rows]
+
+
+def test_lines_whose_shapes_could_not_be_numbered_are_new_again_with_the_next_block():
+    def refuse(shapes):
+        raise StoreError("the store is gone")
+
+    index, (intern, rows, _) = ShapeIndex(), interning()
+    with pytest.raises(StoreError):
+        index.resolve(b"disk full\nlink down\ndisk full\n", refuse)
+    assert index.resolve(b"link down\ndisk full\nlink down\n", intern).tolist() == [1, 2, 1]
+    assert [shape.template for shape in rows] == ["link down", "disk full"]
 
 
 def test_hexadecimal_words_in_every_line_are_folded_before_the_look_up():
