@@ -31,6 +31,13 @@ def peer(name):
     return str(path)
 
 
+def prism():
+    """The path of Prism; skips where it was not installed."""
+    if not PRISM.exists():
+        pytest.skip("Prism is not installed: make test and make conformance do that where there is npm")
+    return str(PRISM)
+
+
 def operations():
     """The operations of the description: (method, pattern of the path) by id."""
     paths = json.loads(DESCRIPTION.read_text())["paths"]
@@ -85,10 +92,8 @@ class Prism(Foreign):
     """
 
     def __init__(self, directory, upstream):
-        if not PRISM.exists():
-            pytest.skip("Prism is not installed: make test and make conformance do that where there is npm")
-        command = ["proxy", "--host", "127.0.0.1", "--port", "0", "--errors", str(DESCRIPTION), upstream]
-        super().__init__(directory, "prism", str(PRISM), *command)
+        command = [prism(), "proxy", "--host", "127.0.0.1", "--port", "0", "--errors", str(DESCRIPTION), upstream]
+        super().__init__(directory, "prism", *command)
         self.url = self.until(r"listening on (http://127\.0\.0\.1:\d+)")[1]
 
     @property

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from enricher.edges.batch_openai import OpenAIBatchClient
 from enricher.errors import NotFoundProviderError
 from enricher.telemetry import Telemetry
-from tests.conformance.peers import DESCRIPTION, HERE, Prism, operations, peer
+from tests.conformance.peers import DESCRIPTION, HERE, Prism, operations, peer, prism
 from tests.system.bench import Bench, Server, assert_manifests_true, events, eventually, log_lines
 from tests.system.fault_cells import batch, busy, call, refused
 from tests.system.test_fault_matrix import TEN
@@ -79,6 +79,7 @@ class Calls:
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory):
+    prism()  # or skip, before anything is started
     calls = Calls(tmp_path_factory.mktemp("prism"))
     yield calls
     calls.end()
