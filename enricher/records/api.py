@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from enricher.config import Config
+    from enricher.core.records.address import TableFormat
     from enricher.core.records.task import RecordTask
-    from enricher.edges.record_inputs.opening import Format as InputFormat
-    from enricher.edges.record_outputs.opening import Format as OutputFormat
     from enricher.ports import RecordInput
     from enricher.provider import Provider
     from enricher.records.planning import Estimate
@@ -58,8 +57,8 @@ class Order:
     """Under which of the input's columns lies what the task's prompt calls otherwise."""
     key: str | None = None
     query: str | None = None
-    input_format: InputFormat | None = None
-    output_format: OutputFormat | None = None
+    input_format: TableFormat | None = None
+    output_format: TableFormat | None = None
     budget_usd: float | None = None
     overwrite: bool = False
     wait: bool = True

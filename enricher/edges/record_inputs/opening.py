@@ -5,38 +5,24 @@ Never here: how something is read.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, assert_never
+from typing import TYPE_CHECKING, assert_never
 
+from enricher.core.records.address import TABLE_FORMATS, format_of_name, sqlite_address
 from enricher.edges.record_inputs.refusals import cannot_read
 from enricher.errors import UsageError
 
 if TYPE_CHECKING:
+    from enricher.core.records.address import SqliteAddress, TableFormat
     from enricher.edges.record_inputs.table import Reader
     from enricher.ports.records import RecordInput
-
-Format = Literal["jsonl", "csv", "tsv", "parquet"]
-FORMATS: Final[tuple[Format, ...]] = ("jsonl", "csv", "tsv", "parquet")
-
-_SUFFIXES: Final[dict[str, Format]] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-}
-_SQLITE: Final = re.compile(
-    r"(?:sqlite:(?P<prefixed>[^#]+)|(?P<path>[^#]+\.(?:db|sqlite3?)))(?:#(?P<table>.+))?", re.DOTALL
-)
-_COMPRESSIONS: Final = (".gz", ".zst")
 
 
 def open_input(
     spec: str,
     *,
     query: str | None = None,
-    file_format: Format | None = None,
+    file_format: TableFormat | None = None,
     key: str | None = None,
     encoding: str = "utf-8",
 ) -> RecordInput:
@@ -52,8 +38,8 @@ def open_input(
 
     if spec.startswith(("postgresql://", "postgres://")):
         return TableInput(_postgres_reader(spec, query), key)
-    if database := _SQLITE.fullmatch(spec):
-        return TableInput(_sqlite_reader(database["prefixed"] or database["path"], database["table"] or "", query), key)
+    if database := sqlite_address(spec):
+        return TableInput(_sqlite_reader(database, query), key)
     if query is not None:
         raise UsageError(f"{spec} is no database: a query is asked of one only", hint="leave the query out")
     if file_format is None and _is_of_documents(spec):
@@ -81,19 +67,20 @@ def _postgres_reader(spec: str, query: str | None) -> Reader:
     return PostgresReader(spec, query)
 
 
-def _sqlite_reader(path: str, table: str, query: str | None) -> Reader:
+def _sqlite_reader(database: SqliteAddress, query: str | None) -> Reader:
     from enricher.edges.record_inputs.sqlite import SqliteReader
 
-    return SqliteReader(Path(path), f"{path}#{table}" if table else path, table=table, query=query)
+    name = f"{database.path}#{database.table}" if database.table else database.path
+    return SqliteReader(Path(database.path), name, table=database.table, query=query)
 
 
-def _file_reader(spec: str, file_format: Format | None, encoding: str) -> Reader:
+def _file_reader(spec: str, file_format: TableFormat | None, encoding: str) -> Reader:
     from enricher.edges.record_inputs.content import Content
     from enricher.edges.record_inputs.delimited import DelimitedReader
     from enricher.edges.record_inputs.jsonl import JsonlReader
 
     is_stdin = spec == "-"
-    kind = file_format or ("jsonl" if is_stdin else _format_of(Path(spec)))
+    kind = file_format or ("jsonl" if is_stdin else _format_of(spec))
     if kind == "parquet":
         return _parquet_reader(spec)
     name = "standard input" if is_stdin else spec
@@ -120,15 +107,12 @@ def _parquet_reader(spec: str) -> Reader:
     return ParquetReader(path, spec)
 
 
-def _format_of(path: Path) -> Format:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in _COMPRESSIONS:
-        del suffixes[-1]
-    found = _SUFFIXES.get(suffixes[-1]) if suffixes else None
+def _format_of(spec: str) -> TableFormat:
+    found = format_of_name(spec)
     if found is None:
-        if not path.exists():
-            raise cannot_read(str(path), FileNotFoundError())
+        if not Path(spec).exists():
+            raise cannot_read(spec, FileNotFoundError())
         raise UsageError(
-            f"what {path} holds is not told by its name", hint=f"name the format: one of {', '.join(FORMATS)}"
+            f"what {spec} holds is not told by its name", hint=f"name the format: one of {', '.join(TABLE_FORMATS)}"
         )
     return found

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from enricher.edges.record_outputs.packed import PackedFile
 
-_WRITTEN_AS_THEY_ARE: Final = frozenset((str, int, float, NoneType))
+# Not numbers with a fraction: Python writes some of them in another way than JSON does.
+_WRITTEN_AS_THEY_ARE: Final = frozenset((str, int, NoneType))
 _BATCH_ROWS: Final = 1024
 
 

@@ -5,33 +5,20 @@ Never here: how something is written.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
+from enricher.core.records.address import TABLE_FORMATS, format_of_name, sqlite_address
 from enricher.errors import UsageError
 
 if TYPE_CHECKING:
+    from enricher.core.records.address import TableFormat
     from enricher.ports.records import RecordOutput
 
-Format = Literal["jsonl", "csv", "tsv", "parquet"]
-FORMATS: Final[tuple[Format, ...]] = ("jsonl", "csv", "tsv", "parquet")
-
-_SUFFIXES: Final[dict[str, Format]] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-}
-_SQLITE: Final = re.compile(
-    r"(?:sqlite:(?P<prefixed>[^#]+)|(?P<path>[^#]+\.(?:db|sqlite3?)))(?:#(?P<table>.+))?", re.DOTALL
-)
 DEFAULT_TABLE: Final = "records"
-_COMPRESSIONS: Final = (".gz", ".zst")
 
 
-def open_output(spec: str, *, file_format: Format | None = None, overwrite: bool) -> RecordOutput:
+def open_output(spec: str, *, file_format: TableFormat | None = None, overwrite: bool) -> RecordOutput:
     """The output at an address; nothing is written before its `begin`, but what lies there already is refused at once.
 
     `spec` is a path, `-` for standard output (JSON lines unless `file_format` says otherwise), which what was written
@@ -43,15 +30,14 @@ def open_output(spec: str, *, file_format: Format | None = None, overwrite: bool
     from enricher.edges.record_outputs.packed import PackedFile
     from enricher.edges.record_outputs.place import Place
 
-    if database := _SQLITE.fullmatch(spec):
+    if database := sqlite_address(spec):
         from enricher.edges.record_outputs.sqlite import SqliteOutput
 
-        path = Path(database["prefixed"] or database["path"])
-        table = SqliteOutput(path, database["table"] or DEFAULT_TABLE, overwrite=overwrite)
+        table = SqliteOutput(Path(database.path), database.table or DEFAULT_TABLE, overwrite=overwrite)
         table.check()
         return table
     is_stdout = spec == "-"
-    kind = file_format or ("jsonl" if is_stdout else _format_of(Path(spec)))
+    kind = file_format or ("jsonl" if is_stdout else _format_of(spec))
     place = Place(None if is_stdout else Path(spec), "standard output" if is_stdout else spec, overwrite=overwrite)
     place.check()
     match kind:
@@ -69,13 +55,10 @@ def open_output(spec: str, *, file_format: Format | None = None, overwrite: bool
             assert_never(kind)
 
 
-def _format_of(path: Path) -> Format:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in _COMPRESSIONS:
-        del suffixes[-1]
-    found = _SUFFIXES.get(suffixes[-1]) if suffixes else None
+def _format_of(spec: str) -> TableFormat:
+    found = format_of_name(spec)
     if found is None:
         raise UsageError(
-            f"the format of {path} is not told by its name", hint=f"name the format: one of {', '.join(FORMATS)}"
+            f"the format of {spec} is not told by its name", hint=f"name the format: one of {', '.join(TABLE_FORMATS)}"
         )
     return found
