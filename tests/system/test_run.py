@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -317,6 +318,34 @@ def test_a_provider_that_hangs_does_not_hold_up_a_stop(bench, run, serve):
 
     assert 0 == daemon.running.code
     assert "Traceback" not in daemon.running.err
+
+
+MOUNT_HANGS = """
+import pathlib, runpy, sys, time
+from enricher.edges.source_files.scanning import Scanner
+def scan(*_):
+    pathlib.Path("hangs").touch()
+    time.sleep(100)
+Scanner.scan = scan
+sys.argv = sys.argv[3:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_mount_that_hangs_does_not_hold_up_a_stop(bench):
+    """A thread that waits for the kernel cannot be told to end."""
+    bench.write("a.log", log_lines(MANY, hours=1))
+    running = bench.start("run", prefix=(sys.executable, "-c", MOUNT_HANGS))
+    running.until((bench.root / "hangs").exists)
+
+    running.signal(signal.SIGTERM)
+    begun = time.monotonic()
+    running.wait()
+
+    assert time.monotonic() - begun < 10
+    assert 0 == running.code
+    assert running.happened("daemon_stopped")
+    assert "Traceback" not in running.err
 
 
 def test_a_second_signal_ends_it_at_once(bench, run, serve):
