@@ -135,13 +135,20 @@ def wilson(passed: float, total: int, *, level: float = LEVEL) -> Interval:
 def mean_interval(
     values: Sequence[float] | np.ndarray, *, level: float = LEVEL, bounds: tuple[float, float]
 ) -> Interval:
-    """Give Student's interval of a mean, within the bounds that no value leaves; a single value tells nothing."""
-    count = len(values)
+    """Give Student's interval of a mean, within the bounds that no value leaves; a single value tells nothing.
+
+    Where all values are one, they vary by nothing, and yet not nothing is known of others: as many may differ as
+    Wilson's interval for none of so many says, by as much as the bounds allow.
+    """
+    count, (least, most) = len(values), bounds
     if count < 2:
-        return Interval(*bounds)
-    mean = float(np.mean(values))
-    half = t_quantile(0.5 + level / 2, count - 1) * float(np.std(values, ddof=1)) / math.sqrt(count)
-    return Interval(max(bounds[0], mean - half), min(bounds[1], mean + half))
+        return Interval(least, most)
+    mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+    if deviation < _TINY:
+        others = wilson(0, count, level=level).high
+        return Interval(mean - others * (mean - least), mean + others * (most - mean))
+    half = t_quantile(0.5 + level / 2, count - 1) * deviation / math.sqrt(count)
+    return Interval(max(least, mean - half), min(most, mean + half))
 
 
 def variance(scores: Sequence[Sequence[float]]) -> Variance:

@@ -5,7 +5,7 @@ import tomllib
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enricher.core.records.checks import Quotes, first_fault, parse_checks
@@ -62,6 +62,7 @@ def test_what_was_made_up_is_no_quotation():
     assert fault_of(table, {"evidence": []}, {}) is None
 
 
+@settings(derandomize=True, deadline=None)
 @given(
     words=st.lists(
         st.sampled_from(["café", "“so”", "it’s", "ﬁne", "Straße", "日本語", "한국", "a—b", "x²", "Å", "ё"]),
@@ -80,6 +81,7 @@ def test_some_words_of_a_text_are_a_quotation_of_it_in_any_form_of_unicode(words
     assert check.fault({"q": quote + " more"}, {"text": " ".join(words)})
 
 
+@settings(derandomize=True, deadline=None)
 @given(st.text(max_size=200))
 def test_a_comparable_text_is_comparable_already(text):
     assert comparable(comparable(text)) == comparable(text)
@@ -218,6 +220,7 @@ def test_a_language_that_the_detector_does_not_know_is_refused(detect):
     assert faults == ["checks[1].languages: not known to the detector: german; codes are those of ISO 639, as en"]
 
 
+@settings(derandomize=True, deadline=None)
 @given(answer=st.dictionaries(st.sampled_from("abt"), JSON, max_size=3), values=st.dictionaries(st.just("text"), JSON))
 def test_no_answer_makes_a_check_raise(answer, values):
     checks, faults = parse(
@@ -236,6 +239,7 @@ def test_no_answer_makes_a_check_raise(answer, values):
         assert reason is None or reason.isprintable()
 
 
+@settings(derandomize=True, deadline=None)
 @given(st.text())
 def test_what_is_shown_is_short_and_harmless(text):
     assert len(shown(text)) <= 82

@@ -4,7 +4,7 @@ import json
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enricher.core.records.combine import (
@@ -124,6 +124,7 @@ def test_a_task_without_a_schema_may_give_any_field_a_rule():
     assert ([], "concatenate") == (faults, rules.fields["text"].rule)
 
 
+@settings(derandomize=True, deadline=None)
 @given(st.lists(JSON, min_size=1, max_size=12))
 def test_the_vote_is_a_value_that_none_outnumbers(values):
     won = vote(values)
@@ -136,6 +137,7 @@ def test_of_values_with_as_many_votes_the_one_that_stands_first_wins():
     assert vote(["b", "a", "c", "a", "b"]) == "b"
 
 
+@settings(derandomize=True, deadline=None)
 @given(st.lists(JSON, max_size=12))
 def test_a_union_has_each_member_once_in_the_order_of_its_first(members):
     found = unique(members)
@@ -143,6 +145,7 @@ def test_a_union_has_each_member_once_in_the_order_of_its_first(members):
     assert [json.dumps(one, sort_keys=True) for one in found] == list(dict.fromkeys(texts))
 
 
+@settings(derandomize=True, deadline=None)
 @given(count=st.integers(1, 60), room=st.integers(1, 300))
 def test_reducing_in_rounds_loses_no_answer_and_ends(count, room):
     answers = [{"n": number} for number in range(count)]

@@ -4,7 +4,7 @@ import time
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enricher.core.records.clusters import LONGEST, is_boundary
@@ -35,6 +35,7 @@ WORDS = st.sampled_from(
 TEXTS = st.one_of(st.text(max_size=400), st.lists(WORDS, max_size=150).map("".join))
 
 
+@settings(derandomize=True, deadline=None)
 @given(text=TEXTS, max_tokens=st.integers(1, 40), share=st.floats(0, 0.5), exact=st.booleans())
 def test_passages_cover_the_text_in_order_and_fit(text, max_tokens, share, exact):
     count = (lambda part: -(-len(part.encode("utf-8", "surrogatepass")) // 4)) if exact else estimate_tokens
@@ -52,6 +53,7 @@ def test_passages_cover_the_text_in_order_and_fit(text, max_tokens, share, exact
     assert done == len(text)
 
 
+@settings(derandomize=True, deadline=None)
 @given(text=TEXTS, max_tokens=st.integers(4, 40))
 def test_no_cut_tears_a_character_that_a_person_sees(text, max_tokens):
     for passage in split(text, max_tokens=max_tokens, overlap_tokens=max_tokens // 4, count=estimate_tokens):
@@ -59,6 +61,7 @@ def test_no_cut_tears_a_character_that_a_person_sees(text, max_tokens):
         assert is_boundary(text, passage.end)
 
 
+@settings(derandomize=True, deadline=None)
 @given(text=TEXTS, max_tokens=st.integers(10, 40))
 def test_the_overlap_is_within_its_limit(text, max_tokens):
     passages = split(text, max_tokens=max_tokens, overlap_tokens=5, count=len)

@@ -4,7 +4,7 @@ import math
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enricher.core.records.measures import cosine
@@ -102,6 +102,7 @@ def test_an_embedding_is_compared_by_its_angle():
     assert score(table, {"t": "one"}, {"t": " "}).reason == "there is no text to compare"
 
 
+@settings(derandomize=True, deadline=None)
 @given(st.lists(st.tuples(st.floats(allow_nan=False), st.floats(allow_nan=False)), max_size=5))
 def test_a_cosine_is_within_its_bounds_and_the_same_both_ways(pairs):
     one, other = [a for a, _ in pairs], [b for _, b in pairs]
@@ -176,6 +177,7 @@ def test_every_fault_of_the_scorers_is_reported_at_once():
     assert parse('[[scorers]]\nkind = "exact"\nweight = 0')[1] == ["scorers[1].weight: must not be 0 for every scorer"]
 
 
+@settings(derandomize=True, deadline=None)
 @given(expected=DOCUMENTS, answer=DOCUMENTS)
 def test_any_answer_to_any_case_has_a_score_and_a_harmless_reason(expected, answer):
     scorers, faults = parse(EVERY)
@@ -188,6 +190,7 @@ def test_any_answer_to_any_case_has_a_score_and_a_harmless_reason(expected, answ
         assert one.passed or one.reason
 
 
+@settings(derandomize=True, deadline=None)
 @given(answer=DOCUMENTS)
 def test_what_was_expected_scores_fully(answer):
     scorers, _ = parse('scorers = [{ kind = "exact" }, { kind = "set_f1", field = "a" }]')

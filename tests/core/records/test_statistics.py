@@ -6,7 +6,7 @@ from fractions import Fraction
 from math import comb
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enricher.core.records.statistics import (
@@ -65,6 +65,12 @@ def test_the_interval_of_a_mean_is_students():
     assert mean_interval([0.4], bounds=(0, 1)).high == 1
 
 
+def test_values_that_are_all_one_do_not_make_a_mean_certain():
+    assert mean_interval([1.0] * 20, bounds=(0, 1)) == wilson(20, 20)
+    found = mean_interval([0.0] * 20, bounds=(-1, 1))
+    assert (-found.low, 0.1611) == (found.high, round(found.high, 4))
+
+
 def test_signs_are_tried_as_fisher_did():
     # 863 of 32,768 sums are as great or greater, one way: section 21.
     assert permutation(MAIZE, seed=0) == 2 * 863 / 32768
@@ -87,6 +93,7 @@ def test_drawn_signs_and_the_normal_law_agree_with_all_signs():
     assert permutation([0.0] * 5, seed=0) == 1
 
 
+@settings(derandomize=True, deadline=None)
 @given(gained=st.integers(0, 60), lost=st.integers(0, 60))
 def test_mcnemars_test_is_the_sum_of_binomials(gained, lost):
     total = gained + lost
@@ -120,6 +127,7 @@ def test_several_p_values_are_corrected_step_by_step():
     assert holm([]) == ()
 
 
+@settings(derandomize=True, deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=12))
 def test_a_corrected_p_value_is_no_smaller_and_keeps_its_rank(p_values):
     adjusted = holm(p_values)
@@ -161,6 +169,7 @@ def test_two_cells_are_compared_case_by_case():
     )
 
 
+@settings(derandomize=True, deadline=None)
 @given(SCORES)
 def test_every_figure_is_within_its_bounds(scores):
     passes = [[value > 0.5 for value in case] for case in scores]
