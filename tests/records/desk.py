@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from enricher import records
 from enricher.batchserver.server import BatchServer
 from enricher.batchserver.settings import ServerSettings
 from enricher.config import Config
 from enricher.edges.clock_system import SystemClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PRICES = {
     "input_usd": 1.0,

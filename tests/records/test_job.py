@@ -185,7 +185,7 @@ async def test_a_task_reads_the_column_that_it_is_told(tmp_path):
 
 async def test_an_input_without_a_column_of_the_prompt_is_refused_with_those_it_has(tmp_path):
     async with a_desk(tmp_path, lambda _: GLAD) as desk:
-        with pytest.raises(UsageError, match="no column 'text'.*nr, body") as caught:
+        with pytest.raises(UsageError, match=r"no column 'text'.*nr, body") as caught:
             await desk.run(desk.task(LABEL), desk.write("in.jsonl", [{"nr": 5, "body": "hello"}]))
         assert "--column text=COLUMN" in caught.value.hint
 
@@ -213,7 +213,7 @@ async def test_an_output_that_is_not_ours_is_refused_and_one_that_is_is_replaced
     async with a_desk(tmp_path, lambda _: GLAD) as desk:
         task, given = desk.task(LABEL), desk.write("in.jsonl", texts(2))
         (tmp_path / "out.jsonl").write_text("mine\n")
-        with pytest.raises(OutputError, match="out.jsonl"):
+        with pytest.raises(OutputError, match=r"out\.jsonl"):
             await desk.run(task, given)
         assert "mine\n" == (tmp_path / "out.jsonl").read_text()
         await desk.run(task, given, overwrite=True)
@@ -233,7 +233,7 @@ async def test_an_estimate_above_the_budget_is_refused_before_anything_is_sent(t
         with pytest.raises(BudgetError, match=r"40 requests of made-up cost about .* at most .* above the \$0.00 of"):
             await desk.run(desk.task(LABEL), desk.write("in.jsonl", texts(40)), budget_usd=0.0001)
         desk.settings["budget"] = {"daily_usd": 0.001}
-        with pytest.raises(BudgetError, match="daily_usd = 0.00 leaves"):
+        with pytest.raises(BudgetError, match=r"daily_usd = 0\.00 leaves"):
             await desk.run(desk.task(LABEL), desk.write("in.jsonl", texts(40)))
         assert [] == desk.model.asked
 
@@ -303,7 +303,7 @@ async def test_two_jobs_do_not_share_a_state_directory(tmp_path):
 async def test_a_schema_that_the_provider_refuses_is_found_by_one_request(tmp_path):
     refusal = (400, {"error": {"code": "invalid_json_schema", "message": "schema: no"}})
     async with a_desk(tmp_path, lambda _: refusal) as desk:
-        with pytest.raises(PermanentProviderError, match="refuses what the task 'mood' asks.*schema: no"):
+        with pytest.raises(PermanentProviderError, match=r"refuses what the task 'mood' asks.*schema: no"):
             await desk.run(desk.task(LABEL), desk.write("in.jsonl", texts(1200)))
         assert 1 == len(desk.model.asked)
 
