@@ -26,6 +26,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from enricher.core.records.canonical import canonical
+from enricher.core.records.template import parse_template
 from enricher.core.task import OWN_PARAMETERS
 from enricher.core.toml_reader import TableReader, not_empty, within
 
@@ -123,10 +124,14 @@ def _prompt(reader: TableReader) -> Prompt:
     prompt = Prompt(
         name=reader.take("name", str, OWN, not_empty, required=True),
         system=reader.take("system", str, None, not_empty),
-        user=reader.take("user", str, None, not_empty),
+        user=reader.take("user", str, None, _names_column),
     )
     reader.finish()
     return prompt
+
+
+def _names_column(user: str) -> str | None:
+    return None if parse_template(user).columns else "names no column of a row: write {{text}} where it belongs"
 
 
 def _parameters(reader: TableReader) -> Parameters:

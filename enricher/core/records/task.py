@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import jsonschema_rs
 
+from enricher.core.records.assessment import Assessment, parse_assessment
 from enricher.core.records.checks import Check, parse_checks
 from enricher.core.records.combine import Combine, parse_combine
 from enricher.core.records.template import OPTION_PREFIX, Template, parse_template, put_options
@@ -76,6 +77,8 @@ class RecordTask:
     """Of the answer; None: text, under `TEXT_FIELD`."""
     checks: Sequence[Check] = ()
     long: Long | None = None
+    assessment: Assessment | None = None
+    """How it is evaluated."""
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """As they were put into prompt, schema and checks."""
 
@@ -148,6 +151,7 @@ def parse_record_task(
         schema=found_schema,
         checks=parse_checks(reader.tables("checks"), columns=None, detect=detect),
         long=_long(reader, found_schema),
+        assessment=parse_assessment(reader),
         options=MappingProxyType(chosen),
     )
     prompt.finish()
@@ -163,12 +167,13 @@ def parse_record_task(
 
 def put_columns(document: dict[str, Any], columns: Mapping[str, str]) -> None:
     """Have a task read the input's own columns: in its prompt, where texts are cut, and where answers are checked."""
-    prompt = document.get("prompt")
-    if isinstance(prompt, dict) and isinstance(prompt.get("user"), str):
-        template = parse_template(prompt["user"])
-        names = tuple(columns.get(name, name) for name in template.columns)
-        prompt["user"] = Template(template.texts, names).source
-    elif columns:
+    prompt, matrix = document.get("prompt"), document.get("matrix")
+    for one in (prompt, *_tables(matrix.get("prompts") if isinstance(matrix, dict) else None)):
+        if isinstance(one, dict) and isinstance(one.get("user"), str):
+            template = parse_template(one["user"])
+            names = tuple(columns.get(name, name) for name in template.columns)
+            one["user"] = Template(template.texts, names).source
+    if columns and not (isinstance(prompt, dict) and isinstance(prompt.get("user"), str)):
         document["prompt"] = {
             **(prompt if isinstance(prompt, dict) else {}),
             "user": "{{" + columns.get("text", "text") + "}}",
