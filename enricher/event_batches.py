@@ -39,6 +39,11 @@ class EventBatches:
         self._task = task
         self._prices = prices
 
+    def takes(self, batch: LedgerBatch) -> bool:
+        """All batches about events are."""
+        del batch
+        return True
+
     async def lines(self, batch: LedgerBatch) -> AsyncIterator[bytes]:
         """One for each request, in the order in which they were planned."""
         requests = await self._store.batch_requests(batch.id)

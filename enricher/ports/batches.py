@@ -104,6 +104,9 @@ class Workload(Protocol):
     def purpose(self) -> Purpose:
         """Batches of another purpose are not touched."""
 
+    def takes(self, batch: LedgerBatch) -> bool:
+        """Whether a batch of its purpose is its own; others are left to whoever has their task."""
+
     def lines(self, batch: LedgerBatch) -> AsyncIterator[bytes]:
         """The lines of its input file, some whole ones at a time; the same each time."""
 

@@ -156,7 +156,7 @@ class Job:
 
     def _build_stages(self, client: BatchClient, files: BatchFiles, telemetry: Telemetry) -> None:
         config, poll = self._config, self._settings.poll_interval_seconds
-        workload = RecordBatches(
+        self._workload = RecordBatches(
             store=self._records,
             clock=self._clock,
             asking=self._asking,
@@ -177,7 +177,7 @@ class Job:
                 hold_when_over=True,
                 poll_interval_seconds=poll,
             ),
-            workload=workload,
+            workload=self._workload,
             jitter=jitter,
         )
         self._track = Track(
@@ -187,7 +187,7 @@ class Job:
             clock=self._clock,
             telemetry=telemetry,
             settings=TrackSettings(poll_interval_seconds=poll),
-            workload=workload,
+            workload=self._workload,
             jitter=jitter,
         )
 
@@ -301,7 +301,7 @@ class Job:
                 moved = bool(await self._planner.plan(run, chunks, self._clock.now()))
             moved |= await self._submit.step()
             moved |= await self._track.step()
-            batches = await self._store.batches(_UNDER_WAY, "records")
+            batches = [one for one in await self._store.batches(_UNDER_WAY, "records") if self._workload.takes(one)]
             if not batches and not self._open_chunks:
                 return
             self._tell(self._asked(run, batches))

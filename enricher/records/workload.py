@@ -105,6 +105,10 @@ class RecordBatches:
         self._reader = ResultReader(kind=asking.task.kind, endpoint=asking.endpoint)
         self._judge = Judge(asking)
 
+    def takes(self, batch: LedgerBatch) -> bool:
+        """Those of this task and model: an answer means nothing to another."""
+        return (batch.task, batch.model) == (self._asking.task.hash, self._asking.model)
+
     # -- lines
 
     async def lines(self, batch: LedgerBatch) -> AsyncIterator[bytes]:

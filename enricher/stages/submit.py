@@ -81,11 +81,15 @@ class Submit:
     async def step(self) -> bool:
         """Move each batch on by one step; whether anything moved."""
         moved = False
-        for batch in await self._store.batches(_WORKING, self._workload.purpose):
+        for batch in await self._own_batches():
             # A restart is what an operator does who has mended something: what waits is tried at once.
             moved |= await self._step(batch if self._begun else replace(batch, next_at=0.0))
         self._begun = True
         return moved
+
+    async def _own_batches(self) -> list[LedgerBatch]:
+        batches = await self._store.batches(_WORKING, self._workload.purpose)
+        return [batch for batch in batches if self._workload.takes(batch)]
 
     async def _step(self, batch: LedgerBatch) -> bool:
         todo = job.next_step(batch, self._clock.now())
@@ -235,9 +239,7 @@ class Submit:
     async def _failed(self, batch: LedgerBatch, todo: Step, error: ProviderError) -> None:
         """A call failed: what the ledger holds already says what to look for; only the time to wait is new."""
         now = self._clock.now()
-        current = next(
-            (one for one in await self._store.batches(_WORKING, self._workload.purpose) if one.id == batch.id), batch
-        )
+        current = next((one for one in await self._own_batches() if one.id == batch.id), batch)
         wait = self._backoff(current.failures, error)
         has_no_list = todo in _LOOKS and _is_about_the_list(error)
         if has_no_list and todo is Step.FIND_BATCH:

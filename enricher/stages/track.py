@@ -98,7 +98,8 @@ class Track:
         """Poll what is due and collect what has ended; whether anything ended."""
         moved = False
         at_once, self._looks_again = self._looks_again, False
-        for batch in await self._store.batches((BatchState.OPEN, BatchState.CANCELLING), self._workload.purpose):
+        batches = await self._store.batches((BatchState.OPEN, BatchState.CANCELLING), self._workload.purpose)
+        for batch in filter(self._workload.takes, batches):
             hinted = batch.batch_id in self._hints
             if hinted or at_once or job.next_step(batch, self._clock.now()) is Step.POLL:
                 self._hints.pop(batch.batch_id or "", None)

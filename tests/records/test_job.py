@@ -286,6 +286,18 @@ async def test_stopped_in_the_middle_it_goes_on_and_pays_nothing_twice(tmp_path)
         assert 60 == len(desk.model.asked)
 
 
+async def test_batches_of_another_task_are_left_to_whoever_runs_it(tmp_path):
+    async with a_desk(tmp_path, lambda text: {"mood": "glad"} if text.startswith("text") else {"tone": "low"}) as desk:
+        task, given = desk.task(LABEL), desk.write("in.jsonl", texts(3))
+        with pytest.raises(TryAgainError):
+            await desk.run(task, given, wait=False)
+        other = desk.task(LABEL.replace("mood", "tone").replace("glad", "low"), "other.toml")
+        notes = desk.write("notes.jsonl", [{"id": 1, "text": "a note"}])
+        assert {"ok": 1} == (await desk.run(other, notes, "notes-out.jsonl")).statuses
+        assert {"ok": 3} == (await desk.run(task, given)).statuses
+        assert 4 == len(desk.model.asked)
+
+
 async def test_two_jobs_do_not_share_a_state_directory(tmp_path):
     async with a_desk(tmp_path, lambda _: GLAD) as desk:
         task, given = desk.task(LABEL), desk.write("in.jsonl", texts(2))
