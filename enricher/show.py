@@ -16,8 +16,9 @@ from rich.text import Text
 from enricher.core.redact import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from enricher.core.records.report import Table as ReportTable
     from enricher.errors import EnricherError
 
 _SEVERITY_STYLES = {
@@ -91,15 +92,39 @@ def facts(console: Console, rows: Sequence[tuple[str, str]]) -> None:
     console.print(table)
 
 
-def grid(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a plain table."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1))
-    for column in columns:
-        # A path that is cut off is none.
-        table.add_column(column, overflow="fold")
+def grid(
+    console: Console,
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numbers: Collection[int] = (),
+    note: str = "",
+) -> None:
+    """Print a plain table; `numbers` are the columns that are set to the right, `note` stands below."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        padding=(0, 1),
+        caption=note or None,
+        caption_justify="left",
+    )
+    for at, column in enumerate(columns):
+        # A path that is cut off is none; a figure that is wrapped is misread.
+        table.add_column(column, overflow="fold", justify="right" if at in numbers else "left", no_wrap=at in numbers)
     for row in rows:
         table.add_row(*(Text(safe(cell)) for cell in row))
     console.print(table)
+
+
+def report(console: Console, rows: Sequence[tuple[str, str]], tables: Sequence[ReportTable]) -> None:
+    """Print an evaluation: its facts, then its tables."""
+    facts(console, rows)
+    for table in tables:
+        console.print()
+        grid(console, table.title, table.columns, table.rows, numbers=table.numbers, note=table.note)
 
 
 def usd(amount: float | None) -> str:

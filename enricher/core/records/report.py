@@ -87,35 +87,33 @@ def _ranking(evaluation: Evaluation) -> Table:
 
 
 def _differences(evaluation: Evaluation) -> Table:
-    columns = ("cell", "against", "points", "95 %", "p", "won, lost", "would show", "so")
+    columns = ("cell", "against", "points", "95 %", "p", "won, lost", "p passed", "would show", "so")
     return Table(
         title="Do they differ",
         columns=columns,
         rows=tuple(map(_difference, evaluation.comparisons)),
-        numbers=_all_but(columns, 0, 1, 7),
+        numbers=_all_but(columns, 0, 1, 8),
         note=(
-            "Points of the mean score over the same cases. p is that of a paired permutation test, after Holm's "
-            "correction for all pairs. Won and lost are cases that passed in one cell alone. “Would show”: the least "
-            "true difference that so many cases show 4 times in 5."
+            "Points of the mean score over the same cases; p is that of a paired permutation test. Won and lost are "
+            "cases that passed in one cell alone; p passed is that of McNemar's exact test. Both p after Holm's "
+            "correction for all pairs. “Would show”: the least true difference that so many cases show 4 times in 5."
         ),
     )
 
 
 def _difference(one: Comparison) -> tuple[str, ...]:
     difference = one.difference
-    if difference.p_adjusted >= SIGNIFICANT:
-        verdict = "no difference shown"
-    else:
-        verdict = "better" if difference.mean > 0 else "worse"
+    direction = "better" if difference.mean > 0 else "worse"
     return (
         line(one.one),
         line(one.other),
         points(difference.mean),
         f"{points(difference.interval.low)} to {points(difference.interval.high)}",
-        chance(difference.p_adjusted),
+        chance(one.p_score),
         f"{difference.gained:,}, {difference.lost:,}",
+        chance(one.p_pass),
         f"{difference.detectable * 100:.1f}",
-        verdict,
+        direction if one.p_score < SIGNIFICANT else "no difference shown",
     )
 
 

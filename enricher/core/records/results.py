@@ -7,7 +7,7 @@ as the text that an earlier evaluation gave.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
@@ -100,6 +100,9 @@ class Comparison:
     one: str
     other: str
     difference: Difference
+    p_score: float
+    """The difference's, after Holm's correction for all pairs that were compared; so is `p_pass`."""
+    p_pass: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,10 +156,10 @@ def evaluate(
         compare(one.result.scores, other.result.scores, one.result.passes, other.result.passes, seed=seed)
         for one, other in pairs
     ]
-    adjusted = holm([one.p_score for one in compared])
+    p_scores, p_passes = holm([one.p_score for one in compared]), holm([one.p_pass for one in compared])
     comparisons = tuple(
-        Comparison(one=one.name, other=other.name, difference=replace(difference, p_adjusted=p_value))
-        for (one, other), difference, p_value in zip(pairs, compared, adjusted, strict=True)
+        Comparison(one=one.name, other=other.name, difference=difference, p_score=p_score, p_pass=p_pass)
+        for (one, other), difference, p_score, p_pass in zip(pairs, compared, p_scores, p_passes, strict=True)
     )
     return Evaluation(
         task=task,

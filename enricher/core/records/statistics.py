@@ -72,8 +72,6 @@ class Difference:
     lost: int
     detectable: float
     """The least true difference of means that so many cases would show in 4 of 5 evaluations."""
-    p_adjusted: float
-    """`p_score` after Holm's correction for all pairs that were compared."""
 
 
 def summarise(scores: Sequence[Sequence[float]], passes: Sequence[Sequence[bool]], *, level: float = LEVEL) -> Summary:
@@ -105,16 +103,14 @@ def compare(
     differences = _case_means(one) - _case_means(other)
     passed, other_passed = _case_means(one_passes) > 0.5, _case_means(other_passes) > 0.5
     gained, lost = int((passed & ~other_passed).sum()), int((~passed & other_passed).sum())
-    p_score = permutation(differences, seed=seed)
     return Difference(
         mean=float(differences.mean()),
         interval=mean_interval(differences, level=level, bounds=(-1.0, 1.0)),
-        p_score=p_score,
+        p_score=permutation(differences, seed=seed),
         p_pass=mcnemar(gained, lost),
         gained=gained,
         lost=lost,
         detectable=detectable_difference(differences, level=level),
-        p_adjusted=p_score,
     )
 
 

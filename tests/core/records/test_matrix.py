@@ -6,6 +6,7 @@ import pytest
 
 from enricher.core.records.gate import Gate, judge, parse_gate
 from enricher.core.records.results import Cost, read_baseline, write_baseline
+from enricher.core.records.statistics import holm
 from enricher.core.toml_reader import TableReader
 from tests.core.records.evaluations import evaluation, labelled, matrix
 
@@ -136,9 +137,13 @@ def test_cells_are_ranked_by_score_and_compared_in_pairs():
     assert [("right", "half"), ("right", "none"), ("half", "none")] == [
         (one.one, one.other) for one in found.comparisons
     ]
-    first = found.comparisons[0].difference
+    compared = found.comparisons[0]
+    first = compared.difference
     assert (20, 0, pytest.approx(1 / 3)) == (first.gained, first.lost, first.mean)
-    assert first.p_score < first.p_adjusted < 0.001
+    assert first.p_score < compared.p_score < 0.001
+    # By Holm the largest of three is left as it is; the others are doubled or tripled, and never below a smaller one.
+    p_values = [one.difference.p_pass for one in found.comparisons]
+    assert [one.p_pass for one in found.comparisons] == list(holm(p_values)) != p_values
 
 
 def test_of_equal_cells_the_cheaper_goes_first_and_one_without_a_price_last():
