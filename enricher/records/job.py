@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Final
 from enricher.core.ledger import BatchState
 from enricher.core.records.item import Asking
 from enricher.core.records.ledger import FINAL, Run
-from enricher.errors import AuthProviderError, BudgetError, TryAgainError
-from enricher.records.planning import Planner, PlanSettings
+from enricher.errors import AuthProviderError, TryAgainError
+from enricher.records.budget import check_budget
+from enricher.records.planning import Estimate, Planner, PlanSettings
 from enricher.records.probing import Probe
 from enricher.records.reading import check_columns, read_input
 from enricher.records.workload import RecordBatches
@@ -90,6 +91,14 @@ class Report:
     def failed(self) -> int:
         """Rows without an answer."""
         return self.rows - self.statuses.get("ok", 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """An input that was read, and what asking about it takes."""
+
+    run: Run
+    estimate: Estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,17 +213,23 @@ class Job:
 
     async def run(self, stop: asyncio.Event) -> Report:
         """Do all of it. Raises BudgetError, InputError, OutputError, TryAgainError, the provider's errors."""
-        await asyncio.to_thread(check_columns, self._task, self._given)
-        run = await self.read()
-        self._open_chunks = set(await self._records.chunk_numbers(run.id))
-        await self._check_budget(run)
-        await self._probe(run)
-        await self._ask(run, stop)
-        return await self._write(run)
+        prepared = await self.prepare()
+        money = await self._store.money(self._clock.now())
+        check_budget([prepared.estimate], money, self._config.budget, self._settings.budget_usd)
+        await self.ask(prepared.run, stop)
+        return await self.write(prepared.run)
 
     # -- reading
 
-    async def read(self) -> Run:
+    async def prepare(self) -> Prepared:
+        """Read the input and say what asking takes; nothing is sent. Raises InputError, UsageError."""
+        await asyncio.to_thread(check_columns, self._task, self._given)
+        run = await self._read()
+        chunks = await self._records.chunk_numbers(run.id)
+        self._open_chunks = set(chunks)
+        return Prepared(run=run, estimate=await self._planner.estimate(run, chunks))
+
+    async def _read(self) -> Run:
         """Read the input, unless the run that is under way has read the same."""
         fingerprint = await asyncio.to_thread(self._given.fingerprint)
         before = await self._records.latest_run(self._job_id)
@@ -245,30 +260,7 @@ class Job:
         self._warnings += _change(before, run)
         return run
 
-    # -- money
-
-    async def _check_budget(self, run: Run) -> None:
-        estimate = await self._planner.estimate(run, await self._records.chunk_numbers(run.id))
-        if not estimate.requests or estimate.most_usd <= 0:
-            return
-        likely = f"about ${estimate.likely_usd:,.2f}, at most ${estimate.most_usd:,.2f}"
-        asked = f"{estimate.requests:,} requests of {self._settings.model} cost {likely}"
-        limit = self._settings.budget_usd
-        if limit is not None and estimate.likely_usd > limit:
-            raise BudgetError(
-                f"{asked}, which is above the ${limit:,.2f} of --budget", hint="nothing was sent; raise it"
-            )
-        money, budget = await self._store.money(self._clock.now()), self._config.budget
-        for name, allowed, booked in (
-            ("daily_usd", budget.daily_usd, money.today_usd),
-            ("monthly_usd", budget.monthly_usd, money.month_usd),
-        ):
-            left = allowed - booked - money.reserved_usd
-            if estimate.most_usd > left:
-                raise BudgetError(
-                    f"{asked}, and [budget] {name} = {allowed:,.2f} leaves ${max(left, 0):,.2f}",
-                    hint=f"nothing was sent; raise {name}, or ask about fewer rows",
-                )
+    # -- asking
 
     async def _probe(self, run: Run) -> None:
         probe = Probe(
@@ -286,20 +278,25 @@ class Job:
             self._statuses[probed.status] += 1
             self._cost_usd += probed.cost_usd
 
-    # -- asking
-
     def _batch_ended(self, batch: LedgerBatch, statuses: Counter[str], open_chunks: set[int]) -> None:
         self._open_chunks |= open_chunks
         self._statuses += statuses
         self._cost_usd += batch.cost_usd
 
-    async def _ask(self, run: Run, stop: asyncio.Event) -> None:
+    async def ask(self, run: Run, stop: asyncio.Event, submitting: asyncio.Lock | None = None) -> None:
+        """Have everything answered that is open. Raises TryAgainError, the provider's errors.
+
+        Jobs that go at once share `submitting`: each looks for money that is left, and takes it, in two steps.
+        """
+        await self._probe(run)
+        lock = submitting or asyncio.Lock()
         while not stop.is_set():
             moved = False
             if self._open_chunks:
                 chunks, self._open_chunks = self._open_chunks, set()
                 moved = bool(await self._planner.plan(run, chunks, self._clock.now()))
-            moved |= await self._submit.step()
+            async with lock:
+                moved |= await self._submit.step()
             moved |= await self._track.step()
             batches = [one for one in await self._store.batches(_UNDER_WAY, "records") if self._workload.takes(one)]
             if not batches and not self._open_chunks:
@@ -345,7 +342,8 @@ class Job:
 
     # -- writing
 
-    async def _write(self, run: Run) -> Report:
+    async def write(self, run: Run) -> Report:
+        """Write the rows with their answers. Raises OutputError."""
         self._tell(JobProgress(phase="writing", rows=run.rows, cost_usd=self._cost_usd))
         joined = Joined(self._task, run.columns, key_column=run.key_column, text_column=self._given.text_column)
         statuses = await write_output(self._records, run, self._output, joined, self._reducing)
