@@ -16,7 +16,7 @@ from enricher.access import exposures, read_access
 from enricher.compose import gold_cases, source_for
 from enricher.core.digest import CHANGES
 from enricher.edges.store_sqlite import SqliteStore
-from enricher.edges.store_sqlite.connection import LOCK_NAME
+from enricher.edges.store_sqlite.directory import LOCK_NAME
 from enricher.errors import ConfigError, CredentialError, EnricherError, ProviderError
 from enricher.status import HELD, status_of
 from enricher.telemetry import Telemetry

@@ -105,7 +105,7 @@ class _Provider:
     async def retrieve(self, batch_id: str) -> ProviderBatch:
         return self._shown(batch_id, "in_progress" if self.all_opened_at is None else "completed")
 
-    async def download(self, file_id: str, path: Path) -> None:
+    async def download(self, file_id: str, path: Path, *, max_bytes: int) -> None:
         done = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _ANSWER, str(self._uploads[file_id]), str(path)
         )

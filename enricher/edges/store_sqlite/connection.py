@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +22,9 @@ from importlib import resources
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
 from enricher.edges.store_sqlite.agreement import disagreement
+from enricher.edges.store_sqlite.directory import lock_directory
 from enricher.edges.store_sqlite.reserve import Reserve
-from enricher.errors import LockedError, StoreError, StoreFullError, StoreVersionError
+from enricher.errors import StoreError, StoreFullError, StoreVersionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DATABASE_NAME: Final = "enricher.db"
-LOCK_NAME: Final = "lock"
 
 APPLICATION_ID: Final = 0x656E7263
 """Marks the file as ours (`enrc`), so that another program's database is not taken for an old store."""
@@ -255,34 +254,6 @@ def _check_agreement(path: Path) -> None:
             " the one before; else its disk fails: put a copy back"
         )
         raise StoreError(f"{path}: does not agree with itself and its log ({what})", hint=hint)
-
-
-def lock_directory(directory: Path) -> int:
-    """Make the directory (0700) if need be and lock it for this process; closing the descriptor returned releases it.
-
-    Raises LockedError naming the holder, StoreError where the directory cannot be used.
-    """
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        lock = os.open(directory / LOCK_NAME, flags, 0o600)
-    except OSError as error:
-        hint = "give it to the user that enricher runs as, or set another state_dir"
-        raise StoreError(f"{directory}: cannot be used as state directory: {error.strerror}", hint=hint) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(lock)
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise StoreError(f"{directory}: cannot be locked: {error.strerror}") from error
-        hint = f"stop process {holder}, or use another state_dir"
-        raise LockedError(f"{directory}: is in use by process {holder}", hint=hint) from error
-    # Who holds it is only for messages: a disk that is full, or worse, must not keep the store from being opened.
-    with contextlib.suppress(OSError):
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    return lock
 
 
 def _create(path: Path) -> None:

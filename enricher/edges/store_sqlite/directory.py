@@ -1,0 +1,80 @@
+"""The state directory: whose it is, and the one process that holds it.
+
+Must never: use a directory in which somebody else can put a file in the place of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shlex
+import stat
+from typing import TYPE_CHECKING, Final
+
+from enricher.errors import LockedError, StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOCK_NAME: Final = "lock"
+
+
+def lock_directory(directory: Path) -> int:
+    """Make the directory (0700) if need be and lock it for this process; closing the descriptor returned releases it.
+
+    Raises LockedError naming the holder, StoreError where the directory cannot be used or is not safe from others.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _check_owner(directory, os.fstat(opened))
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            lock = os.open(LOCK_NAME, flags, 0o600, dir_fd=opened)
+        finally:
+            os.close(opened)
+    except OSError as error:
+        hint = "give it to the user that enricher runs as, or set another state_dir"
+        raise StoreError(f"{directory}: cannot be used as state directory: {error.strerror}", hint=hint) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(lock)
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise StoreError(f"{directory}: cannot be locked: {error.strerror}") from error
+        hint = f"stop process {holder}, or use another state_dir"
+        raise LockedError(f"{directory}: is in use by process {holder}", hint=hint) from error
+    # Who holds it is only for messages: a disk that is full, or worse, must not keep the store from being opened.
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def _check_owner(directory: Path, state: os.stat_result) -> None:
+    """Raise StoreError where somebody else could put files in the place of ours: as ssh does with its keys.
+
+    Who writes here, or renames what leads here, chooses what is read as the ledger and where raw lines are written.
+    """
+    name, user = shlex.quote(str(directory)), os.geteuid()
+    if state.st_uid not in (0, user):
+        raise StoreError(
+            f"{directory}: belongs to user {state.st_uid}, and enricher runs as user {user}",
+            hint=f"run it as that user, or give the directory away: chown -R {user} {name}",
+        )
+    if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StoreError(
+            f"{directory}: may be written by others (mode {state.st_mode & 0o7777:04o})",
+            hint=f"take that away: chmod go-w {name}",
+        )
+    for parent in directory.resolve().parents:
+        mode = parent.stat().st_mode
+        # In a directory such as /tmp nobody renames what is not theirs.
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise StoreError(
+                f"{directory}: lies in {parent}, in which anybody may rename it (mode {mode & 0o7777:04o})",
+                hint=f"take that away (chmod o-w {shlex.quote(str(parent))}), or set another state_dir",
+            )
