@@ -307,8 +307,9 @@ class Known:
 
 
 def _starts_alike(file: Tracked, head: bytes) -> bool:
-    """Whether content with this head starts as a file did, or as far as it goes as one that is followed does."""
-    return has_head(file.row, head) or (file.present and file.head.startswith(head))
+    """Whether content starts so as a file did; or as one that is followed does, as far as both are known."""
+    known = file.head[: len(head)]
+    return has_head(file.row, head) or (file.present and bool(known) and known == head[: len(known)])
 
 
 def key_of(file: Tracked) -> Key:

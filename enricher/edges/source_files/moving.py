@@ -172,7 +172,7 @@ def _goes_on_in(known: Known, copies: Copies, descriptors: Descriptors, file: Tr
             adopted = False
             copies.forget(stat)
             return False
-        adopted.head = stranger.head
+        adopted.starts_with(stranger.head)
         known.saw(adopted, stat, now)
         adopted.checked = version_of(stat, codec)
         adopted.outside = True

@@ -206,9 +206,9 @@ class Scanner:
 
     def _saw(self, file: Tracked, stat: os.stat_result, head: bytes, now: float) -> None:
         """A file is what it is taken for."""
-        file.head = head
         if not file.row.position:
             file.row = with_head(file.row, head)  # all that tells its copy while none of it is read
+        file.starts_with(head)
         self._known.saw(file, stat, now)
         file.checked = version_of(stat, file.row.codec)
         file.degraded_since = None

@@ -183,6 +183,7 @@ class FilesSource:
                 continue
             file = read.file
             file.row = state
+            file.starts_with(file.head)
             file.dirty = state.path != file.path
             file.looked_to = max(file.looked_to, file.read_end, read.reading.looked_to)
             if read.reading.at_end:

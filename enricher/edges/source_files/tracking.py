@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from enricher.core.block import FileState
-from enricher.edges.source_files.identity import MARKER_BYTES, birth_of, logical_path
+from enricher.edges.source_files.identity import HEAD_BYTES, MARKER_BYTES, birth_of, logical_path
 from enricher.edges.source_files.streams import PLAIN, Stream, open_stream
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Tracked:
     changed_at: float = 0.0
     """Wall time of its last change, as far as it is known."""
     head: bytes = b""
+    """How it starts: all that is hashed while that still grows, then no more than tells which files to compare."""
     started_inside: bool = False
     """Reading began behind its first line (`start = "end"`)."""
     looked_to: int = 0
@@ -105,6 +106,11 @@ class Tracked:
         """Whether nothing was written to it for a while."""
         # A time of change far ahead is that of a wrong clock, and nothing to wait for.
         return abs(now - self.changed_at) >= QUIET_SECONDS
+
+    def starts_with(self, head: bytes) -> None:
+        """Its first bytes are these, or were until now."""
+        # Of a hundred thousand files a kilobyte each is more than all else that is known of them.
+        self.head = head if self.row.head_bytes < HEAD_BYTES else head[:MARKER_BYTES]
 
     def clock_set(self, seconds: float) -> None:
         """The wall clock was set: what is remembered by it was as long ago as before."""
