@@ -1,7 +1,7 @@
 """PostgreSQL: the rows of a query, through a cursor on the server.
 
-Invariants: the transaction reads only, and sees one state of the database however long it takes; no name, error or
-representation has the password in it. Must never: fetch more than some batches at once.
+Invariants: the transaction reads only, and its cursor sees one state of the database however long it takes; no name,
+error or representation has the password in it. Must never: fetch more than some batches at once.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ class PostgresReader:
         try:
             connection = psycopg.connect(**parameters)
             connection.read_only = True
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         except psycopg.Error as error:
             raise InputError(
                 f"{self.name} cannot be reached: {self._said(error)}",
