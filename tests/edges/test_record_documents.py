@@ -417,6 +417,14 @@ def test_a_reader_that_does_not_start_ends_the_run(read, monkeypatch):
         read({"a.html": "x"})
 
 
+def test_an_interrupt_at_the_terminal_is_not_for_the_reader(tmp_path):
+    write(tmp_path, {"a.html": "x"})
+    source = open_input(str(tmp_path))
+    list(source.rows())
+    assert os.getsid(source._asking._child.pid) != os.getsid(0)
+    source.close()
+
+
 def test_documents_come_as_they_are_read_and_not_only_when_many_are(tmp_path, monkeypatch):
     monkeypatch.setattr(documents, "_BATCH_SECONDS", 0.0)
     write(tmp_path, {f"{n}.txt": "x" for n in range(5)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from pathlib import Path
 
@@ -173,8 +174,20 @@ def test_kinds_that_become_wider_after_a_million_bytes_are_those_of_the_whole_fi
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
 
 
-def test_an_error_that_comes_late_writes_nothing_twice(tmp_path, monkeypatch):
+def test_a_text_that_comes_late_writes_nothing_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet_output, "_GROUP_ROWS", 10)
     monkeypatch.setattr(parquet_output.ParquetOutput, "_end_segment", None)
-    file = written(tmp_path, [{"id": 1, "status": "done"}] * 30, [{"id": 1, "status": "failed", "error": "e"}])
+    early = {"id": 1, "status": "done", "note": None}
+    file = written(tmp_path, [early] * 30, [{**early, "error": "e", "note": "n"}])
     assert file.metadata.num_rows == 31
+
+
+def test_long_rows_of_one_group_are_not_held_together(tmp_path):
+    rows = [{"id": n, "text": os.urandom(10_000).hex()} for n in range(3000)]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet", row_group_size=3000)
+    del rows
+    source = open_input(str(tmp_path / "in.parquet"))
+    held = max(pa.total_allocated_bytes() for _ in source.rows())
+    source.close()
+    # Pages of its writer are of 20 MB; all rows together are 60 MB.
+    assert held < 52 << 20
