@@ -32,7 +32,8 @@ h1 .badge { font-size: 14px; padding: 4px 12px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th { text-align: left; color: var(--muted); font-weight: 600; font-size: 12.5px; white-space: nowrap; }
 th, td { padding: 7px 8px; border-bottom: 1px solid var(--line); vertical-align: middle; }
-td { overflow-wrap: break-word; min-width: 2em; }
+td { overflow-wrap: break-word; }
+td:not(.number) { min-width: 6.5em; }
 tbody tr:last-child > * { border-bottom: 0; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .wide + .muted { font-size: 13px; margin: 12px 0 0; }

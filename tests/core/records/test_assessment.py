@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +12,7 @@ from enricher.core.records.scorers import score_case
 from enricher.core.records.task import parse_record_task
 from enricher.errors import ConfigError
 
+TASKS = Path(__file__).parents[3] / "config" / "tasks"
 TASK = """
 version = 1
 [prompt]
@@ -109,3 +113,20 @@ def test_a_row_of_a_table_without_types_is_scored_as_one_with():
 @given(st.dictionaries(st.sampled_from(["id", "text", "label", "expected"]), st.text('[]{}":,a1 ')))
 def test_any_row_is_a_case(values):
     assert isinstance(case_of("1", values, not_expected=("id", "text")).expected, dict)
+
+
+def test_the_shipped_task_scores_its_shipped_cases():
+    task = parse_record_task((TASKS / "evaluate.toml").read_text(encoding="utf-8"), name="evaluate")
+    lines = (TASKS / "evaluate.gold.jsonl").read_text(encoding="utf-8").splitlines()
+    cases = [case_of(row["id"], row, not_expected=("id", *task.columns)) for row in map(json.loads, lines)]
+    assert ["explained", "terse"] == [cell.name for cell in task.assessment.matrix.cells]
+    assert len({case.key for case in cases}) == len(cases) == 24
+    for case in cases:
+        for name, value in case.expected.items():
+            assert value in task.schema["properties"][name]["enum"], case.key
+        assert score_case(task.assessment.scorers, case.expected, case.expected).passed
+        # Every field that is scored is expected of every case.
+        assert set(case.expected) == set(task.fields)
+    # Every label is there, so that a confusion of all of them can be seen.
+    for name in task.fields:
+        assert {case.expected[name] for case in cases} == set(task.schema["properties"][name]["enum"])
