@@ -11,7 +11,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import jsonschema_rs
@@ -208,7 +208,7 @@ class RecordBatches:
                 again, counts, reason = why_unanswered(failure, ending, refused=at + 1 in refused_lines)
                 result = _unanswered(item, attempt, tries, again=again, counts=counts, reason=reason)
                 if failure is not None and failure.code in _CONTEXT_CODES:
-                    result = result._replace(status="too_long")
+                    result.status = "too_long"
                 results.append(result)
                 continue
             sums.add(said)
@@ -322,5 +322,5 @@ def _by_chunk(refs: NDArray[np.void]) -> list[tuple[int, slice]]:
     return spans
 
 
-_STATUS: Final = itemgetter(1)
+_STATUS: Final = attrgetter("status")
 _STATES: Final = {"ok": RequestState.ANSWERED, "again": RequestState.AGAIN}

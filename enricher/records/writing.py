@@ -41,17 +41,15 @@ class Joined:
         kept = [name for name in columns if name not in (key_column, text_column)]
         taken = {self._key, *task.fields, *RESERVED_FIELDS}
         self._names = {name: f"input.{name}" if name in taken else name for name in kept}
+        # Rows that go out with the columns that they came with, in that order: most of them.
+        is_as_is = bool(key_column) and text_column is None and all(new == old for old, new in self._names.items())
+        self._as_is = (key_column, *kept) if is_as_is else ()
         self.columns: tuple[str, ...] = (self._key, *self._names.values(), *task.fields, *RESERVED_FIELDS)
         self._decode = msgspec.json.Decoder().decode
 
     def row(self, key: str, values: Mapping[str, object], found: Sequence[Answered]) -> dict[str, object]:
         """Join a row with the answers to its passages, or to it as a whole; the first that is none says why."""
-        row: dict[str, object] = {self._key: values.get(self._key_column, key)}
-        names = self._names
-        for name, value in values.items():
-            # A column that only later rows have is not among those announced.
-            if name in names:
-                row[names[name]] = value
+        row = dict(values) if tuple(values) == self._as_is else self._renamed(key, values)
         bad = next((one for one in found if one.status != "ok"), None)
         if bad is not None:
             row["status"] = "pending" if bad.status == "again" else bad.status
@@ -59,6 +57,13 @@ class Joined:
             return row
         row.update(self._answer(found))
         row["status"], row["error"] = "ok", None
+        return row
+
+    def _renamed(self, key: str, values: Mapping[str, object]) -> dict[str, object]:
+        row: dict[str, object] = {self._key: values.get(self._key_column, key)}
+        for name, value in values.items():
+            if name in self._names:
+                row[self._names[name]] = value
         return row
 
     def faulty(self, key: str, values: Mapping[str, object], status: str, reason: str) -> dict[str, object]:

@@ -103,9 +103,11 @@ class _ResponsesLine(msgspec.Struct):
     error: None = None
 
 
-@dataclass(slots=True)
-class Said:
-    """What one line says of an item. `failure` is set where the request got no answer at all."""
+class Said(msgspec.Struct, gc=False):
+    """What one line says of an item. `failure` is set where the request got no answer at all.
+
+    A struct of msgspec, as all that there is one of for each of a million lines: it is made in a fifth of the time.
+    """
 
     custom_id: str
     status: str

@@ -9,13 +9,14 @@ import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from enricher.core.records.ledger import Answered
 from enricher.edges.store_sqlite import records, records_codec
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from enricher.core.ledger import LedgerBatch
@@ -95,9 +96,21 @@ class SqliteRecords:
 
     async def answers(self, items: Collection[int]) -> dict[int, Answered]:
         """The answers to items, and why there are none."""
-        found = await self._db.read(records.places, items)
+        left = np.fromiter(items, dtype=np.int64, count=len(items))
+        answers: dict[int, Answered] = {}
+        # An answer that is ok is never replaced: what a batch that is remembered has needs no look into the table.
+        for bodies in self._bodies.values():
+            is_here, places = bodies.find(left)
+            for item, place in zip(left[is_here].tolist(), places.tolist(), strict=True):
+                answers[item] = Answered(item, "ok", *bodies.at(place))
+            left = left[~is_here]
+        if not len(left):
+            return answers
+        found = await self._db.read(records.places, left.tolist())
         said = {batch: await self._said(batch) for batch in {one[2] for one in found}}
-        return {item: Answered(item, status, *said[batch].at(place)) for item, status, batch, place in found}
+        for item, status, batch, place in found:
+            answers[item] = Answered(item, status, *said[batch].at(place))
+        return answers
 
     async def _said(self, batch: int) -> Bodies:
         bodies = self._bodies.get(batch)

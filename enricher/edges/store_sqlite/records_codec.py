@@ -14,6 +14,8 @@ from enricher.core.records.ledger import Chunk, Index
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from enricher.core.records.ledger import ItemResult
 
 _LEVEL: Final = 1
@@ -49,9 +51,22 @@ def decode_index(data: bytes) -> Index:
 class Bodies:
     """What was said of the items of a batch, by place."""
 
+    items: NDArray[np.int64]
+    """Those that have an answer, sorted."""
+    places: NDArray[np.uint32]
+    """Beside `items`."""
     ends: list[int]
     tokens: list[list[int]]
     data: bytes
+
+    def find(self, wanted: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
+        """Which of these items have their answer here, and the places of those."""
+        if not len(self.items):
+            return np.zeros(len(wanted), dtype=np.bool_), self.places
+        at = np.searchsorted(self.items, wanted)
+        at[at == len(self.items)] = 0
+        is_here = self.items[at] == wanted
+        return is_here, self.places[at[is_here]]
 
     def at(self, place: int) -> tuple[bytes, tuple[int, int, int]]:
         """What was said, and its tokens."""
@@ -64,7 +79,10 @@ def encode_bodies(results: Sequence[ItemResult]) -> bytes:
     bodies = [one.body for one in results]
     ends = np.cumsum([len(body) for body in bodies], dtype=np.uint64) if bodies else np.empty(0, dtype=np.uint64)
     tokens = np.array([one.tokens for one in results], dtype=np.uint32)
-    packed = b"".join((len(bodies).to_bytes(4, "little"), ends.tobytes(), tokens.tobytes(), *bodies))
+    items = np.array([one.item for one in results], dtype=np.int64)
+    answered = np.array([one.status == "ok" for one in results], dtype=np.bool_)
+    head = (len(bodies).to_bytes(4, "little"), items.tobytes(), answered.tobytes())
+    packed = b"".join((*head, ends.tobytes(), tokens.tobytes(), *bodies))
     return zstandard.ZstdCompressor(level=_LEVEL).compress(packed)
 
 
@@ -72,9 +90,21 @@ def decode_bodies(data: bytes) -> Bodies:
     """What `encode_bodies` was given."""
     packed = zstandard.ZstdDecompressor().decompress(data)
     count = int.from_bytes(packed[:4], "little")
-    ends = np.frombuffer(packed, dtype=np.uint64, count=count, offset=4)
-    tokens = np.frombuffer(packed, dtype=np.uint32, count=3 * count, offset=4 + 8 * count).reshape(-1, 3)
-    return Bodies(ends=ends.tolist(), tokens=tokens.tolist(), data=packed[4 + 20 * count :])
+    at = 4
+    items = np.frombuffer(packed, dtype=np.int64, count=count, offset=at)
+    answered = np.frombuffer(packed, dtype=np.bool_, count=count, offset=at + 8 * count)
+    at += 9 * count
+    ends = np.frombuffer(packed, dtype=np.uint64, count=count, offset=at)
+    tokens = np.frombuffer(packed, dtype=np.uint32, count=3 * count, offset=at + 8 * count).reshape(-1, 3)
+    places = np.flatnonzero(answered).astype(np.uint32)
+    order = np.argsort(items[places], kind="stable")
+    return Bodies(
+        items=items[places][order],
+        places=places[order],
+        ends=ends.tolist(),
+        tokens=tokens.tolist(),
+        data=packed[at + 20 * count :],
+    )
 
 
 def encode_chunk(chunk: Chunk) -> EncodedChunk:
