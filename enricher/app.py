@@ -102,6 +102,8 @@ class Enricher:
         config, telemetry = self._config, self._telemetry
         beside = [name for name in _OF_A_STORE if (config.state_dir / name).exists()]
         telemetry.event_usd = providers.event_usd(self._provider)
+        if self._provider.prices is None:
+            telemetry.price_unknown(model=self._provider.model)
         telemetry.initialise(sources=[one.id for one in config.sources], sinks=[one.id for one in config.sinks])
         self.store = await SqliteStore.open(
             config.state_dir,

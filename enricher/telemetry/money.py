@@ -23,6 +23,10 @@ class MoneyTold(Told):
         """What asking one event on demand costs, estimated; set once the provider is known."""
         self._avoided_usd = self._booked_usd = 0.0
 
+    def price_unknown(self, *, model: str) -> None:
+        """Nothing that is asked can be priced: no budget holds it."""
+        self._log.warning("price_unknown", model=model, hint="set [prices], or no budget is held")
+
     def _book(self, usd: float) -> None:
         self._cost.inc(usd)
         self._booked_usd += usd

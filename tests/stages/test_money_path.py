@@ -6,10 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from enricher import app, provider
+from enricher.compose import Mode, source_of
+from enricher.config import Config, ProviderSettings, SinkSettings
 from enricher.core import job
 from enricher.core.ledger import BatchState
 from enricher.edges.clock_system import SettledClock
 from enricher.edges.store_sqlite import SqliteStore
+from enricher.telemetry import Telemetry
 from tests.core.test_job import a_batch
 from tests.stages.bench import TASK, a_bench, spool_kinds
 
@@ -227,6 +231,24 @@ async def test_a_leap_of_the_clock_opens_no_budget_and_cancels_no_batch(tmp_path
         assert spent == (await bench.store.money(settled.now())).today_usd
         ledger = await bench.ledger()
     assert (1, 2) == (ledger["batches_created"], ledger["lines_answered"])
+
+
+@pytest.mark.parametrize(("model", "is_said"), [("gpt-6-luna", False), ("of a neighbour", True)])
+async def test_a_budget_that_cannot_be_held_for_want_of_a_price_is_told_of_at_the_start(
+    tmp_path, capsys, model, is_said
+):
+    config = Config(
+        state_dir=tmp_path / "state",
+        sources=(source_of([tmp_path], "logs"),),
+        sinks=(SinkSettings(id="files", directory=tmp_path / "enriched"),),
+        provider=ProviderSettings(base_url="https://api.openai.com/v1", model=model),
+    )
+    environment = {"OPENAI_API_KEY": "sk-of-nobody"}
+    chosen = provider.choose(config, environment=environment, config_path=None, now=app.wall_time())
+    enricher = app.Enricher(config=config, provider=chosen, telemetry=Telemetry(), mode=Mode(once=True))
+    await enricher.open()
+    await enricher.close()
+    assert is_said == ("price_unknown" in capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("state", [BatchState.OPEN, BatchState.CANCELLING])
