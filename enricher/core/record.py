@@ -99,7 +99,7 @@ class Renderer:
         """Beside `shapes`: whether `min_severity` leaves such events out."""
         self.fields = b',"enrichment.window":%b,"enrichment.pane":%d' % (quoted(window), pane)
         """Those that all records have, each with a comma before it."""
-        self._start = start
+        self.start = start
         self._pane = pane
         self._levels = levels
         self._fields = fields
@@ -132,7 +132,7 @@ class Renderer:
         ours = [
             index
             for index, (start, pane) in enumerate(zip(segment.windows, spooled.panes, strict=True))
-            if start == self._start and pane == self._pane
+            if start == self.start and pane == self._pane
         ]
         picked = self._is_ours.take(segment.shapes, mode="clip")
         if segment.window_index is None:
@@ -359,7 +359,7 @@ class Page:
 
     @cached_property
     def _times(self) -> bytes:
-        return self._renderer.times.of(self._segment, self._starts)
+        return self._renderer.times.of(self._segment, self._starts, window=self._renderer.start)
 
     @cached_property
     def _time_starts(self) -> npt.NDArray[np.intp]:

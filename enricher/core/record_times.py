@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Times:
     """The times of lines, kept for segments with events of several windows: each of their panes needs them all.
 
-    What comes out is a function of the segment; `max_bytes` bounds what is kept. For one renderer at a time.
+    Until the last of the windows has had them, since windows are written one after the other; `max_bytes` bounds what
+    is kept meanwhile. What comes out is a function of the segment. For one renderer at a time.
     """
 
     def __init__(self, *, max_bytes: int = 8 << 20) -> None:
@@ -29,15 +30,18 @@ class Times:
         self._bytes = 0
         self._known: dict[tuple[object, ...], bytes] = {}
 
-    def of(self, segment: Segment, starts: npt.NDArray[np.intp]) -> bytes:
-        """The time of each line of a segment, as it is written, each with a newline; `starts` are the lines'."""
+    def of(self, segment: Segment, starts: npt.NDArray[np.intp], *, window: int) -> bytes:
+        """The time of each line of a segment, as it is written, each with a newline; `starts` are the lines'.
+
+        `window` is the start of the one that needs them.
+        """
         place = (segment.source, segment.identity, segment.path, segment.generation, segment.offset, len(segment.data))
         key = (*place, segment.read_at, segment.anchor, segment.fallback, segment.time_rule)
         text = self._known.pop(key, None)
         if text is None:
             text = _times_text(segment, starts)
             self._bytes += len(text)
-        if len(segment.windows) > 1:
+        if window < max(segment.windows):
             self._known[key] = text  # as the one used last
         else:
             self._bytes -= len(text)

@@ -579,7 +579,9 @@ def test_own_keys_cover_every_key_that_is_not_enrichment():
     assert {key for key in ALWAYS if not key.startswith("enrichment.")} <= OWN_KEYS
 
 
-def test_times_are_found_once_for_all_panes_of_a_segment_and_forgotten_when_there_are_too_many(monkeypatch):
+def test_times_are_found_once_for_all_panes_of_a_segment_and_forgotten_after_the_last_or_when_they_are_too_many(
+    monkeypatch,
+):
     asked = []
     found = record_times.line_times
     monkeypatch.setattr(record_times, "line_times", lambda *given: asked.append(1) or found(*given))
@@ -595,11 +597,13 @@ def test_times_are_found_once_for_all_panes_of_a_segment_and_forgotten_when_ther
             one["@timestamp"] for one in records(renderer, spooled)
         ]
     assert 1 == len(asked)
+    assert {} == times._known
     more = replace(spooled, segment=replace(spooled.segment, offset=7000))
     longer = replace(spooled, segment=replace(spooled.segment, offset=9000))
     for one in (more, longer, spooled):
         records(a_renderer(*outcomes, times=times), one)
     assert 4 == len(asked)
+    assert 2 == len(times._known)
 
 
 def test_a_percent_sign_is_written_as_it_stands():

@@ -60,6 +60,8 @@ class Report:
     cpu_seconds: float = 0.0
     samples: list = field(default_factory=list)
     faults: list = field(default_factory=list)
+    in_use: list = field(default_factory=list)
+    """Samples of (seconds, bytes given out by the C library, blocks given out by Python)."""
 
     def behind(self, warm_up_seconds):
         """Seconds and resident bytes of the samples behind the warm-up."""
@@ -146,7 +148,9 @@ def soak(root, load, *, seconds, every_seconds):
     producer = Producer(bench.logs, load, start=first)
     report = Report()
     try:
-        daemon = bench.start("run")
+        probe = root / "in-use"
+        prefix = (sys.executable, "-m", "tests.system.soak_probe")
+        daemon = bench.start("run", prefix=prefix, SOAK_PROBE=str(probe))
         daemon.until(lambda: daemon.happened("daemon_started"))
         admin = daemon.happened("daemon_started")[-1]["admin"]
         process = Path(f"/proc/{daemon.process.pid}")
@@ -158,6 +162,8 @@ def soak(root, load, *, seconds, every_seconds):
             time.sleep(max(0.0, every_seconds - (time.monotonic() - begun - at)))
         producer.stop()
         report.lines, report.rotations = producer.lines, producer.rotations
+        rows = (row.split() for row in probe.read_text().splitlines())
+        report.in_use = [(float(at) - begun, int(size), int(blocks)) for at, size, blocks in rows]
         status = _settled(daemon, admin, producer.lines)
         fields = (process / "stat").read_text().rpartition(")")[2].split()
         report.cpu_seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -232,6 +238,13 @@ def main():
     )
     tenths = [np.median(part) / 1e6 for part in np.array_split(np.array([one[1] for one in report.samples]), 10)]
     print("its median in each tenth of the run: " + " ".join(f"{one:.1f}" for one in tenths) + " MB")
+    for what, place, unit in (("bytes", 1, 1e6), ("Python's blocks", 2, 1e3)):
+        in_use = np.array([(one[0], one[place]) for one in report.in_use if one[0] >= warm_up], dtype=float).T
+        # What is not in use between two blocks of lines is the least of half a minute.
+        least = [part.min() / unit for part in np.array_split(in_use[1], max(1, int((seconds - warm_up) / 30)))]
+        print(
+            f"in use, the least in each half minute, {what} / {unit:,.0f}: " + " ".join(f"{one:.1f}" for one in least)
+        )
     print(f"it grew by {growth / 1e6:+.2f} MB in ten minutes (at most {MOST_BYTES_IN_TEN_MINUTES / 1e6:.0f})")
     if growth > MOST_BYTES_IN_TEN_MINUTES:
         report.faults.append("the memory grew")

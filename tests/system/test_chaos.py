@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import sys
 
+import pytest
+
 from tests.system import chaos_clock
 from tests.system.bench import Bench, log_lines, unpacked
 from tests.system.chaos import Chaos, Settings
@@ -17,8 +19,9 @@ from tests.system.chaos_verdict import output_faults
 SEED = 20261123
 
 
+@pytest.mark.timeout(480)
 def test_after_everything_that_may_go_wrong_all_is_out_once_and_the_books_balance(tmp_path):
-    chaos = Chaos(tmp_path, Settings(SEED, chaos_seconds=25, calm_seconds=3, hour_seconds=5, lines_per_second=300))
+    chaos = Chaos(tmp_path, Settings(SEED, chaos_seconds=120, calm_seconds=5, hour_seconds=5, lines_per_second=300))
     try:
         report = chaos.run()
     finally:
@@ -27,8 +30,8 @@ def test_after_everything_that_may_go_wrong_all_is_out_once_and_the_books_balanc
     print(report.text())
     assert [] == report.faults
     # It was no calm run.
-    assert report.lines > 5000
-    assert sum(report.moves[move] for move in ("kill", "stop", "other_server")) >= 3
+    assert report.lines > 20_000
+    assert sum(report.moves[move] for move in ("kill", "stop", "other_server")) >= 10
 
 
 def test_what_waits_by_a_clock_that_is_then_set_is_not_waited_for(bench, serve):
