@@ -101,9 +101,10 @@ class Enricher:
         """Take the lock, open the store, connect, build the stages. Raises LockedError, StoreError, ConfigError."""
         config, telemetry = self._config, self._telemetry
         beside = [name for name in _OF_A_STORE if (config.state_dir / name).exists()]
-        telemetry.event_usd = providers.event_usd(self._provider)
         if self._provider.prices is None:
             telemetry.price_unknown(model=self._provider.model)
+        else:
+            telemetry.event_usd = providers.event_usd(self._provider.task, self._provider.prices)
         telemetry.initialise(sources=[one.id for one in config.sources], sinks=[one.id for one in config.sinks])
         self.store = await SqliteStore.open(
             config.state_dir,

@@ -133,13 +133,11 @@ def find_prices(config: Config, now: float, *, model: str | None = None) -> Pric
     return pricing.prices_for(model or config.provider.model, configured, base_url=config.provider.base_url, at=at)
 
 
-def event_usd(provider: Provider) -> float:
-    """What asking about one event on demand costs, estimated by an average question; 0 where no price is known."""
-    if provider.prices is None:
-        return 0.0
-    tokens = batch_lines.static_tokens(provider.task, 1) + _QUESTION_TOKENS
-    usage = Usage(input_tokens=tokens, output_tokens=provider.task.answer_tokens)
-    return pricing.cost(usage, provider.prices, batch=False)
+def event_usd(task: Task, prices: Prices) -> float:
+    """What asking about one event on demand costs, estimated by an average question."""
+    tokens = batch_lines.static_tokens(task, 1) + _QUESTION_TOKENS
+    usage = Usage(input_tokens=tokens, output_tokens=task.answer_tokens)
+    return pricing.cost(usage, prices, batch=False)
 
 
 def connect(provider: Provider, *, base_url: str, timeout_seconds: float, telemetry: Telemetry) -> BatchClient:

@@ -127,6 +127,19 @@ def report(console: Console, rows: Sequence[tuple[str, str]], tables: Sequence[R
         grid(console, table.title, table.columns, table.rows, numbers=table.numbers, note=table.note)
 
 
+def figures(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print names with figures beside them; wider than the terminal rather than with a figure cut in two."""
+    texts = [[safe(cell) for cell in row] for row in rows]
+    widths = [max((len(row[at]) for row in texts), default=0) for at in range(len(columns))]
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for at, (column, width) in enumerate(zip(columns, widths, strict=True)):
+        table.add_column(column, justify="right" if at else "left", min_width=width)
+    for row in texts:
+        table.add_row(*map(Text, row))
+    least = sum(max(width, *map(len, column.split())) + 2 for column, width in zip(columns, widths, strict=True))
+    console.print(table, width=max(console.width, least), crop=False)
+
+
 def usd(amount: float | None) -> str:
     """An amount of money with as many digits as it needs."""
     if amount is None:

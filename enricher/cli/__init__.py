@@ -36,6 +36,7 @@ for command in (
     checking.evaluate,
     checking.validate,
     checking.status,
+    checking.cost,
 ):
     cli.command()(command)
 cli.command(name="serve-batches")(serving.serve_batches)

@@ -1,4 +1,4 @@
-"""The commands that look and change nothing: `plan`, `evaluate`, `validate`, `status`."""
+"""The commands that look and change nothing: `plan`, `evaluate`, `validate`, `status`, `cost`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from enricher import config as configuration
 from enricher import show
 from enricher.cli.options import ConfigOption, JsonOption, PathsArgument, with_paths
 from enricher.cli.running import EXIT_CONFIG, set_up_logging, to_bar, until_stopped
-from enricher.errors import ConfigError
+from enricher.core.spending import BY
+from enricher.errors import ConfigError, UsageError
 
 
 def plan(
@@ -119,3 +120,29 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     else:
         console, _ = show.consoles()
         checks.print_status(console, report)
+
+
+def cost(
+    config: ConfigOption = None,
+    *,
+    by: Annotated[str, typer.Option("--by", metavar="|".join(BY), help="What a row is about; days are UTC.")] = "day",
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Show what was spent on events and records, and what it would have cost otherwise; reads beside a daemon."""
+    from enricher import costcommand
+
+    set_up_logging(quiet=True)
+    grouped = next((one for one in BY if one == by), None)
+    if grouped is None:
+        raise UsageError(f"--by {by}: is none of {', '.join(BY)}")
+    if as_json and as_csv:
+        raise UsageError("--json and --csv: one of them", hint="leave one out")
+    found = asyncio.run(costcommand.report(configuration.load_or_here(config), config_path=config, by=grouped))
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=2))
+    elif as_csv:
+        typer.echo(found.to_csv(), nl=False)
+    else:
+        console, _ = show.consoles()
+        costcommand.print_report(console, found)

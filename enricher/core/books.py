@@ -110,6 +110,8 @@ class StoreSummary:
     cached_tokens: int
     output_tokens: int
     cost_usd: float
+    """Of events and records, as `booked_usd` has it by purpose."""
+    booked_usd: Mapping[str, float]
     store_bytes: int
     spool_bytes: int
     pending_by_sink: Mapping[str, int]

@@ -120,6 +120,9 @@ class RecordStore(Protocol):
     async def name_task(self, task: str, name: str, version: str, now: float) -> None:
         """Keep what a task's hash was called, for reports."""
 
+    async def task_names(self) -> Mapping[str, str]:
+        """What the tasks that were ever asked are called, by hash."""
+
     async def earlier_keys(self, name: str, limit: int) -> list[tuple[str, str]]:
         """Under which (task hash, model) a task of this name was asked, latest first."""
 

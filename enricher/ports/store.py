@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from enricher.core.merge import Merge
     from enricher.core.nightly import GoldDay, Score
     from enricher.core.skeleton import Shape
+    from enricher.core.spending import Answered, Booking
     from enricher.core.split import Revision, Split, SplitTable
 
 
@@ -331,6 +332,12 @@ class Store(Protocol):
 
     async def summary(self, now: float) -> StoreSummary:
         """Counts for status and metrics."""
+
+    async def bookings(self, *, by_day: bool) -> list[Booking]:
+        """What was booked by task and model, on each UTC day or else for each window; both sum up to the same."""
+
+    async def answered_events(self) -> list[Answered]:
+        """How many events of each window were written with an answer."""
 
     async def lagging_files(self, limit: int) -> list[FileState]:
         """Up to `limit` files, those first that are furthest behind; files that are gone last."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
+from enricher.core.ledger import Purpose
 from enricher.telemetry.making import Told
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ class BooksTold(Told):
         self._store_bytes = maker.gauge("store_size_bytes", "Size of the store")
         self._spool_bytes = maker.gauge("store_spool_bytes", "Bytes of the store that hold spooled events")
         self._free_bytes = maker.gauge("store_free_bytes", "Room left on the disk of the store")
+        self._booked = maker.gauge(
+            "booked_usd", "Money booked in the store since it was made, by any process", "purpose", get_args(Purpose)
+        )
+        self._booked_tokens = maker.gauge(
+            "booked_tokens", "Tokens booked in the store since it was made", "direction", ("input", "cached", "output")
+        )
         self._imbalance = maker.gauge("accounting_imbalance_events", "Events read minus those accounted for; always 0")
 
     def summarised(self, *, summary: StoreSummary) -> None:
@@ -48,6 +55,11 @@ class BooksTold(Told):
         self._store_bytes.set(summary.store_bytes)
         self._spool_bytes.set(summary.spool_bytes)
         self._free_bytes.set(summary.free_bytes)
+        for purpose, usd in summary.booked_usd.items():
+            self._booked.labels(purpose).set(usd)
+        self._booked_tokens.labels("input").set(summary.input_tokens)
+        self._booked_tokens.labels("cached").set(summary.cached_tokens)
+        self._booked_tokens.labels("output").set(summary.output_tokens)
         left = summary.written_events + summary.pending_events + summary.dead_events
         self._imbalance.set(summary.read_events - left)
 

@@ -1,9 +1,10 @@
 """`python -m tests.benchmarks.cost`: what it costs to ask about real and generated lines, as Markdown tables.
 
 Every figure is one of `enricher plan`, with the shipped task, model, prices and privacy: lines as they are, kinds of
-event found in them, the requests that would be uploaded, their tokens (an upper estimate) and their price in batch. The
-second table makes the same plan with one kind in each request. Digests of windows are not in it. The six systems are
-those of Loghub (ENRICHER_LOGHUB or ../shared/loghub), left out where they are not here.
+event found in them, the tokens of the requests that would be uploaded (an upper estimate), and their price. The first
+table is priced and written by what prices and writes the rows of `enricher cost`, before anything was paid. The second
+makes the same plan with one kind in each request. Digests of windows are not in it. The six systems are those of Loghub
+(ENRICHER_LOGHUB or ../shared/loghub), left out where they are not here.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from enricher import dryrun, show
 from enricher import provider as providers
 from enricher.compose import source_of
 from enricher.config import BatchSettings, Config
-from enricher.core import pricing
+from enricher.core import pricing, spending
 from enricher.core.batch import static_tokens
 from tests.benchmarks import workload
 
@@ -88,17 +89,23 @@ def _provider(config: Config) -> Provider:
 
 
 def _table(found: Sequence[Cost], provider: Provider) -> Iterator[str]:
+    rows = [
+        spending.price(
+            f"{one.what} ({one.packed.signatures:,} kinds)",
+            one.packed.estimate.deduplicated,
+            provider.prices,
+            events=one.packed.events,
+            every_event_usd=one.packed.estimate.per_event_usd,
+        )
+        for one in found
+    ]
+    columns, cells = spending.to_table("lines of", rows, usd=show.usd)
     yield f"Asked of {provider.model}, prices of {found[0].packed.as_of}:"
     yield ""
-    yield "| lines of | events | kinds | requests | tokens in | tokens out | in batch | every event on demand |"
-    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
-    for one in found:
-        used, cost = one.packed.estimate.deduplicated, one.packed.estimate
-        yield (
-            f"| {one.what} | {one.packed.events:,} | {one.packed.signatures:,} | {one.packed.requests:,} "
-            f"| {used.input_tokens:,} | {used.output_tokens:,} | {show.usd(cost.deduplicated_usd)} "
-            f"| {show.usd(cost.per_event_usd)} |"
-        )
+    yield f"| {' | '.join(columns)} |"
+    yield "|---|" + "---:|" * (len(columns) - 1)
+    for row in cells:
+        yield f"| {' | '.join(row)} |"
 
 
 def _packing(found: Sequence[Cost], provider: Provider) -> Iterator[str]:

@@ -31,6 +31,7 @@ from enricher.edges.store_sqlite import (
     plan,
     report,
     shapes,
+    spending,
     splits,
     spool,
 )
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from enricher.core.merge import Merge
     from enricher.core.nightly import GoldDay, Score
     from enricher.core.skeleton import Shape
+    from enricher.core.spending import Answered, Booking
     from enricher.core.split import Revision, Split, SplitTable
     from enricher.ports import BlockReceipt, ShapeRow
 
@@ -433,6 +435,14 @@ class SqliteStore(SqliteCatalogue):
     async def summary(self, now: float) -> StoreSummary:  # noqa: ARG002 (the port's: these are counts, not rates)
         """Counts for status and metrics."""
         return await self._db.read(report.summary, self._sinks, self._db.file_bytes, self._db.free_bytes)
+
+    async def bookings(self, *, by_day: bool) -> list[Booking]:
+        """What was booked by task and model, on each UTC day or else for each window."""
+        return await self._db.read(spending.bookings_by_day if by_day else spending.bookings_by_window)
+
+    async def answered_events(self) -> list[Answered]:
+        """How many events of each window were written with an answer."""
+        return await self._db.read(spending.answered_events)
 
     async def lagging_files(self, limit: int) -> list[FileState]:
         """Up to `limit` files, those first that are furthest behind; files that are gone last."""

@@ -209,7 +209,10 @@ def _open(directory: Path, *, read_only: bool, reserve_bytes: int) -> Connection
     reserve = Reserve(directory, reserve_bytes)
     if read_only:
         if _size(path) is None:
-            raise StoreError(f"{path}: there is no store", hint="`enricher run` or `enricher once` makes one")
+            raise StoreError(
+                f"{path}: there is no store",
+                hint="`enricher run` or `enricher once` makes one; name its configuration with -c FILE",
+            )
         return Connection(_connect(path, read_only=True), directory, None, reserve)
     lock = lock_directory(directory)
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from enricher.core.records.ledger import Answered
-from enricher.edges.store_sqlite import records, records_codec
+from enricher.edges.store_sqlite import records, records_codec, spending
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -63,6 +63,10 @@ class SqliteRecords:
     async def name_task(self, task: str, name: str, version: str, now: float) -> None:
         """Keep what a task's hash was called."""
         await self._db.write(records.name_task, task, name, version, now)
+
+    async def task_names(self) -> dict[str, str]:
+        """What the tasks that were ever asked are called, by hash."""
+        return await self._db.read(spending.task_names)
 
     async def earlier_keys(self, name: str, limit: int) -> list[tuple[str, str]]:
         """Under which (task hash, model) a task of this name was asked, latest first."""

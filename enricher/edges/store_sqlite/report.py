@@ -100,6 +100,7 @@ def summary(
         cached_tokens=books["cached_tokens"],
         output_tokens=books["output_tokens"],
         cost_usd=books["cost_usd"],
+        booked_usd=_booked(db, books["cost_usd"]),
         store_bytes=store_bytes(),
         spool_bytes=books["spool_bytes"],
         pending_by_sink={name: unfinished - taken.get(name, 0) for name in names},
@@ -107,6 +108,11 @@ def summary(
         sink_troubles=troubles(db),
         open_breakers={source: one.changed_at for source, one in breakers(db).items() if one.is_open},
     )
+
+
+def _booked(db: sqlite3.Connection, all_usd: float) -> dict[str, float]:
+    records_usd: float = db.execute(_BOOKED_FOR_RECORDS).fetchone()[0]
+    return {"events": max(all_usd - records_usd, 0.0), "records": records_usd}
 
 
 def lagging_files(db: sqlite3.Connection, limit: int) -> list[FileState]:
@@ -146,6 +152,8 @@ _WINDOW_BATCHES = """
 SELECT coalesce(b.batch_id, b.name) AS name FROM batch_windows w JOIN batches b ON b.id = w.batch
 WHERE w.window = ? ORDER BY b.id
 """
+
+_BOOKED_FOR_RECORDS = "SELECT coalesce(sum(cost_usd), 0.0) FROM batches WHERE purpose = 'records'"
 
 _TALLIED = "SELECT value, number FROM tallies WHERE what = ? AND number > 0"
 
