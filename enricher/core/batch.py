@@ -262,7 +262,7 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
             pending.append(first)
             size += len(first)
         for piece in rest:
-            yield b"".join(pending)
+            yield pending[0] if len(pending) == 1 else b"".join(pending)
             pending, size = [piece], len(piece)
     if size:
         yield b"".join(pending)

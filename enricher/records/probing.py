@@ -170,7 +170,6 @@ class Probe:
             1,
             int(bool(reason)),
             reason.encode() if reason else kept,
-            (usage.input_tokens, usage.cached_tokens, usage.output_tokens),
         )
         await self._records.collect(done, [result], self._clock.now())
         return Probed(status=result.status, cost_usd=cost)

@@ -215,7 +215,7 @@ class RecordBatches:
             reason = judge(said, None if rows is None or passage == REDUCE else rows[row])
             if not reason:
                 body = said.body if isinstance(said.body, bytes) else said.body.encode("utf-8", "surrogatepass")
-                results.append(ItemResult(item, "ok", attempt, tries, body, said.tokens))
+                results.append(ItemResult(item, "ok", attempt, tries, body))
                 continue
             results.append(_answered_badly(item, attempt, tries, said, reason))
         return results
@@ -297,14 +297,14 @@ def _misfit(validator: Any, answer: object) -> str:  # noqa: ANN401 - untyped th
 def _unanswered(item: int, attempt: int, tries: int, *, again: bool, counts: bool, reason: str) -> ItemResult:
     fate = job.fate_of_unanswered(packed=False, again=again, counts=counts, tries=tries, attempt=attempt)
     status = "again" if fate.state is RequestState.AGAIN else fate.status or "error"
-    return ItemResult(item, status, attempt, tries + fate.counts, _told(reason), (0, 0, 0))
+    return ItemResult(item, status, attempt, tries + fate.counts, _told(reason))
 
 
 def _answered_badly(item: int, attempt: int, tries: int, said: Said, reason: str) -> ItemResult:
     status = said.status if said.status != "ok" else "invalid"
     fate = job.fate_of_answered([status], tries=tries)
     status = "again" if fate.state is RequestState.AGAIN else fate.status or "invalid"
-    return ItemResult(item, status, attempt, tries + fate.counts, _told(reason), said.tokens)
+    return ItemResult(item, status, attempt, tries + fate.counts, _told(reason))
 
 
 def _told(reason: str) -> bytes:

@@ -148,15 +148,13 @@ class Known(NamedTuple):
     """The run in which it was last asked."""
 
 
-class Answered(NamedTuple):
+class Answered(msgspec.Struct, gc=False):
     """The answer to an item, or why there is none."""
 
     item: int
     status: str
     body: bytes
     """JSON of the answer, or a vector; why there is none, in UTF-8, unless the status is ok."""
-    tokens: tuple[int, int, int] = (0, 0, 0)
-    """Input, cached and output tokens of the sending that counted."""
 
     @property
     def reason(self) -> str:
@@ -173,8 +171,6 @@ class ItemResult(msgspec.Struct, gc=False):
     tries: int
     body: bytes
     """The answer; why there is none, in UTF-8, unless the status is ok."""
-    tokens: tuple[int, int, int]
-    """Input, cached and output tokens."""
 
 
 FINAL: Final = frozenset({"ok", "invalid", "refused", "error", "expired", "too_long"})

@@ -122,11 +122,6 @@ class Said(msgspec.Struct, gc=False):
     model: str = ""
     failure: Failure | None = None
 
-    @property
-    def tokens(self) -> tuple[int, int, int]:
-        """Input, cached and output tokens."""
-        return self.input_tokens, self.cached_tokens, self.output_tokens
-
 
 @dataclass(slots=True)
 class Strange:

@@ -106,14 +106,14 @@ class SqliteRecords:
         for bodies in self._bodies.values():
             is_here, places = bodies.find(left)
             for item, place in zip(left[is_here].tolist(), places.tolist(), strict=True):
-                answers[item] = Answered(item, "ok", *bodies.at(place))
+                answers[item] = Answered(item, "ok", bodies.at(place))
             left = left[~is_here]
         if not len(left):
             return answers
         found = await self._db.read(records.places, left.tolist())
         said = {batch: await self._said(batch) for batch in {one[2] for one in found}}
         for item, status, batch, place in found:
-            answers[item] = Answered(item, status, *said[batch].at(place))
+            answers[item] = Answered(item, status, said[batch].at(place))
         return answers
 
     async def _said(self, batch: int) -> Bodies:

@@ -56,7 +56,6 @@ class Bodies:
     places: NDArray[np.uint32]
     """Beside `items`."""
     ends: list[int]
-    tokens: list[list[int]]
     data: bytes
 
     def find(self, wanted: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
@@ -68,21 +67,19 @@ class Bodies:
         is_here = self.items[at] == wanted
         return is_here, self.places[at[is_here]]
 
-    def at(self, place: int) -> tuple[bytes, tuple[int, int, int]]:
-        """What was said, and its tokens."""
-        one, two, three = self.tokens[place]
-        return self.data[self.ends[place - 1] if place else 0 : self.ends[place]], (one, two, three)
+    def at(self, place: int) -> bytes:
+        """What was said."""
+        return self.data[self.ends[place - 1] if place else 0 : self.ends[place]]
 
 
 def encode_bodies(results: Sequence[ItemResult]) -> bytes:
-    """Ends, tokens and bodies, one after the other, compressed."""
+    """Items, which of them are answered, ends and bodies, one after the other, compressed."""
     bodies = [one.body for one in results]
     ends = np.cumsum([len(body) for body in bodies], dtype=np.uint64) if bodies else np.empty(0, dtype=np.uint64)
-    tokens = np.array([one.tokens for one in results], dtype=np.uint32)
     items = np.array([one.item for one in results], dtype=np.int64)
     answered = np.array([one.status == "ok" for one in results], dtype=np.bool_)
     head = (len(bodies).to_bytes(4, "little"), items.tobytes(), answered.tobytes())
-    packed = b"".join((*head, ends.tobytes(), tokens.tobytes(), *bodies))
+    packed = b"".join((*head, ends.tobytes(), *bodies))
     return zstandard.ZstdCompressor(level=_LEVEL).compress(packed)
 
 
@@ -95,15 +92,13 @@ def decode_bodies(data: bytes) -> Bodies:
     answered = np.frombuffer(packed, dtype=np.bool_, count=count, offset=at + 8 * count)
     at += 9 * count
     ends = np.frombuffer(packed, dtype=np.uint64, count=count, offset=at)
-    tokens = np.frombuffer(packed, dtype=np.uint32, count=3 * count, offset=at + 8 * count).reshape(-1, 3)
     places = np.flatnonzero(answered).astype(np.uint32)
     order = np.argsort(items[places], kind="stable")
     return Bodies(
         items=items[places][order],
         places=places[order],
         ends=ends.tolist(),
-        tokens=tokens.tolist(),
-        data=packed[at + 20 * count :],
+        data=packed[at + 8 * count :],
     )
 
 

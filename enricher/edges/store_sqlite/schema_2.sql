@@ -64,7 +64,7 @@ CREATE TABLE record_answers (
     place INTEGER NOT NULL
 ) STRICT;
 
--- What was said of the items of a batch, or why nothing was, and the tokens of each, compressed.
+-- What was said of the items of a batch, or why nothing was, compressed.
 CREATE TABLE record_bodies (
     batch INTEGER PRIMARY KEY REFERENCES batches (id),
     data BLOB NOT NULL
