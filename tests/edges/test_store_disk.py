@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -288,26 +289,53 @@ from tests.edges.test_store_disk import SqliteStore, StoreError, a_shape, three_
 async def main():
     store = await SqliteStore.open(Path(sys.argv[2]))
     await store.intern_shapes([a_shape("a"), a_shape("b")], 0.0)
+    Path(sys.argv[2], "opened").mkdir()
     for number in range(20):
         try:
             await store.commit_block(three_lines(number), 0.0)
         except StoreError as error:
             print(number, error)
+    Path(sys.argv[2], "written").mkdir()
 
 asyncio.run(main())
 """
+
+
+async def make(directory):
+    """Make a store: how many calls that takes hangs on its version."""
+    await (await SqliteStore.open(directory)).close()
+
+
+def middle_of_writing(trace, call):
+    """Which of the calls of the thread that commits blocks is the middle one of those that commit them.
+
+    strace counts each thread's calls apart, so that no other thread may get as far.
+    """
+    lines = trace.read_text().splitlines()
+    opened, written = (
+        next(at for at, line in enumerate(lines) if f'/{mark}"' in line) for mark in ("opened", "written")
+    )
+    threads = [line.split()[0] if f" {call}(" in line else "" for line in lines]
+    (thread,) = {*threads[opened:written]} - {""}
+    middle = threads[:opened].count(thread) + threads[opened:written].count(thread) // 2
+    assert all(threads.count(other) < middle for other in {*threads} - {"", thread})
+    return middle
 
 
 @pytest.mark.parametrize("call", ["fdatasync", "pwrite64"])
 def test_after_a_sync_that_failed_once_nothing_more_is_written(tmp_path, call):
     """Linux tells of it once, and lets the next one succeed without the data (collectors.md 1.2)."""
     here = str(connection.__file__).rpartition("/enricher/")[0]
-    traced = ("strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}")
-    if subprocess.run([*traced, "true"], capture_output=True, check=False).returncode:
+    strace = ("strace", "-f", "-qq", "-e", f"trace={call},?mkdir,mkdirat", "-o", tmp_path / "trace")
+    if subprocess.run([*strace, "true"], capture_output=True, check=False).returncode:
         pytest.skip("strace may not trace here")
-    at = 16 if call == "fdatasync" else 150
+    going_on = (sys.executable, "-c", _GOING_ON, here)
+    for directory in ("undisturbed", "state"):
+        asyncio.run(make(tmp_path / directory))
+    subprocess.run([*strace, *going_on, tmp_path / "undisturbed"], check=True)
+    at = middle_of_writing(tmp_path / "trace", call)
     ended = subprocess.run(
-        [*traced, "-e", f"inject={call}:error=EIO:when={at}", sys.executable, "-c", _GOING_ON, here, tmp_path],
+        [*strace, "-e", f"inject={call}:error=EIO:when={at}", *going_on, tmp_path / "state"],
         capture_output=True,
         text=True,
         check=True,
@@ -317,6 +345,6 @@ def test_after_a_sync_that_failed_once_nothing_more_is_written(tmp_path, call):
     assert 0 < refused[0] < 19
     assert 20 - refused[0] == ended.stdout.count("disk I/O error")
     # Whether the block itself is there is not known: its lines and the position behind them are, or neither.
-    ((position, lines),) = in_database(tmp_path, "SELECT position, read_lines FROM files, books")
+    ((position, lines),) = in_database(tmp_path / "state", "SELECT position, read_lines FROM files, books")
     assert position in (18 * refused[0], 18 * refused[0] + 18)
     assert position == 6 * lines
