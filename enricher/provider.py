@@ -127,10 +127,16 @@ def load_task(config: Config, config_path: Path | None) -> Task:
 
 
 def find_prices(config: Config, now: float, *, model: str | None = None) -> Prices | None:
-    """Prices of a model, or the configured one: the configuration's, none on this host, else the bundled table's."""
+    """Prices of a model, or the configured one: the configuration's, none on this host, else the bundled table's.
+
+    Another model than the configured one has the configuration's only where the table does not know it.
+    """
     configured = pricing.Prices(**config.prices.model_dump()) if config.prices is not None else None
     at = dt.datetime.fromtimestamp(now, dt.UTC)
-    return pricing.prices_for(model or config.provider.model, configured, base_url=config.provider.base_url, at=at)
+    wanted, base_url = model or config.provider.model, config.provider.base_url
+    is_another = wanted != config.provider.model and not config.provider.is_on_loopback
+    known = pricing.prices_for(wanted, None, base_url=base_url, at=at) if is_another else None
+    return known or pricing.prices_for(wanted, configured, base_url=base_url, at=at)
 
 
 def event_usd(task: Task, prices: Prices) -> float:

@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 
 class Backend(Protocol):
-    """Answers requests of `/v1/responses` and `/v1/chat/completions`."""
+    """Answers requests of `shapes.ENDPOINTS`, or of some of them: to others it says 400."""
 
     async def start(self) -> None:
         """Open what it needs. Called once, before the first `answer`; raises an `EnricherError` if it cannot."""

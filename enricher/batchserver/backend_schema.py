@@ -1,4 +1,4 @@
-"""Answers each request with an instance of the JSON Schema in it: the transport without a model.
+"""Answers each request with an instance of the JSON Schema in it, a vector or scores: the transport without a model.
 
 For tests, and for trying a provider's path on a machine with none. The answer is a pure function of the request's body,
 differs from request to request, and means nothing; the model is called "schema" so that nobody takes it for one.
@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from enricher.batchserver.embeddings import embed
 from enricher.batchserver.instance import SchemaError, to_instance
-from enricher.batchserver.shapes import to_error_body, to_id
+from enricher.batchserver.moderations import moderate
+from enricher.batchserver.shapes import EMBEDDINGS, MODERATIONS, to_error_body, to_id
 
 if TYPE_CHECKING:
     from enricher.batchserver.backend import Json
@@ -22,7 +24,7 @@ _PLAIN_TEXT = "No schema was asked for, and this model has nothing of its own to
 
 
 class SchemaBackend:
-    """Answers `/v1/responses` and `/v1/chat/completions`; `clock` only dates the answers."""
+    """Answers every endpoint; `clock` only dates the answers."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -39,6 +41,10 @@ class SchemaBackend:
 
     async def answer(self, endpoint: str, body: Json) -> tuple[int, Json]:
         """Answer one request; 400 for a request without a model or prompt, or a schema that cannot be filled."""
+        if endpoint == EMBEDDINGS:
+            return embed(body, model=MODEL)
+        if endpoint == MODERATIONS:
+            return moderate(body, model=MODEL)
         is_chat = endpoint == "/v1/chat/completions"
         prompt_field = "messages" if is_chat else "input"
         for field in ("model", prompt_field):

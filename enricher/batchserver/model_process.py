@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import aiohttp
 
-from enricher.batchserver.shapes import to_error_body
+from enricher.batchserver.shapes import EMBEDDINGS, MODERATIONS, to_error_body
 from enricher.errors import ModelError
 
 if TYPE_CHECKING:
@@ -56,6 +56,12 @@ class ModelSettings:
     context_tokens: int = 4096
     slots: int = 1
     idle_seconds: int = 300
+
+
+_WAYS_OUT = {
+    EMBEDDINGS: "for vectors ask a server that has a model of embeddings (serve-batches --upstream URL)",
+    MODERATIONS: "for moderations ask a provider that has them",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +137,8 @@ class ModelProcess:
     async def answer(self, endpoint: str, body: Json) -> tuple[int, Json]:
         """Answer one chat completion; `model` in the reply names the model that really answered."""
         if endpoint != CHAT_ENDPOINT:
-            message = f'the embedded model answers {CHAT_ENDPOINT} only: set endpoint = "{CHAT_ENDPOINT}" in [provider]'
+            message = f"the embedded model answers {CHAT_ENDPOINT} only: "
+            message += _WAYS_OUT.get(endpoint, f'set endpoint = "{CHAT_ENDPOINT}" in [provider]')
             return 400, to_error_body(message, status=400, code="unsupported_endpoint", param="endpoint")
         if body.get("stream"):
             return 400, to_error_body("streaming is not supported in a batch", status=400, param="stream")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # OpenAI's limits of the Batch API.
 MAX_REQUESTS = 50_000
+MAX_EMBEDDING_INPUTS = 50_000
+"""Over all lines of a batch, each of which may have several."""
 MAX_INPUT_BYTES = 209_715_200
 WINDOW_SECONDS = 86_400.0
 
@@ -38,6 +40,7 @@ class ServerSettings:
     port: int = 0
     api_key: str | None = field(default=None, repr=False)
     max_requests: int = MAX_REQUESTS
+    max_embedding_inputs: int = MAX_EMBEDDING_INPUTS
     max_bytes: int = MAX_INPUT_BYTES
     enqueued_token_limit: int | None = None
     completion_window_seconds: float = WINDOW_SECONDS

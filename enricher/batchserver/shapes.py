@@ -16,7 +16,9 @@ import msgspec
 from enricher.batchserver.faults import FaultRule  # noqa: TC001 (msgspec reads the annotation)
 from enricher.errors import EnricherError
 
-ENDPOINTS = ("/v1/responses", "/v1/chat/completions")
+EMBEDDINGS = "/v1/embeddings"
+MODERATIONS = "/v1/moderations"
+ENDPOINTS = ("/v1/responses", "/v1/chat/completions", EMBEDDINGS, MODERATIONS)
 
 
 class RefusedError(EnricherError):
@@ -139,7 +141,7 @@ class Usage:
 
     @classmethod
     def from_body(cls, body: object) -> Usage:
-        """Read the usage of a Responses or a chat completions body; zeros for what it does not say."""
+        """Read the usage of a body of any endpoint; zeros for what it does not say."""
         usage = _mapping(_mapping(body).get("usage"))
         asked = _count(usage, "input_tokens", "prompt_tokens")
         given = _count(usage, "output_tokens", "completion_tokens")

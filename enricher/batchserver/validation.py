@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from enricher.batchserver.shapes import ENDPOINTS, LineFault, RefusedError
+from enricher.batchserver.embeddings import count_inputs
+from enricher.batchserver.shapes import EMBEDDINGS, ENDPOINTS, LineFault, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -187,6 +188,10 @@ def check_input(
             if is_stopped() or check.total == settings.max_requests:
                 break
             check.add(raw)
+            if check.embedding_inputs > settings.max_embedding_inputs:
+                most = settings.max_embedding_inputs
+                message = f"The batch input file has more than the maximum of {most} embedding inputs."
+                return _failed(LineFault(code="maximum_embedding_inputs_exceeded", message=message, line=check.total))
         else:
             return check.result(size)
     message = f"The batch input file has more than the maximum of {settings.max_requests} requests."
@@ -207,6 +212,7 @@ class _LineChecker:
         self._faults: list[LineFault] = []
         self._model: str | None = None
         self.total = 0
+        self.embedding_inputs = 0
 
     def add(self, raw: bytes) -> None:
         self.total += 1
@@ -265,6 +271,8 @@ class _LineChecker:
                 f"The model '{model[:100]}' differs from '{self._model[:100]}', that of the batch's first request.",
                 "body.model",
             )
+        if self._endpoint == EMBEDDINGS:
+            self.embedding_inputs += count_inputs(body.get("input"))
         return None
 
 

@@ -242,6 +242,11 @@ def _job_settings(order: Order, config: Config, provider: Provider, task: Record
     prices = provider.prices
     if provider.kind == "local":
         model, endpoint = provider.model, task.endpoint or CHAT
+        if endpoint != CHAT:
+            raise ConfigError(
+                [f"the task {task.name!r} asks {endpoint}, and the embedded model answers {CHAT} only"],
+                hint="name a provider in [provider], or one of yours: enricher serve-batches --upstream URL",
+            )
     else:
         endpoint = task.endpoint or config.provider.endpoint
         if model != provider.model:

@@ -102,7 +102,7 @@ async def test_unknown_ids_and_paths_are_404_in_the_shape_of_openai(serve):
         bench.client.files.retrieve("file-nope"),
         bench.client.files.content("..%2f..%2fetc%2fpasswd"),
         bench.client.files.delete("file-nope"),
-        bench.client.embeddings.create(model="m", input="x"),
+        bench.client.completions.create(model="m", prompt="x"),
     ):
         with pytest.raises(openai.NotFoundError) as caught:
             await call

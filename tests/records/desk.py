@@ -115,9 +115,10 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def a_desk(root, say, **settings):
-    model = Model(say)
-    server = BatchServer(ServerSettings(state_dir=root / "server", concurrency=8), model, SystemClock())
+async def a_desk(root, say, *, limits=None, **settings):
+    """Serve what `say` makes of texts, or a backend of the test's own."""
+    model = say if hasattr(say, "answer") else Model(say)
+    server = BatchServer(ServerSettings(state_dir=root / "server", concurrency=8, **limits or {}), model, SystemClock())
     url = await server.start()
     try:
         yield Desk(root, url, model, settings)

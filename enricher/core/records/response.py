@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import base64
 import binascii
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -248,18 +249,19 @@ def _vector(custom_id: str, body: object) -> Said:
 
 def _floats(embedding: object) -> bytes | None:
     """Pack numbers, or base64 of 32-bit floats, as some servers give them; None for anything else."""
-    if isinstance(embedding, str):
-        try:
-            packed = base64.b64decode(embedding, validate=True)
-        except (binascii.Error, ValueError):
-            return None
-        return packed if packed and len(packed) % 4 == 0 and len(packed) // 4 <= _MAX_VECTOR else None
-    if not isinstance(embedding, list) or not 0 < len(embedding) <= _MAX_VECTOR:
-        return None
     try:
-        floats = array.array("f", embedding)
-    except (TypeError, OverflowError):
+        packed = base64.b64decode(embedding, validate=True) if isinstance(embedding, str) else _pack(embedding)
+        numbers = unpack_vector(packed)
+    except (binascii.Error, ValueError, TypeError, OverflowError):
         return None
+    # A number that is none, or an infinite one, makes the sum one.
+    return packed if 0 < len(numbers) <= _MAX_VECTOR and math.isfinite(sum(numbers)) else None
+
+
+def _pack(embedding: object) -> bytes:
+    if not isinstance(embedding, list) or len(embedding) > _MAX_VECTOR:
+        raise TypeError("no list of numbers, or too long a one")
+    floats = array.array("f", embedding)
     if sys.byteorder == "big":
         floats.byteswap()
     return floats.tobytes()

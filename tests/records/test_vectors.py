@@ -1,0 +1,149 @@
+"""Embeddings and moderations over records, from rows to rows, through a real batch server."""
+
+from __future__ import annotations
+
+import math
+
+import httpx2
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from enricher import records
+from enricher.batchserver.backend_schema import SchemaBackend
+from enricher.batchserver.embeddings import to_vector
+from enricher.batchserver.model_weights import SMALL_WEIGHTS
+from enricher.config import Config, shipped
+from enricher.core.pricing import FREE
+from enricher.core.records.response import ResultReader
+from enricher.core.task import parse_task
+from enricher.edges.clock_system import SystemClock
+from enricher.errors import ConfigError
+from enricher.provider import Provider, find_prices
+from tests.records.desk import PRICES, Desk, a_desk
+
+EMBEDDINGS = "/v1/embeddings"
+
+
+class Embedder(SchemaBackend):
+    """Answers as the schema backend does, but for the texts that `instead` has something for."""
+
+    def __init__(self, instead=None):
+        super().__init__(SystemClock())
+        self.instead = instead or {}
+        self.asked = []
+
+    async def answer(self, endpoint, body):
+        self.asked.append(body["input"])
+        if body["input"] in self.instead:
+            given = self.instead[body["input"]]
+            return given if isinstance(given, tuple) else (200, a_response(given))
+        return await super().answer(endpoint, body)
+
+
+def a_response(embedding):
+    data = [{"object": "embedding", "index": 0, "embedding": embedding}]
+    return {"object": "list", "data": data, "model": "m", "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+
+
+def texts(count):
+    return [{"id": f"k{number}", "text": f"text {number}"} for number in range(count)]
+
+
+async def test_rows_become_vectors_of_32_bit_numbers_in_parquet(tmp_path):
+    model = Embedder()
+    async with a_desk(tmp_path, model) as desk:
+        given = desk.write("in.jsonl", texts(40))
+        report = await desk.run("embed", given, "out.parquet", options={"dimensions": 64})
+        assert ({"ok": 40}, 40) == (report.statuses, report.asked)
+        # Only what goes in costs anything.
+        tokens = sum(math.ceil(len(text) / 4) for text in model.asked)
+        assert report.cost_usd == pytest.approx(tokens * PRICES["batch_input_usd"] / 1e6)
+        file = pq.ParquetFile(tmp_path / "out.parquet")
+        assert file.schema_arrow.field("embedding").type == pa.list_(pa.float32())
+        for number, row in enumerate(file.read().to_pylist()):
+            assert (f"k{number}", "ok", None) == (row["id"], row["status"], row["error"])
+            assert row["embedding"] == to_vector(f"text {number}", 64).tolist()
+        # The same texts again are known; shorter vectors of them are not.
+        assert 0 == (await desk.run("embed", given, "again.parquet", options={"dimensions": 64})).asked
+        assert 40 == (await desk.run("embed", given, "short.parquet", options={"dimensions": 32})).asked
+
+
+async def test_batches_hold_no_more_inputs_than_a_batch_may_embed(tmp_path):
+    async with a_desk(tmp_path, Embedder(), limits={"max_embedding_inputs": 5}, batch={"max_requests": 5}) as desk:
+        report = await desk.run("embed", desk.write("in.jsonl", texts(12)), "out.parquet", options={"dimensions": 16})
+        assert {"ok": 12} == report.statuses
+        async with httpx2.AsyncClient() as http:
+            batches = (await http.get(f"{desk.url}/batches")).json()["data"]
+        assert [2, 5, 5] == sorted(one["request_counts"]["completed"] for one in batches)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [None, [], "", "not base64!", "AAA=", ["a"], [[0.5]], {"a": 1}, [1e300] * 16, "AADAfw==", [0.5] * 65_537],
+    ids=["nothing", "empty", "no text", "no base64", "odd bytes", "words", "nested", "object", "huge", "NaN", "long"],
+)
+def test_what_is_no_vector_is_not_taken_for_one(garbage):
+    said = ResultReader(kind="vector", endpoint=EMBEDDINGS).read_body(a_response(garbage))
+    assert ("invalid", "no vector in the response", 3) == (said.status, said.reason, said.input_tokens)
+
+
+async def test_a_vector_that_is_garbage_costs_its_own_row_and_is_asked_again_first(tmp_path):
+    failed = (400, {"error": {"message": "too long", "type": "t", "param": None, "code": "context_length_exceeded"}})
+    model = Embedder({"text 1": ["not", "numbers"], "text 2": failed})
+    async with a_desk(tmp_path, model) as desk:
+        report = await desk.run("embed", desk.write("in.jsonl", texts(4)), "out.jsonl", options={"dimensions": 16})
+        rows = desk.rows()
+        assert {"ok": 2, "invalid": 1, "too_long": 1} == report.statuses
+        assert ["ok", "invalid", "too_long", "ok"] == [row["status"] for row in rows]
+        assert "no vector in the response" == rows[1]["error"]
+        assert rows[0]["embedding"] == to_vector("text 0", 16).tolist()
+        assert model.asked.count("text 1") > 1
+
+
+async def test_comments_are_moderated_and_flagged_ones_name_their_categories(tmp_path):
+    async with a_desk(tmp_path, Embedder({"text 7": (200, {"results": [{"flagged": "yes"}]})})) as desk:
+        await desk.run("moderate", desk.write("in.jsonl", texts(30)))
+        rows = desk.rows()
+        assert [("invalid", "no moderation in the response")] == [
+            (row["status"], row["error"]) for row in rows if row["status"] != "ok"
+        ]
+        judged = [row for row in rows if row["status"] == "ok"]
+        assert {True, False} == {row["flagged"] for row in judged}
+        for row in judged:
+            assert row["flagged"] == bool(row["categories"])
+            assert row["categories"] == sorted(name for name, score in row["scores"].items() if score >= 0.5)
+
+
+async def test_the_embedded_model_is_not_asked_for_vectors(tmp_path, monkeypatch):
+    local = Provider(
+        kind="local",
+        base_url="",
+        endpoint="/v1/chat/completions",
+        model=SMALL_WEIGHTS.name,
+        task=parse_task(shipped("tasks/logs-local.toml"), name="logs-local"),
+        prices=FREE,
+        reasoning_effort="",
+        poll_interval_seconds=0.05,
+        weights=SMALL_WEIGHTS,
+    )
+    monkeypatch.setattr("enricher.provider.choose", lambda *_args, **_more: local)
+    monkeypatch.setattr("enricher.provider.describe", lambda *_args, **_more: local)
+    desk = Desk(tmp_path, "http://127.0.0.1:9/v1", None)
+    with pytest.raises(ConfigError, match="the embedded model answers /v1/chat/completions only") as caught:
+        await records.plan_async("embed", desk.write("in.jsonl", texts(1)), config=desk.config)
+    assert "serve-batches --upstream" in caught.value.hint
+
+
+def test_a_model_of_vectors_has_its_own_price_and_not_that_of_the_model_that_answers():
+    def prices_of(model, base_url="https://api.openai.com/v1"):
+        tables = {"provider": {"base_url": base_url, "model": "gpt-6-luna"}, "prices": PRICES}
+        return find_prices(Config.model_validate(tables), 1_796_000_000.0, model=model)
+
+    assert PRICES["input_usd"] == prices_of(None).input_usd == prices_of("gpt-6-luna").input_usd
+    own = prices_of("text-embedding-3-small")
+    assert 0 < own.input_usd < PRICES["input_usd"]
+    assert (0, True) == (own.output_usd, own.as_of.startswith("genai-prices"))
+    # Of what no table knows, and of a server of one's own, the configuration says more than nothing.
+    assert PRICES["input_usd"] == prices_of("unheard-of").input_usd
+    assert PRICES["input_usd"] == prices_of("text-embedding-3-small", "http://127.0.0.1:8090/v1").input_usd
