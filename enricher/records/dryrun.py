@@ -86,7 +86,7 @@ async def _plan(
         ledger=known or rows,
         asking=asking,
         reducing=None,
-        settings=plan_settings(config, settings.prices),
+        settings=plan_settings(config, settings.prices, task),
         new_id=str,
     )
     chunks = await rows.records.chunk_numbers(run.id)

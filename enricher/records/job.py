@@ -51,6 +51,8 @@ _UNDER_WAY: Final = (
 )
 _WITH_PROVIDER: Final = (BatchState.OPEN, BatchState.CANCELLING)
 _TICK_SECONDS: Final = 0.5
+_MOST_VECTOR_BYTES: Final = 24 * 1024 * 1024
+"""The answers to a batch are kept, and looked at, as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +156,7 @@ class Job:
             ledger=store,
             asking=self._asking,
             reducing=self._reducing,
-            settings=plan_settings(config, settings.prices),
+            settings=plan_settings(config, settings.prices, task),
             new_id=_new_id,
         )
         self._build_stages(client, files, telemetry)
@@ -361,11 +363,15 @@ class Job:
         )
 
 
-def plan_settings(config: Config, prices: Prices | None) -> PlanSettings:
-    """Limits of batch files, from the configuration."""
+def plan_settings(config: Config, prices: Prices | None, task: RecordTask) -> PlanSettings:
+    """Limits of batch files, from the configuration; of vectors, as many as are held in memory when they come."""
     batch = config.batch
+    most = _MOST_VECTOR_BYTES // task.vector_bytes if task.vector_bytes else batch.max_requests
     return PlanSettings(
-        max_requests=batch.max_requests, max_bytes=batch.max_bytes, max_tokens=batch.max_tokens, prices=prices
+        max_requests=max(1, min(batch.max_requests, most)),
+        max_bytes=batch.max_bytes,
+        max_tokens=batch.max_tokens,
+        prices=prices,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 COUNTED_KEY: Final = "row"
 """The key's column where rows are counted."""
+_ROWS_WITH_VECTORS: Final = 256
+"""Numbers that are objects take eight times the room of their vectors."""
 _PENDING: Final = Answered(0, "pending", b"not answered yet")
 
 
@@ -45,6 +48,8 @@ class Joined:
         is_as_is = bool(key_column) and text_column is None and all(new == old for old, new in self._names.items())
         self._as_is = (key_column, *kept) if is_as_is else ()
         self.columns: tuple[str, ...] = (self._key, *self._names.values(), *task.fields, *RESERVED_FIELDS)
+        self.rows_at_once: Final = _ROWS_WITH_VECTORS if task.kind == "vector" else None
+        """How many are made before they are written; None: all of a chunk."""
         self._decode = msgspec.json.Decoder().decode
 
     def row(self, key: str, values: Mapping[str, object], found: Sequence[Answered]) -> dict[str, object]:
@@ -125,9 +130,10 @@ def _write_chunk(
     found: Sequence[Sequence[Answered]],
     statuses: Counter[str],
 ) -> None:
-    rows = list(_rows(joined, chunk, found))
-    statuses.update(str(row["status"]) for row in rows)
-    output.write(rows)
+    rows = _rows(joined, chunk, found)
+    while part := list(islice(rows, joined.rows_at_once)):
+        statuses.update(str(row["status"]) for row in part)
+        output.write(part)
 
 
 def _rows(joined: Joined, chunk: Chunk, found: Sequence[Sequence[Answered]]) -> Iterator[dict[str, object]]:

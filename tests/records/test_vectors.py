@@ -16,10 +16,14 @@ from enricher.batchserver.model_weights import SMALL_WEIGHTS
 from enricher.config import Config, shipped
 from enricher.core.pricing import FREE
 from enricher.core.records.response import ResultReader
+from enricher.core.records.task import parse_record_task
 from enricher.core.task import parse_task
 from enricher.edges.clock_system import SystemClock
+from enricher.edges.record_outputs.parquet import ParquetOutput
 from enricher.errors import ConfigError
 from enricher.provider import Provider, find_prices
+from enricher.records import probing
+from enricher.records.job import plan_settings
 from tests.records.desk import PRICES, Desk, a_desk
 
 EMBEDDINGS = "/v1/embeddings"
@@ -69,13 +73,45 @@ async def test_rows_become_vectors_of_32_bit_numbers_in_parquet(tmp_path):
         assert 40 == (await desk.run("embed", given, "short.parquet", options={"dimensions": 32})).asked
 
 
+async def batches_of(desk):
+    async with httpx2.AsyncClient() as http:
+        found = (await http.get(f"{desk.url}/batches")).json()["data"]
+    return sorted(one["request_counts"]["completed"] for one in found)
+
+
+async def test_one_vector_is_asked_for_at_once_before_the_first_large_run_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(probing, "LEAST_ITEMS", 3)
+    async with a_desk(tmp_path, Embedder()) as desk:
+        await desk.run("embed", desk.write("in.jsonl", texts(4)), options={"dimensions": 16})
+        assert [3] == await batches_of(desk)
+        await desk.run("embed", desk.write("more.jsonl", texts(9)[4:]), "more-out.jsonl", options={"dimensions": 16})
+        assert [3, 5] == await batches_of(desk)
+
+
 async def test_batches_hold_no_more_inputs_than_a_batch_may_embed(tmp_path):
     async with a_desk(tmp_path, Embedder(), limits={"max_embedding_inputs": 5}, batch={"max_requests": 5}) as desk:
         report = await desk.run("embed", desk.write("in.jsonl", texts(12)), "out.parquet", options={"dimensions": 16})
         assert {"ok": 12} == report.statuses
-        async with httpx2.AsyncClient() as http:
-            batches = (await http.get(f"{desk.url}/batches")).json()["data"]
-        assert [2, 5, 5] == sorted(one["request_counts"]["completed"] for one in batches)
+        assert [2, 5, 5] == await batches_of(desk)
+
+
+@pytest.mark.parametrize(("parameters", "most"), [("", 1536), ("dimensions = 1536", 4096), ("dimensions = 1", 50_000)])
+def test_a_batch_of_vectors_is_no_larger_than_what_memory_holds_of_its_answers(parameters, most):
+    text = f'version = 1\nendpoint = "{EMBEDDINGS}"\n[parameters]\n{parameters}\n'
+    assert most == plan_settings(Config(), None, parse_record_task(text, name="t")).max_requests
+
+
+async def test_rows_with_vectors_are_written_a_few_at_a_time(tmp_path, monkeypatch):
+    written = []
+    write = ParquetOutput.write
+    monkeypatch.setattr(ParquetOutput, "write", lambda self, rows: (written.append(len(rows)), write(self, rows))[1])
+    async with a_desk(tmp_path, Embedder()) as desk:
+        given = desk.write("in.jsonl", [{"id": str(number), "text": str(number % 7)} for number in range(600)])
+        await desk.run("embed", given, "out.parquet", options={"dimensions": 16})
+        table = pq.read_table(tmp_path / "out.parquet")
+    assert [256, 256, 88] == written
+    assert [str(number) for number in range(600)] == table["id"].to_pylist()
+    assert pa.list_(pa.float32()) == table.schema.field("embedding").type
 
 
 @pytest.mark.parametrize(

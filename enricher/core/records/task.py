@@ -42,6 +42,9 @@ VECTOR_FIELD: Final = "embedding"
 RESERVED_FIELDS: Final = ("status", "error")
 """Columns that every output row has of its own."""
 
+_WIDEST_VECTOR: Final = 4096
+"""That models in use give where nothing is said."""
+
 _MODERATION_FIELDS: Final = ("flagged", "categories", "scores")
 _KINDS: Final[Mapping[str, Kind]] = {EMBEDDINGS: "vector", MODERATIONS: "moderation"}
 
@@ -93,6 +96,14 @@ class RecordTask:
         schema = None if self.schema is None else dict(self.schema)
         parts = [self.version, self.kind, self.system, dict(self.parameters), schema, self.max_output_tokens]
         return hashlib.sha256(json.dumps(parts, separators=(",", ":"), default=str).encode()).hexdigest()[:16]
+
+    @property
+    def vector_bytes(self) -> int:
+        """Return what a vector takes as it is kept, at most where its task does not say; 0 where none comes back."""
+        if self.kind != "vector":
+            return 0
+        given = self.parameters.get("dimensions")
+        return 4 * (given if isinstance(given, int) and given > 0 else _WIDEST_VECTOR)
 
     @property
     def fields(self) -> tuple[str, ...]:

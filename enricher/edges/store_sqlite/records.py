@@ -245,7 +245,7 @@ WHERE t.name = ? AND b.purpose = 'records' GROUP BY b.task, b.model ORDER BY lat
 """
 
 _ANSWERED_ONCE = """
-SELECT 1 FROM batches WHERE task = ? AND model = ? AND purpose = 'records' AND output_tokens > 0 LIMIT 1
+SELECT 1 FROM batches WHERE task = ? AND model = ? AND purpose = 'records' AND input_tokens > 0 LIMIT 1
 """
 
 _SKIP_UNSENT = """
