@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -16,7 +16,9 @@ from enricher.cli.running import EXIT_FAILED, set_up_logging, until_stopped
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from enricher.core.records.address import TableFormat
     from enricher.records import Estimate, JobProgress, Report
+    from enricher.records.order import Asked
 
 records_cli = typer.Typer(
     no_args_is_help=True, help="Batch mode over records: classify, label, rewrite, at half price."
@@ -85,19 +87,28 @@ def run(
     set_up_logging(quiet=True)
 
     asked = _asked(option, schema, column, key=key, query=query, model=model, input_format=input_format)
-    written = {"output_format": output_format, "budget_usd": budget, "wait": not no_wait, "overwrite": overwrite}
 
     async def work(stop: asyncio.Event) -> Report:
         with show.progress(err) as bar:
             return await records.run_async(
-                task, given, output, config=config, stop=stop, tell=_to_bar(bar), **asked, **written
+                task,
+                given,
+                output,
+                config=config,
+                stop=stop,
+                tell=_to_bar(bar),
+                wait=not no_wait,
+                output_format=cast("TableFormat | None", output_format),
+                budget_usd=budget,
+                overwrite=overwrite,
+                **asked,
             )
 
     report = asyncio.run(until_stopped(work))
     # What was written to standard output must stay alone there.
     console = err if output == "-" else out
     if as_json:
-        console.print(json.dumps(_as_json(report), indent=2), soft_wrap=True)
+        console.print(json.dumps(report.to_json(), indent=2), soft_wrap=True)
     else:
         _print_report(console, report)
     if report.rows and not report.statuses.get("ok"):
@@ -165,16 +176,26 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
 
 
 def _asked(
-    option: list[str] | None, schema: Path | None, column: list[str] | None, **same: str | None
-) -> dict[str, Any]:
+    option: list[str] | None,
+    schema: Path | None,
+    column: list[str] | None,
+    *,
+    key: str | None,
+    query: str | None,
+    model: str | None,
+    input_format: str | None,
+) -> Asked:
     """What both commands say of the task and the input, as `enricher.records` takes it."""
-    from enricher.records.api import parse_options, read_schema
+    from enricher.records.order import parse_options, read_schema
 
     return {
         "options": parse_options(option or []),
         "schema": None if schema is None else read_schema(schema),
         "columns": parse_options(column or []),
-        **same,
+        "key": key,
+        "query": query,
+        "model": model,
+        "input_format": cast("TableFormat | None", input_format),
     }
 
 
@@ -198,17 +219,11 @@ def _to_bar(bar: Any) -> Callable[[JobProgress], None]:  # noqa: ANN401 - rich's
     return tell
 
 
-def _as_json(report: Report) -> dict[str, object]:
-    from dataclasses import asdict
-
-    return asdict(report) | {"failed": report.failed}
-
-
 def _print_report(console: Any, report: Report) -> None:  # noqa: ANN401 - rich's Console, imported by show alone
     statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(report.statuses.items())) or "no rows"
     facts = [
         ("rows", f"{report.rows:,}: {statuses}"),
-        ("asked", f"{report.asked:,} of {report.model}; the others were known"),
+        ("asked", f"{report.asked:,} requests of {report.model}; the others were known"),
         ("cost", show.usd(report.cost_usd)),
         ("output", report.output),
     ]

@@ -114,6 +114,9 @@ class RecordStore(Protocol):
     async def overview(self, limit: int) -> list[RunOverview]:
         """Runs with what they cost, newest first."""
 
+    async def spent(self, run: int) -> tuple[int, float]:
+        """Requests that were sent for a run, one that was sent again counted again, and USD paid for them."""
+
     async def wrote(self, output: str, mark: str) -> bool:
         """Whether a run that is done left the output so: then it may be replaced."""
 

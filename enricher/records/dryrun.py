@@ -17,8 +17,9 @@ from enricher.core.records.item import Asking, item_under, seed_of
 from enricher.core.records.item_set import ItemSet
 from enricher.core.records.ledger import REDUCE, Run
 from enricher.edges.store_sqlite import SqliteStore
-from enricher.records.job import JobProgress, plan_settings
+from enricher.records.job import plan_settings
 from enricher.records.planning import Estimate, Planner
+from enricher.records.progress import JobProgress
 from enricher.records.reading import check_columns, read_input
 
 if TYPE_CHECKING:

@@ -17,15 +17,17 @@ import random
 import uuid
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from enricher.core.ledger import BatchState
 from enricher.core.records.item import Asking
 from enricher.core.records.ledger import FINAL, Run
-from enricher.errors import AuthProviderError, TryAgainError
+from enricher.errors import AuthProviderError, TryAgainError, UsageError
 from enricher.records.budget import check_budget
 from enricher.records.planning import Estimate, Planner, PlanSettings
 from enricher.records.probing import Probe
+from enricher.records.progress import JobProgress, Report
 from enricher.records.reading import check_columns, read_input
 from enricher.records.workload import RecordBatches
 from enricher.records.writing import Joined, write_output
@@ -53,46 +55,6 @@ _WITH_PROVIDER: Final = (BatchState.OPEN, BatchState.CANCELLING)
 _TICK_SECONDS: Final = 0.5
 _MOST_VECTOR_BYTES: Final = 24 * 1024 * 1024
 """The answers to a batch are kept, and looked at, as one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobProgress:
-    """How far a job is, for a progress bar."""
-
-    phase: str
-    """reading, asking, writing."""
-    rows: int
-    done: int = 0
-    """Items that are answered."""
-    failed: int = 0
-    total: int = 0
-    cost_usd: float = 0.0
-    note: str = ""
-    """Why it does not go on, if it does not."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What a job came to."""
-
-    task: str
-    model: str
-    input: str
-    output: str
-    rows: int
-    statuses: dict[str, int]
-    """Rows by status."""
-    asked: int
-    """Items that were answered or given up by now; the others were known."""
-    cost_usd: float
-    """Paid for what this process collected."""
-    notes: tuple[str, ...] = ()
-    """What a person should know: an input that changed, a schema that could not be tried."""
-
-    @property
-    def failed(self) -> int:
-        """Rows without an answer."""
-        return self.rows - self.statuses.get("ok", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,17 +171,70 @@ class Job:
         )
 
     @property
-    def _job_id(self) -> str:
+    def id(self) -> str:
+        """By which the same order finds its runs again."""
         named = [self._task.hash, self._settings.model, self._given.name, self._output.name, self._given.key_column]
         return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
 
+    @property
+    def text_column(self) -> str | None:
+        """A column of the input that is not written again."""
+        return self._given.text_column
+
     async def run(self, stop: asyncio.Event) -> Report:
         """Do all of it. Raises BudgetError, InputError, OutputError, TryAgainError, the provider's errors."""
+        run = await self._prepare_within_budget()
+        await self.ask(run, stop)
+        return await self.write(run)
+
+    async def _prepare_within_budget(self) -> Run:
         prepared = await self.prepare()
         money = await self._store.money(self._clock.now())
         check_budget([prepared.estimate], money, self._config.budget, self._settings.budget_usd)
-        await self.ask(prepared.run, stop)
-        return await self.write(prepared.run)
+        return prepared.run
+
+    # -- in several processes: one sends, others look how far it is, and one writes
+
+    async def send(self) -> Run:
+        """Read the input and hand over what is asked, without waiting for answers.
+
+        Raises as `run`; TryAgainError where nothing could be handed over.
+        """
+        run = await self._prepare_within_budget()
+        await self._probe(run)
+        if not await self.go_on(run):
+            batches = await self._under_way()
+            if not any(one.state in _WITH_PROVIDER for one in batches):
+                why = next((one.error for one in batches if one.error), "the provider does not take them")
+                raise TryAgainError(f"nothing could be sent yet: {why}", hint="submit it again: it goes on from here")
+        return run
+
+    async def take_up(self, run_id: int) -> Run:
+        """The run that another process has read. Raises UsageError where this is no longer the one that counts."""
+        run = await self._records.latest_run(self.id)
+        if run is None:
+            raise UsageError("nothing of this was submitted from this state directory")
+        if run.id != run_id or run.state not in ("asking", "done"):
+            raise UsageError("it was submitted again since", hint="take the handle that the last submit returned")
+        self._track.look_again()
+        return run
+
+    async def is_answered(self, run: Run) -> bool:
+        """Do what can be done at once; whether everything is answered, or given up. Raises the provider's errors.
+
+        What a killed process did not come to ask again is looked for only when nothing is under way: it takes a look at
+        every item.
+        """
+        if not await self.go_on(run):
+            return False
+        self._open_chunks = set(await self._records.chunk_numbers(run.id))
+        return await self.go_on(run)
+
+    async def collect(self, run: Run) -> Report:
+        """Write the rows with their answers. Raises TryAgainError where some are still asked, else as `write`."""
+        if not await self.is_answered(run):
+            raise _still_asked(await self._under_way(), hint="collect it later")
+        return await self.write(run)
 
     # -- reading
 
@@ -234,13 +249,13 @@ class Job:
     async def _read(self) -> Run:
         """Read the input, unless the run that is under way has read the same."""
         fingerprint = await asyncio.to_thread(self._given.fingerprint)
-        before = await self._records.latest_run(self._job_id)
+        before = await self._records.latest_run(self.id)
         if before is not None and before.state == "asking" and fingerprint and before.fingerprint == fingerprint:
             return before
         now = self._clock.now()
         run = Run(
             id=0,
-            job=self._job_id,
+            job=self.id,
             task=self._task.hash,
             model=self._settings.model,
             endpoint=self._settings.endpoint,
@@ -293,21 +308,43 @@ class Job:
         await self._probe(run)
         lock = submitting or asyncio.Lock()
         while not stop.is_set():
-            moved = False
-            if self._open_chunks:
-                chunks, self._open_chunks = self._open_chunks, set()
-                moved = bool(await self._planner.plan(run, chunks, self._clock.now()))
-            async with lock:
-                moved |= await self._submit.step()
-            moved |= await self._track.step()
-            batches = [one for one in await self._store.batches(_UNDER_WAY, "records") if self._workload.takes(one)]
+            moved = await self._step(run, lock)
+            batches = await self._under_way()
             if not batches and not self._open_chunks:
                 return
             self._tell(self._asked(run, batches))
             if not moved and not self._open_chunks:
                 self._raise_if_stuck(batches)
+                if not self._settings.wait:
+                    raise _still_asked(batches, hint="run the same command again later: it goes on from here")
                 await _wait(stop, min(_TICK_SECONDS, self._settings.poll_interval_seconds))
         raise TryAgainError("interrupted", hint="run the same command again: it goes on where it stopped")
+
+    async def go_on(self, run: Run) -> bool:
+        """Do what can be done at once; whether nothing is under way any more. Raises the provider's errors."""
+        lock = asyncio.Lock()
+        while True:
+            moved = await self._step(run, lock)
+            batches = await self._under_way()
+            if not batches and not self._open_chunks:
+                return True
+            if not moved and not self._open_chunks:
+                self._tell(self._asked(run, batches))
+                self._raise_if_blocked(batches)
+                return False
+
+    async def _step(self, run: Run, submitting: asyncio.Lock) -> bool:
+        """Plan what is open, and move each batch on by one step; whether anything moved."""
+        moved = False
+        if self._open_chunks:
+            chunks, self._open_chunks = self._open_chunks, set()
+            moved = bool(await self._planner.plan(run, chunks, self._clock.now()))
+        async with submitting:
+            moved |= await self._submit.step()
+        return await self._track.step() or moved
+
+    async def _under_way(self) -> list[LedgerBatch]:
+        return [one for one in await self._store.batches(_UNDER_WAY, "records") if self._workload.takes(one)]
 
     def _asked(self, run: Run, batches: list[LedgerBatch]) -> JobProgress:
         under_way = sum(one.requests for one in batches)
@@ -323,23 +360,20 @@ class Job:
             note=next((one.error for one in batches if one.error), ""),
         )
 
-    def _raise_if_stuck(self, batches: list[LedgerBatch]) -> None:
+    def _raise_if_blocked(self, batches: list[LedgerBatch]) -> None:
         is_open = any(one.state in _WITH_PROVIDER for one in batches)
         blocked = self._submit.blocked or self._track.blocked
         # A refused key blocks what is open as well; anything else lets open batches come to their end.
         if blocked is not None and (isinstance(blocked, AuthProviderError) or not is_open):
             raise blocked
+
+    def _raise_if_stuck(self, batches: list[LedgerBatch]) -> None:
+        self._raise_if_blocked(batches)
         unsent = [one for one in batches if one.state is BatchState.PLANNED]
-        if unsent and not is_open and all(one.error == "over budget" for one in unsent):
+        if unsent and len(unsent) == len(batches) and all(one.error == "over budget" for one in unsent):
             raise TryAgainError(
                 f"[budget] leaves nothing for the other {sum(one.requests for one in unsent):,} requests",
                 hint="run the same command again tomorrow, or raise the budget: it goes on from here",
-            )
-        if not self._settings.wait:
-            sent = sum(one.requests for one in batches if one.state in _WITH_PROVIDER)
-            raise TryAgainError(
-                f"{sent:,} requests are with the provider, in {len(batches)} batches",
-                hint="run the same command again later: it goes on from here",
             )
 
     # -- writing
@@ -348,8 +382,8 @@ class Job:
         """Write the rows with their answers. Raises OutputError."""
         self._tell(JobProgress(phase="writing", rows=run.rows, cost_usd=self._cost_usd))
         joined = Joined(self._task, run.columns, key_column=run.key_column, text_column=self._given.text_column)
-        statuses = await write_output(self._records, run, self._output, joined, self._reducing)
-        await self._records.end_run(replace(run, state="done", ended_at=self._clock.now(), mark=self._settings.mark()))
+        statuses = await write_output(self._records, run, self._output, joined, self._reducing, partial(self._end, run))
+        asked, cost_usd = await self._records.spent(run.id)
         return Report(
             task=self._task.name,
             model=self._settings.model,
@@ -357,10 +391,14 @@ class Job:
             output=self._output.name,
             rows=run.rows,
             statuses=dict(statuses),
-            asked=sum(count for status, count in self._statuses.items() if status in FINAL),
-            cost_usd=self._cost_usd,
+            asked=asked,
+            cost_usd=cost_usd,
             notes=tuple(self._warnings),
         )
+
+    async def _end(self, run: Run) -> None:
+        """The output has its name; what it looks like is kept, so that a later run may replace it."""
+        await self._records.end_run(replace(run, state="done", ended_at=self._clock.now(), mark=self._settings.mark()))
 
 
 def plan_settings(config: Config, prices: Prices | None, task: RecordTask) -> PlanSettings:
@@ -385,6 +423,11 @@ def _change(before: Run | None, run: Run) -> list[str]:
         return []
     text = f"{run.input} has changed since it was read: it has {run.rows:,} rows, and had {before.rows:,}"
     return [text + "; it was read again, and rows that are as they were keep their answers"]
+
+
+def _still_asked(batches: list[LedgerBatch], *, hint: str) -> TryAgainError:
+    sent = sum(one.requests for one in batches if one.state in _WITH_PROVIDER)
+    return TryAgainError(f"{sent:,} requests are with the provider, in {len(batches)} batches", hint=hint)
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

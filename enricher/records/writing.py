@@ -6,6 +6,7 @@ Never here: deciding what an answer is worth; asking for one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +21,7 @@ from enricher.core.records.task import RESERVED_FIELDS, VECTOR_FIELD
 from enricher.records.planning import reduction_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 
     from enricher.core.records.item import Asking
     from enricher.core.records.ledger import Chunk, Run
@@ -86,21 +87,49 @@ class Joined:
 
 
 async def write_output(
-    store: RecordStore, run: Run, output: RecordOutput, joined: Joined, reducing: Asking | None
+    store: RecordStore,
+    run: Run,
+    output: RecordOutput,
+    joined: Joined,
+    reducing: Asking | None,
+    ended: Callable[[], Awaitable[None]],
 ) -> Counter[str]:
-    """Write every row of a run; rows by status. Raises OutputError, and leaves nothing of a part behind then."""
+    """Write every row of a run; rows by status. `ended` is called once the output has its name.
+
+    Raises OutputError, and leaves nothing of a part behind then. Cancelled, it ends what a thread is about to write,
+    and an output that has its name is one that has `ended`.
+    """
     statuses: Counter[str] = Counter()
-    await asyncio.to_thread(output.begin, joined.columns)
+
+    async def finish() -> None:
+        await asyncio.to_thread(output.finish)
+        await ended()
+
     try:
+        await _to_its_end(asyncio.to_thread(output.begin, joined.columns))
         for number in await store.chunk_numbers(run.id):
             chunk = await store.chunk(run.id, number)
             found = await _answers(store, chunk, reducing)
-            await asyncio.to_thread(_write_chunk, output, joined, chunk, found, statuses)
-        await asyncio.to_thread(output.finish)
+            await _to_its_end(asyncio.to_thread(_write_chunk, output, joined, chunk, found, statuses))
+        await _to_its_end(finish())
     except BaseException:
         output.abandon()
         raise
     return statuses
+
+
+async def _to_its_end(work: Coroutine[object, object, None]) -> None:
+    """Await work that must not be left in the middle; cancelled meanwhile, this is so afterwards."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen; that it was cancelled is what counts
+        raise
 
 
 async def _answers(store: RecordStore, chunk: Chunk, reducing: Asking | None) -> Sequence[Sequence[Answered]]:

@@ -7,13 +7,13 @@ must act or that data was lost; nothing is logged per event. The happenings are 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
 from enricher.telemetry.batches import BatchesTold, PlanTold
 from enricher.telemetry.books import BooksTold
-from enricher.telemetry.logs import configure_logging
+from enricher.telemetry.logs import configure_logging, log_within_a_program
 from enricher.telemetry.making import Maker
 from enricher.telemetry.process import ProcessTold
 from enricher.telemetry.reading import FilesTold, ReadingTold
@@ -22,18 +22,19 @@ from enricher.telemetry.writing import WritingTold
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["Telemetry", "configure_logging"]
+__all__ = ["Telemetry", "configure_logging", "log_within_a_program"]
 
 
 class Telemetry(ProcessTold, FilesTold, ReadingTold, PlanTold, BatchesTold, WritingTold, BooksTold):
     """What happened, told once: each method writes its log event and moves its metrics.
 
-    The metrics are on a registry of their own, so that two of them never meet in one process.
+    The metrics are on a registry of their own, so that two of them never meet in one process. The log is structlog's,
+    or the one that is given.
     """
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None, log: Any = None) -> None:  # noqa: ANN401 - structlog's
         self.registry = registry or CollectorRegistry()
-        self._maker = Maker(self.registry)
+        self._maker = Maker(self.registry, log)
         super().__init__(self._maker)
 
     def initialise(self, *, sources: Collection[str], sinks: Collection[str]) -> None:

@@ -32,6 +32,21 @@ def configure_logging(*, stream: TextIO = sys.stderr, console: bool | None = Non
     )
 
 
+def log_within_a_program() -> Any:  # noqa: ANN401 - structlog's loggers
+    """The log for a part of somebody's program: as they set structlog up, else `enricher` of `logging`."""
+    if structlog.is_configured():
+        return structlog.get_logger()
+    return structlog.wrap_logger(
+        logging.getLogger("enricher"),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[
+            structlog.stdlib.filter_by_level,
+            _escape_controls,
+            structlog.processors.LogfmtRenderer(key_order=("event",), bool_as_flag=False),
+        ],
+    )
+
+
 def _escape_controls(_logger: object, _name: str, event: Any) -> Any:  # noqa: ANN401 - structlog's own signature
     """File names and provider texts are hostile: nothing in them may move a terminal's cursor."""
     return {

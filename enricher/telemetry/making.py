@@ -36,7 +36,8 @@ class _Unnamed(Collector):
 class Maker:
     """Makes metrics on one registry; one label at most, whose closed set of values is given or told later."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, log: Any = None) -> None:  # noqa: ANN401 - structlog's loggers
+        self.log: Any = structlog.get_logger() if log is None else log
         self.registry = registry
         self._open: dict[str, list[Counter | Gauge | Histogram]] = {}
 
@@ -89,5 +90,4 @@ class Told:
     """What each part of the telemetry has: a log, and a place for its metrics to be made in `__init__`."""
 
     def __init__(self, maker: Maker) -> None:
-        del maker  # the parts make theirs
-        self._log: Any = structlog.get_logger()
+        self._log: Any = maker.log

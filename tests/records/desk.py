@@ -49,6 +49,9 @@ class Model:
         self.say = say
         self.asked = []
         self.systems = []
+        self.at_work = asyncio.Event()
+        """Set; while it is cleared nothing is answered."""
+        self.at_work.set()
 
     async def start(self):
         pass
@@ -60,6 +63,7 @@ class Model:
         return ["made-up"]
 
     async def answer(self, endpoint, body):
+        await self.at_work.wait()
         text = body["messages"][-1]["content"]
         self.asked.append(text)
         self.systems.append(body["messages"][0]["content"])

@@ -56,6 +56,10 @@ class SqliteRecords:
         """Runs with what they cost, newest first."""
         return await self._db.read(records.overview, limit)
 
+    async def spent(self, run: int) -> tuple[int, float]:
+        """Requests that were sent for a run, and USD paid for them."""
+        return await self._db.read(records.spent, run)
+
     async def wrote(self, output: str, mark: str) -> bool:
         """Whether a run that is done left the output so."""
         return await self._db.read(records.wrote, output, mark)

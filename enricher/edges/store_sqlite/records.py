@@ -78,6 +78,12 @@ def overview(db: sqlite3.Connection, limit: int) -> list[RunOverview]:
     ]
 
 
+def spent(db: sqlite3.Connection, run: int) -> tuple[int, float]:
+    """Requests that were sent for a run, and USD paid for them."""
+    requests, cost_usd = db.execute(_SPENT, (run,)).fetchone()
+    return int(requests), float(cost_usd)
+
+
 def wrote(db: sqlite3.Connection, output: str, mark: str) -> bool:
     """Whether a run that is done left the output so."""
     found = db.execute("SELECT 1 FROM record_runs WHERE output = ? AND mark = ? AND state = 'done'", (output, mark))
@@ -238,6 +244,12 @@ SELECT r.*, coalesce(t.name, r.task) AS task_name,
         WHERE i.run = r.id) AS cost_usd
 FROM record_runs r LEFT JOIN record_tasks t ON t.hash = r.task ORDER BY r.id DESC LIMIT ?
 """  # noqa: S608 (a list of our own)
+
+_SPENT = """
+SELECT coalesce(sum(b.requests), 0), coalesce(sum(b.cost_usd), 0.0)
+FROM record_batches i JOIN batches b ON b.id = i.batch
+WHERE i.run = ? AND b.state = 'done' AND b.outcome IS NOT 'skipped'
+"""
 
 _EARLIER_KEYS = """
 SELECT b.task, b.model, max(b.id) AS latest FROM batches b JOIN record_tasks t ON t.hash = b.task
