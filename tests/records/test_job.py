@@ -286,6 +286,26 @@ async def test_stopped_in_the_middle_it_goes_on_and_pays_nothing_twice(tmp_path)
         assert 60 == len(desk.model.asked)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [('"{{text}}"', '"Text: {{text}}"'), ("max_tokens = 40", "max_tokens = 60")]
+)
+async def test_a_task_that_makes_other_texts_of_rows_does_not_go_on_with_those_of_before(tmp_path, before, after):
+    long = LONG + '\n[combine.fields]\nmood = "vote"\n'
+    async with a_desk(tmp_path, lambda text: {"mood": "sad" if "grey" in text else "glad"}) as desk:
+        given = desk.write("in.jsonl", [{"id": 1, "text": "A grey day. " * 3 + "A fine one. " * 60}])
+        stop = asyncio.Event()
+        stop.set()
+        with pytest.raises(TryAgainError):
+            await desk.run(desk.task(long), given, stop=stop)
+        await desk.run(desk.task(long.replace(before, after)), given)
+        asked = list(desk.model.asked)
+        desk.model.asked.clear()
+        await desk.run(desk.task(long), given)
+        # Answers to the other texts were not taken for answers to these.
+        assert desk.model.asked
+        assert set(asked).isdisjoint(desk.model.asked)
+
+
 async def test_batches_of_another_task_are_left_to_whoever_runs_it(tmp_path):
     async with a_desk(tmp_path, lambda text: {"mood": "glad"} if text.startswith("text") else {"tone": "low"}) as desk:
         task, given = desk.task(LABEL), desk.write("in.jsonl", texts(3))

@@ -84,6 +84,8 @@ class RecordTask:
     """How it is evaluated."""
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """As they were put into prompt, schema and checks."""
+    salt: str = ""
+    """Set where the same is to be asked anew, as an evaluation that repeats itself does."""
 
     @property
     def kind(self) -> Kind:
@@ -92,9 +94,14 @@ class RecordTask:
 
     @property
     def hash(self) -> str:
-        """Return 16 hex digits of everything that can change the answer to an item, but for the model and its text."""
+        """Return 16 hex digits of everything that can change the answer to an item, but for the model and its text.
+
+        How a row becomes that text is among it: a batch is made by whoever runs the task of its hash, from the rows.
+        """
         schema = None if self.schema is None else dict(self.schema)
-        parts = [self.version, self.kind, self.system, dict(self.parameters), schema, self.max_output_tokens]
+        cut = None if self.long is None else [self.long.column, self.long.max_tokens, self.long.overlap_tokens]
+        parts: list[object] = [self.version, self.kind, self.system, dict(self.parameters), schema]
+        parts += [self.max_output_tokens, self.user.source, cut, self.salt]
         return hashlib.sha256(json.dumps(parts, separators=(",", ":"), default=str).encode()).hexdigest()[:16]
 
     @property
