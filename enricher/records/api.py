@@ -11,7 +11,8 @@ from enricher import provider as providers
 from enricher.edges.clock_system import SystemClock
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.records import dryrun
-from enricher.records.opening import choose_provider, find_configuration, job_settings, open_job, open_order
+from enricher.records.engine import choose_provider, find_configuration, job_settings
+from enricher.records.opening import open_job, open_order
 from enricher.records.order import Asked, Order, Written, load_record_task
 
 if TYPE_CHECKING:
@@ -92,9 +93,8 @@ async def plan_async(
     record_task = load_record_task(order)
     given = await asyncio.to_thread(open_order, order)
     try:
-        return await dryrun.plan(
-            settings, record_task, given, job_settings(order, settings, provider, record_task, now), tell
-        )
+        asked = job_settings(settings, provider, record_task, now, model=order.model)
+        return await dryrun.plan(settings, record_task, given, asked, tell)
     finally:
         given.close()
 

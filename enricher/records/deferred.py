@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 from enricher.errors import InputError, UsageError
 from enricher.records.api import silent
-from enricher.records.opening import choose_provider, find_configuration, open_job
+from enricher.records.engine import choose_provider, find_configuration
+from enricher.records.opening import open_job
 from enricher.records.order import Order, Written, is_path
 
 if TYPE_CHECKING:
