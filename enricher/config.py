@@ -461,6 +461,12 @@ def parse(document: dict[str, Any], *, origin: str) -> Config:
         raise ConfigError(faults, hint="every option, at its default, is in config/enricher.toml") from None
 
 
+def shipped_path(name: str) -> Path:
+    """Where a file of `config/` lies or would lie, in the installed package or in the checkout."""
+    packed = Path(__file__).parent / "shipped" / name
+    return packed if packed.is_file() else Path(__file__).parent.parent / "config" / name
+
+
 def shipped(name: str) -> str:
     """Text of a file of `config/`, from the installed package or from the checkout."""
     packed = resources.files("enricher").joinpath("shipped", name)

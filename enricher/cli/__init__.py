@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from enricher import __version__, show
-from enricher.cli import checking, enriching, records, serving, signatures
+from enricher.cli import checking, enriching, evaluating, records, serving, signatures
 from enricher.cli.running import EXIT_AGAIN, EXIT_FAILED, EXIT_USAGE, exit_code
 from enricher.errors import EnricherError, UsageError
 
@@ -33,7 +33,7 @@ for command in (
     enriching.once,
     enriching.demo,
     checking.plan,
-    checking.evaluate,
+    evaluating.evaluate,
     checking.validate,
     checking.status,
     checking.cost,

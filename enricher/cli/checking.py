@@ -1,4 +1,4 @@
-"""The commands that look and change nothing: `plan`, `evaluate`, `validate`, `status`, `cost`."""
+"""The commands that look and change nothing: `plan`, `validate`, `status`, `cost`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 from enricher import config as configuration
 from enricher import show
 from enricher.cli.options import ConfigOption, JsonOption, PathsArgument, with_paths
-from enricher.cli.running import EXIT_CONFIG, set_up_logging, to_bar, until_stopped
+from enricher.cli.running import EXIT_CONFIG, set_up_logging
 from enricher.core.spending import BY
 from enricher.errors import ConfigError, UsageError
 
@@ -50,36 +50,6 @@ def plan(
     else:
         console, _ = show.consoles()
         dryrun.print_report(console, report, out)
-
-
-def evaluate(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="A shipped task by name, or a path.")],
-    dataset: Annotated[
-        Path | None,
-        typer.Argument(metavar="[DATASET]", help="Labelled lines (JSONL); else those shipped with the task."),
-    ] = None,
-    config: ConfigOption = None,
-    *,
-    as_json: JsonOption = False,
-) -> None:
-    """Ask a task about labelled lines, and show how well the answers agree; interrupted, it resumes."""
-    from enricher import evaluation
-
-    out, err = show.consoles()
-    set_up_logging(quiet=err.is_terminal or as_json)
-    settings = configuration.load_or_here(config)
-
-    async def work(stop: asyncio.Event) -> evaluation.Evaluation:
-        with show.progress(err) as bar:
-            return await evaluation.evaluate(
-                stop, settings, config_path=config, task=task, dataset=dataset, tell=to_bar(bar)
-            )
-
-    result = asyncio.run(until_stopped(work))
-    if as_json:
-        typer.echo(json.dumps(result.to_json(), indent=2))
-    else:
-        evaluation.print_evaluation(out, result)
 
 
 def validate(

@@ -46,6 +46,12 @@ ColumnOption = Annotated[
 KeyOption = Annotated[str | None, typer.Option("--key", metavar="COLUMN", help="The column that names a row.")]
 QueryOption = Annotated[str | None, typer.Option("--query", metavar="SQL", help="What to ask a database.")]
 ModelOption = Annotated[str | None, typer.Option("--model", metavar="MODEL", help="Instead of the configured one.")]
+BudgetOption = Annotated[
+    float | None, typer.Option("--budget", metavar="USD", min=0.0, help="Refuse what would cost more, before it does.")
+]
+NoWaitOption = Annotated[
+    bool, typer.Option("--no-wait", help="Send, and exit 75 until the same command finds it done.")
+]
 FormatOption = Annotated[
     str | None, typer.Option("--format", metavar="FORMAT", help="Of the input, where its name does not tell.")
 ]
@@ -70,13 +76,8 @@ def run(
     output_format: Annotated[
         str | None, typer.Option("--output-format", metavar="FORMAT", help="Where its name does not tell.")
     ] = None,
-    budget: Annotated[
-        float | None,
-        typer.Option("--budget", metavar="USD", min=0.0, help="Refuse what would cost more, before it does."),
-    ] = None,
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Send, and exit 75 until the same command finds it done.")
-    ] = False,
+    budget: BudgetOption = None,
+    no_wait: NoWaitOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what lies where the output goes.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -96,7 +97,7 @@ def run(
                 output,
                 config=config,
                 stop=stop,
-                tell=_to_bar(bar),
+                tell=records_to_bar(bar),
                 wait=not no_wait,
                 output_format=cast("TableFormat | None", output_format),
                 budget_usd=budget,
@@ -137,7 +138,7 @@ def plan(
     set_up_logging(quiet=True)
     asked = _asked(option, schema, column, key=key, query=query, model=model, input_format=input_format)
     with show.progress(err) as bar:
-        estimate = asyncio.run(records.plan_async(task, given, config=config, tell=_to_bar(bar), **asked))
+        estimate = asyncio.run(records.plan_async(task, given, config=config, tell=records_to_bar(bar), **asked))
     if as_json:
         out.print(json.dumps(estimate.to_json(), indent=2), soft_wrap=True)
     else:
@@ -199,7 +200,8 @@ def _asked(
     }
 
 
-def _to_bar(bar: Any) -> Callable[[JobProgress], None]:  # noqa: ANN401 - rich's Progress, imported by show alone
+def records_to_bar(bar: Any) -> Callable[[JobProgress], None]:  # noqa: ANN401 - rich's Progress, imported by show alone
+    """Return what shows the progress of a job, or of several, on a bar of `show.progress`."""
     line = bar.add_task("reading", total=None)
 
     def tell(progress: JobProgress) -> None:

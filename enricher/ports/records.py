@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from enricher.core.ledger import LedgerBatch
-    from enricher.core.records.ledger import Answered, Chunk, Index, ItemResult, Known, Run, RunOverview
+    from enricher.core.records.ledger import Answered, Chunk, Index, ItemResult, Known, Paid, Run, RunOverview
 
 MAX_BATCH_ROWS: Final = 8192
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -149,6 +149,13 @@ class RecordStore(Protocol):
 
     async def answers(self, items: Collection[int]) -> Mapping[int, Answered]:
         """The answers to items, of those that have one or are known to get none."""
+
+    async def paid(self, run: Run, items: Collection[int]) -> Paid:
+        """What was paid for the items of a run.
+
+        All that its job has sent for the same input, retries among it; and of other batches that answered some of these
+        items, their share.
+        """
 
     async def live_items(self) -> NDArray[np.int64]:
         """Items that batches which are not done ask about, sorted."""

@@ -303,7 +303,8 @@ class Job:
     async def ask(self, run: Run, stop: asyncio.Event, submitting: asyncio.Lock | None = None) -> None:
         """Have everything answered that is open. Raises TryAgainError, the provider's errors.
 
-        Jobs that go at once share `submitting`: each looks for money that is left, and takes it, in two steps.
+        Jobs that go at once share `submitting`: each looks, in two steps, for a number that no batch file has and takes
+        it, and for money that is left and takes that.
         """
         await self._probe(run)
         lock = submitting or asyncio.Lock()
@@ -336,10 +337,10 @@ class Job:
     async def _step(self, run: Run, submitting: asyncio.Lock) -> bool:
         """Plan what is open, and move each batch on by one step; whether anything moved."""
         moved = False
-        if self._open_chunks:
-            chunks, self._open_chunks = self._open_chunks, set()
-            moved = bool(await self._planner.plan(run, chunks, self._clock.now()))
         async with submitting:
+            if self._open_chunks:
+                chunks, self._open_chunks = self._open_chunks, set()
+                moved = bool(await self._planner.plan(run, chunks, self._clock.now()))
             moved |= await self._submit.step()
         return await self._track.step() or moved
 

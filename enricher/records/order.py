@@ -81,6 +81,15 @@ def is_path(task: str) -> bool:
     return _INTO in task or task.endswith(".toml")
 
 
+def is_about_records(task: str) -> bool:
+    """Whether a task is one about records; one that is not there, or is no TOML, is not."""
+    try:
+        document = tomllib.loads(_task_text(task))
+    except (ConfigError, tomllib.TOMLDecodeError):
+        return False
+    return document.get("use") == "records" or "scorers" in document
+
+
 def load_record_task(order: Order) -> RecordTask:
     """Read the task of an order. Raises ConfigError with every fault."""
     text = _task_text(order.task)

@@ -62,12 +62,17 @@ class Model:
     async def models(self):
         return ["made-up"]
 
+    def reply(self, body, text):
+        """For a test that looks at more than the text."""
+        del body
+        return self.say(text)
+
     async def answer(self, endpoint, body):
         await self.at_work.wait()
         text = body["messages"][-1]["content"]
         self.asked.append(text)
         self.systems.append(body["messages"][0]["content"])
-        said = self.say(text)
+        said = self.reply(body, text)
         if isinstance(said, tuple):
             return said
         content = said if isinstance(said, str) else json.dumps(said)

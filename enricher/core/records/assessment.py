@@ -43,15 +43,20 @@ def parse_assessment(reader: TableReader) -> Assessment | None:
     tables = reader.tables("scorers")
     if not tables:
         reader.fault("scorers", "an evaluation needs one at least")
-    return Assessment(
+    found = Assessment(
         matrix=parse_matrix(reader.table("matrix")),
         scorers=parse_scorers(tables),
         gate=parse_gate(reader.table("gate")),
     )
+    for key, name in found.gate.cells.items():
+        if found.matrix.cells and not any(cell.name == name for cell in found.matrix.cells):
+            there = ", ".join(repr(cell.name) for cell in found.matrix.cells)
+            reader.fault(f"gate.{key}", f"there is no cell {name!r} (there are: {there})")
+    return found
 
 
-def task_in(task: RecordTask, cell: Cell) -> RecordTask:
-    """Give the task as it is asked in a cell."""
+def task_in(task: RecordTask, cell: Cell, repeat: int = 0) -> RecordTask:
+    """Give the task as it is asked in a cell; the first time it is one that may have been asked anywhere."""
     prompt = cell.prompt
     return replace(
         task,
@@ -59,6 +64,7 @@ def task_in(task: RecordTask, cell: Cell) -> RecordTask:
         user=task.user if prompt.user is None else parse_template(prompt.user),
         model=cell.model or task.model,
         parameters=MappingProxyType({**task.parameters, **cell.parameters.values}),
+        salt=f"repeat {repeat}" if repeat else "",
     )
 
 

@@ -20,7 +20,7 @@ from enricher.core.records.statistics import Difference, compare
 from enricher.core.toml_reader import NUMBER, TableReader, not_empty, one_of, within
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from enricher.core.records.results import Baseline, Evaluation, Ranked
 
@@ -45,6 +45,13 @@ class Gate:
         """Return the path of the baseline that it compares with, None for a cell or nothing."""
         name = self.no_worse_than
         return name if name is not None and name.endswith(BASELINE_SUFFIX) else None
+
+    @property
+    def cells(self) -> Mapping[str, str]:
+        """Return the cells that it names, by the option that does."""
+        named = {} if self.cell in (BEST, ALL) else {"cell": self.cell}
+        other = None if self.baseline_file else self.no_worse_than
+        return named if other is None else {**named, "no_worse_than": other}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

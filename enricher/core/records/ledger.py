@@ -173,5 +173,15 @@ class ItemResult(msgspec.Struct, gc=False):
     """The answer; why there is none, in UTF-8, unless the status is ok."""
 
 
+class Paid(NamedTuple):
+    """What was paid for items, whenever that was."""
+
+    usd: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    answered_before: int = 0
+    """Items that were answered for another run."""
+
+
 FINAL: Final = frozenset({"ok", "invalid", "refused", "error", "expired", "too_long"})
 """Statuses of items that are not asked again in their run."""

@@ -48,6 +48,10 @@ class Measure:
 class Judge(Protocol):
     """How one kind of scorer measures; a `Scorer` adds its name, weight and threshold."""
 
+    @property
+    def compares_with(self) -> tuple[Path, ...] | None:
+        """Places of what is expected, () for all of it; None for what can do without an expectation."""
+
     def measure(self, pair: Pair) -> Measure:
         """Measure an answer that there is."""
 
@@ -59,6 +63,11 @@ class Exact:
     field: Path | None = None
     expected: Path | None = None
     ignore_case: bool = False
+
+    @property
+    def compares_with(self) -> tuple[Path, ...]:
+        """As `Judge.compares_with`."""
+        return () if self.expected is None else (self.expected,)
 
     def measure(self, pair: Pair) -> Measure:
         """As `Judge.measure`."""
@@ -85,6 +94,11 @@ class Fields:
 
     fields: tuple[Path, ...]
 
+    @property
+    def compares_with(self) -> tuple[Path, ...]:
+        """As `Judge.compares_with`."""
+        return self.fields
+
     def measure(self, pair: Pair) -> Measure:
         """As `Judge.measure`."""
         parts: dict[str, float] = {}
@@ -103,6 +117,11 @@ class SetF1:
 
     field: Path
     expected: Path
+
+    @property
+    def compares_with(self) -> tuple[Path, ...]:
+        """As `Judge.compares_with`."""
+        return (self.expected,)
 
     def measure(self, pair: Pair) -> Measure:
         """As `Judge.measure`."""
@@ -124,6 +143,11 @@ class Regex:
     field: Path
     text: str
     pattern: LinePattern
+
+    @property
+    def compares_with(self) -> None:
+        """As `Judge.compares_with`."""
+        return
 
     def measure(self, pair: Pair) -> Measure:
         """As `Judge.measure`."""
@@ -150,6 +174,11 @@ class Numeric:
     absolute: float = 0.0
     relative: float = 0.0
 
+    @property
+    def compares_with(self) -> tuple[Path, ...]:
+        """As `Judge.compares_with`."""
+        return (self.expected,)
+
     def measure(self, pair: Pair) -> Measure:
         """As `Judge.measure`."""
         wanted, got = _at(self.expected, pair.expected), _at(self.field, pair.answer)
@@ -168,6 +197,13 @@ class Embedding:
 
     field: Path
     expected: Path
+    model: str
+    """Which model embeds them."""
+
+    @property
+    def compares_with(self) -> tuple[Path, ...]:
+        """As `Judge.compares_with`."""
+        return (self.expected,)
 
     def texts(self, expected: Mapping[str, Any], answer: Mapping[str, Any]) -> tuple[str, str] | None:
         """Give what must be embedded to compare an answer; None where either text is missing or empty."""
@@ -195,6 +231,11 @@ class Judged:
     reason: Path
     low: float
     high: float
+
+    @property
+    def compares_with(self) -> None:
+        """As `Judge.compares_with`."""
+        return
 
     def measure(self, pair: Pair) -> Measure:
         """As `Judge.measure`; a judgement that cannot be read, or is beyond the scale, counts 0."""

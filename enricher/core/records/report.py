@@ -46,6 +46,8 @@ def facts(evaluation: Evaluation, verdict: Verdict | None) -> tuple[tuple[str, s
         ("cost", money(sum(priced)) if priced else money(None)),
         ("requests", f"{asked:,} asked, {cached:,} answered before"),
     ]
+    if (scoring := evaluation.scoring) is not None:
+        rows.append(("scoring", f"{money(scoring.usd)}: {scoring.asked:,} asked, {scoring.cached:,} answered before"))
     if verdict is not None:
         rows.append(("gate", "passed" if verdict.passed else "failed: " + "; ".join(map(line, verdict.reasons))))
     return tuple(rows)

@@ -115,6 +115,8 @@ class Evaluation:
     scorers: tuple[Scorer, ...]
     ranking: tuple[Ranked, ...]
     comparisons: tuple[Comparison, ...]
+    scoring: Cost | None = None
+    """What embeddings and judging models took, which is no cell's; None where no scorer asks for any."""
 
     @property
     def best(self) -> Ranked:
@@ -134,6 +136,7 @@ def evaluate(
     results: Sequence[CellResult],
     *,
     seed: int,
+    scoring: Cost | None = None,
 ) -> Evaluation:
     """Rank the cells and compare them. Raises ValueError where a cell has not an answer, or None, for every case.
 
@@ -168,6 +171,7 @@ def evaluate(
         scorers=tuple(scorers),
         ranking=ranking,
         comparisons=comparisons,
+        scoring=scoring,
     )
 
 

@@ -140,6 +140,7 @@ def _path(reader: TableReader, key: str, default: Path | None = None, *, require
     return (default or _NOWHERE) if text is None else parse_path(text)
 
 
+_EMBEDDING_MODEL: Final = "text-embedding-3-small"
 _NOWHERE: Final = Path(("_",))
 
 
@@ -188,7 +189,8 @@ def _numeric(reader: TableReader) -> tuple[Judge, float]:
 
 def _embedding(reader: TableReader) -> tuple[Judge, float]:
     place, expected = _pair(reader)
-    return Embedding(field=place, expected=expected), 0.8
+    model = reader.take("model", str, _EMBEDDING_MODEL, not_empty)
+    return Embedding(field=place, expected=expected, model=model), 0.8
 
 
 def _judge(reader: TableReader) -> tuple[Judge, float]:

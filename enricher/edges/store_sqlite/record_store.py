@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from enricher.core.ledger import LedgerBatch
-    from enricher.core.records.ledger import Chunk, Index, ItemResult, Known, Run, RunOverview
+    from enricher.core.records.ledger import Chunk, Index, ItemResult, Known, Paid, Run, RunOverview
     from enricher.edges.store_sqlite.connection import Connection
     from enricher.edges.store_sqlite.records_codec import Bodies
 
@@ -129,6 +129,10 @@ class SqliteRecords:
         while len(self._bodies) > _REMEMBERED_BATCHES:
             self._bodies.popitem(last=False)
         return bodies
+
+    async def paid(self, run: Run, items: Collection[int]) -> Paid:
+        """What was paid for the items of a run."""
+        return await self._db.read(records.paid, run, items)
 
     async def live_items(self) -> NDArray[np.int64]:
         """Items that batches which are not done ask about, sorted."""

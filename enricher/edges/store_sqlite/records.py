@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from enricher.core.ledger import BatchState
-from enricher.core.records.ledger import ITEM_REF, Known, Run, RunOverview
+from enricher.core.records.ledger import ITEM_REF, Known, Paid, Run, RunOverview
 from enricher.edges.store_sqlite import ledger, rows
 from enricher.edges.store_sqlite.records_codec import EncodedChunk
 
@@ -181,6 +181,14 @@ def bodies(db: sqlite3.Connection, batch: int) -> bytes:
     return bytes(db.execute("SELECT data FROM record_bodies WHERE batch = ?", (batch,)).fetchone()["data"])
 
 
+def paid(db: sqlite3.Connection, run: Run, items: Iterable[int]) -> Paid:
+    """What was paid for the items of a run: by its job for this input, and their share of other batches."""
+    asked = json.dumps([*items], separators=(",", ":"))
+    given = {"run": run.id, "job": run.job, "fingerprint": run.fingerprint, "items": asked}
+    row = db.execute(_PAID, given).fetchone()
+    return Paid(float(row["usd"]), round(row["input_tokens"]), round(row["output_tokens"]), int(row["answered_before"]))
+
+
 def _plain(db: sqlite3.Connection, sql: str, items: Iterable[int]) -> sqlite3.Cursor:
     """Rows as tuples: of a million, those that know their columns take twice as long."""
     cursor = db.cursor()
@@ -282,6 +290,25 @@ FROM record_answers a WHERE a.item IN (SELECT value FROM json_each(?))
 
 _PLACES = """
 SELECT item, status, batch, place FROM record_answers WHERE item IN (SELECT value FROM json_each(?))
+"""
+
+_PAID = """
+WITH own AS (
+    SELECT batch FROM record_batches WHERE run IN (
+        SELECT id FROM record_runs WHERE job = :job AND fingerprint = :fingerprint)
+), paid AS (
+    SELECT batch, 1.0 AS part FROM own
+    UNION ALL
+    SELECT a.batch, 1.0 * count(*) / b.requests FROM record_answers a JOIN batches b ON b.id = a.batch
+    WHERE a.item IN (SELECT value FROM json_each(:items)) AND a.batch NOT IN (SELECT batch FROM own)
+    GROUP BY a.batch
+)
+SELECT coalesce(sum(p.part * b.cost_usd), 0.0) AS usd,
+    coalesce(sum(p.part * b.input_tokens), 0.0) AS input_tokens,
+    coalesce(sum(p.part * b.output_tokens), 0.0) AS output_tokens,
+    (SELECT count(*) FROM record_answers WHERE item IN (SELECT value FROM json_each(:items)) AND status = 'ok'
+        AND batch NOT IN (SELECT batch FROM record_batches WHERE run = :run)) AS answered_before
+FROM paid p JOIN batches b ON b.id = p.batch
 """
 
 _SAVE_ANSWER = """
