@@ -11,7 +11,7 @@ import pytest
 from enricher.core.records.results import write_baseline
 from enricher.errors import BudgetError, ConfigError, InputError, PermanentProviderError, TryAgainError, UsageError
 from enricher.records.evaluating import evaluate_async
-from tests.records.desk import LABEL, a_desk
+from tests.records.desk import LABEL, Model, a_desk
 
 MOODS = ("glad", "sad")
 MATRIX = (
@@ -202,6 +202,48 @@ async def test_a_judging_model_is_asked_about_the_answers_and_its_cost_has_a_lin
         again = await evaluated(desk, task, dataset)
         assert (0, 6) == (again.evaluation.scoring.asked, again.evaluation.scoring.cached)
         assert 12 == len(desk.model.asked)
+
+
+SIMILAR = (
+    LABEL.partition("[schema]")[0]
+    + """
+[[scorers]]
+kind = "embedding"
+field = "text"
+expected = "title"
+model = "small-vectors"
+threshold = 0.5
+"""
+)
+
+
+class WithVectors(Model):
+    """Embeds a text as what it says: north, east or anything between."""
+
+    async def answer(self, endpoint, body):
+        if endpoint != "/v1/embeddings":
+            return await super().answer(endpoint, body)
+        self.asked.append((body["model"], body["input"]))
+        vector = {"north": [0.0, 1.0], "east": [1.0, 0.0]}.get(body["input"], [1.0, 1.0])
+        data = [{"object": "embedding", "index": 0, "embedding": vector}]
+        return 200, {"object": "list", "data": data, "model": "m", "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+
+
+async def test_texts_are_compared_by_embeddings_each_of_which_is_asked_once(tmp_path):
+    async with a_desk(tmp_path, WithVectors(lambda text: text)) as desk:
+        rows = [("north", "north"), ("north", "east"), ("both", "north")]
+        cases = [{"id": str(at), "text": got, "title": wanted} for at, (got, wanted) in enumerate(rows)]
+        found = await evaluated(desk, desk.task(SIMILAR), desk.write("cases.jsonl", cases))
+        scores = [case[0].score for case in found.evaluation.best.result.answers]
+        assert [1.0, 0.0, pytest.approx(0.5**0.5)] == [one.value for one in scores]
+        assert [True, False, True] == [one.passed for one in scores]
+        vectors = [one for one in desk.model.asked if isinstance(one, tuple)]
+        assert [("small-vectors", text) for text in ("both", "east", "north")] == sorted(vectors)
+        assert (3, 9, 0) == (
+            found.evaluation.scoring.asked,
+            found.evaluation.scoring.input_tokens,
+            found.evaluation.scoring.cached,
+        )
 
 
 # ---------------------------------------------------------------- said before anything is asked
