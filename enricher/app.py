@@ -132,6 +132,7 @@ class Enricher:
                 compress=one.compress,
                 retention_days=one.retention_days,
                 min_severity=one.min_severity,
+                group_readable=one.group_readable,
             )
             for one in config.sinks
         ]

@@ -7,15 +7,14 @@ out of logs, models and files is shown through `show.safe` only. Never here: SQL
 from __future__ import annotations
 
 import datetime as dt
-import os
 import sys
 import time
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from enricher import private, show
 from enricher import provider as providers
-from enricher import show
 from enricher.core.catalogue import (
     Imported,
     Listing,
@@ -109,7 +108,7 @@ def _made_whole(out: Path) -> Iterator[BinaryIO]:
     """Open a file that is there when all of it was written, and not before. UsageError."""
     unfinished = out.with_name(out.name + ".unfinished")
     try:
-        with open(unfinished, "wb", opener=_private) as file:
+        with open(unfinished, "wb", opener=private.opener) as file:
             yield file
         unfinished.replace(out)
     except OSError as error:
@@ -223,10 +222,6 @@ async def _resolved(store: SqliteStore, wanted: str) -> str:
     near = nearest(text, await store.neighbours(text))
     hint = f"near it: {', '.join(near)}" if near else "enricher signatures list shows what there is"
     raise UsageError(f"signature {wanted}: there is none of that id", hint=hint)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 # ---------------------------------------------------------------- for programs

@@ -338,6 +338,7 @@ class SinkSettings(Table):
     compress: Literal["none", "zstd", "gzip"] = "none"
     retention_days: Count = 0
     max_backlog_events: Count = 0
+    group_readable: bool = False
     min_severity: Literal["trace", "debug", "info", "notice", "warning", "error", "critical", "fatal"] = "trace"
 
 

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enricher import app, show
+from enricher import app, private, show
 from enricher import provider as providers
 from enricher.compose import Mode, source_of
 from enricher.config import AdminSettings, BatchSettings, Config, SinkSettings, SourceSettings
@@ -104,13 +104,13 @@ def _has_lines(directory: Path, wanted: int) -> bool:
 def _export_journal() -> Path:
     """Append what the journal holds beyond the last export to a file, and return the file."""
     directory = DIRECTORY / "journal"
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private.make_directory(directory)
     path, cursor = directory / "journal.log", directory / "cursor"
     command = ["journalctl", "--quiet", "--no-pager", "--output=short-iso", f"--cursor-file={cursor}"]
     if not cursor.exists():
         command.append("--since=-24h")
-    with path.open("ab") as file:
-        subprocess.run(command, stdout=file, stderr=subprocess.DEVNULL, check=False, timeout=60)  # noqa: S603 - ours
+    with open(path, "ab", opener=private.opener) as file:
+        subprocess.run(command, stdout=file, stderr=subprocess.DEVNULL, check=False, timeout=60, umask=0o077)  # noqa: S603 - ours
     return path
 
 

@@ -7,7 +7,6 @@ asked again; reading it does not disturb a running daemon.
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 import time
 from collections import Counter
@@ -15,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from enricher import private, show
 from enricher import provider as providers
-from enricher import show
 from enricher.compose import Mode, ingest_for, plan_settings, source_for
 from enricher.core import batch as batch_lines
 from enricher.core import pricing, window
@@ -404,16 +403,11 @@ def _lines(requests: Iterable[LedgerRequest]) -> Iterator[bytes]:
 def _write_files(out: Path, names: list[str], drafted: Draft) -> None:
     try:
         # What a rule did not know for a secret is in them, and raw lines if so configured: for whoever asked alone.
-        out.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.make_directory(out)
         for name, requests in zip(names, drafted.files, strict=True):
-            with open(out / name, "wb", opener=_private) as file:
-                os.fchmod(file.fileno(), 0o600)
+            with open(out / name, "wb", opener=private.opener) as file:
                 file.writelines(_lines(requests))
     except OSError as error:
         raise UsageError(
             f"--out {out}: cannot be written: {error.strerror}", hint="name a directory of yours, or one to be made"
         ) from error
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)

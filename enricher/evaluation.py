@@ -13,7 +13,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from enricher import app, show
+from enricher import app, private, show
 from enricher import config as configuration
 from enricher import provider as providers
 from enricher.compose import Mode, gold_file, source_of
@@ -132,9 +132,10 @@ def _write_once(path: Path, data: bytes) -> None:
     if path.exists():
         return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private.make_directory(path.parent)
         temporary = path.with_name(path.name + ".tmp")
-        temporary.write_bytes(data)
+        with open(temporary, "wb", opener=private.opener) as file:
+            file.write(data)
         temporary.replace(path)
     except OSError as error:
         raise ConfigError([f"state_dir: cannot write to {path.parent}: {error.strerror}"]) from None

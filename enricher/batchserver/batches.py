@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from enricher import private
 from enricher.batchserver.disk import read_records, remove_temporary, write_atomic
 from enricher.batchserver.shapes import BatchRecord, to_json
 from enricher.errors import StoreError
@@ -46,7 +47,7 @@ class BatchRegister:
 
     def open(self) -> None:
         """Read what is there. Raises `StoreError`, `OSError`."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        private.make_directory(self._directory)
         remove_temporary(self._directory)
         found = sorted(read_records(self._directory, BatchRecord), key=lambda record: (record.created, record.batch.id))
         self.records = {record.batch.id: record for record in found}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from enricher import private
 from enricher.batchserver.disk import read_records, remove_temporary, sync_directory, write_atomic
 from enricher.batchserver.shapes import FileObject, FileRecord, RefusedError, to_json
 from enricher.batchserver.validation import EXPIRY_SECONDS
@@ -61,7 +62,7 @@ class FileShelf:
 
     def open(self) -> None:
         """Read what is there. Raises `StoreError`, `OSError`."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        private.make_directory(self._directory)
         remove_temporary(self._directory)
         found = sorted(read_records(self._directory, FileRecord), key=lambda record: (record.created, record.file.id))
         self._records = {record.file.id: record for record in found if self.path_of(record.file.id).exists()}

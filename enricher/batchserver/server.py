@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
+from enricher import private
 from enricher.batchserver.batches import BatchRegister
 from enricher.batchserver.disk import DirectoryLock, DiskThreads
 from enricher.batchserver.files import FileShelf
@@ -95,7 +96,7 @@ class BatchServer:
     def _open_state(self) -> None:
         try:
             # Requests and answers may hold log lines.
-            self._settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private.make_directory(self._settings.state_dir)
             self._lock.take()
             self._shelf.open()
             self._register.open()

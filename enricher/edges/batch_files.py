@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiofiles
 
+from enricher import private
 from enricher.errors import StoreError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class DirectoryBatchFiles:
         """Make the directory, or empty it: up to some hundred megabytes of a process that was killed. StoreError."""
         self._directory = directory
         try:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private.make_directory(directory)
             for leftover in directory.iterdir():
                 leftover.unlink()
         except OSError as error:
@@ -43,7 +44,8 @@ class DirectoryBatchFiles:
         final = self.path(name)
         partial = final.with_name(final.name + ".part")
         try:
-            async with aiofiles.open(partial, "wb", opener=_private) as out:
+            # Requests hold what is sent to a provider, raw lines if so configured.
+            async with aiofiles.open(partial, "wb", opener=private.opener) as out:
                 async for block in blocks:
                     await out.write(block)
                 await out.flush()
@@ -74,8 +76,3 @@ class DirectoryBatchFiles:
                     self.path(name).unlink()
 
         await asyncio.to_thread(unlink)
-
-
-def _private(path: str, flags: int) -> int:
-    # Requests hold what is sent to a provider, raw lines if so configured: for the daemon's user alone.
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)

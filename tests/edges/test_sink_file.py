@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import aclosing
 from pathlib import Path
 
@@ -33,6 +34,13 @@ async def deliver(sink, number=0, text=b"one\n", window=WINDOW):
         return await sink.deliver(window, part, stream)
 
 
+NAMES = ("events-000.jsonl", "manifest.json", "digest.json", "digest.md")
+
+
+def mode_of(path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
 def names(directory: Path) -> list[str]:
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
 
@@ -45,10 +53,34 @@ async def test_a_part_lies_in_its_windows_directory_under_its_number(tmp_path, c
     assert names(tmp_path / "a" / "out") == [f"{WINDOW}/events-007.jsonl{suffix}", f"{WINDOW}/manifest.json"]
 
 
-async def test_files_and_directories_are_not_for_everyone(tmp_path):
-    await deliver(a_sink(tmp_path / "out"))
-    assert (tmp_path / "out" / WINDOW).stat().st_mode & 0o007 == 0
-    assert (tmp_path / "out" / WINDOW / "events-000.jsonl").stat().st_mode & 0o007 == 0
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o277])
+@pytest.mark.parametrize("group_readable", [False, True])
+async def test_files_and_directories_are_for_one_user_and_a_group_only_if_wanted(tmp_path, umask, group_readable):
+    before = os.umask(umask)
+    try:
+        sink = a_sink(tmp_path / "above" / "out", group_readable=group_readable)
+        await deliver(sink)
+        await sink.manifest(WINDOW, b"{}")
+        await sink.digest(WINDOW, b"{}", "")
+    finally:
+        os.umask(before)
+    window = tmp_path / "above" / "out" / WINDOW
+    directories, files = (0o750, 0o640) if group_readable else (0o700, 0o600)
+    assert {directories} == {mode_of(one) for one in (window, window.parent, window.parent.parent)}
+    assert dict.fromkeys(NAMES, files) == {one.name: mode_of(one) for one in window.iterdir()}
+
+
+async def test_a_file_that_somebody_put_there_beforehand_is_not_what_is_written_to(tmp_path):
+    """Who opened it, or may read it, would read what is put into it."""
+    beforehand = tmp_path / WINDOW / ".events-000.jsonl.tmp"
+    sink = a_sink(tmp_path)
+    await deliver(sink, 1)
+    beforehand.write_text("")
+    beforehand.chmod(0o666)
+    with beforehand.open() as opened:
+        await deliver(sink)
+        assert "" == opened.read()
+    assert 0o600 == mode_of(tmp_path / WINDOW / "events-000.jsonl")
 
 
 async def test_a_part_written_again_with_another_compression_is_there_once(tmp_path):
@@ -125,7 +157,7 @@ async def test_a_file_in_the_way_of_the_directory_is_a_sink_error(tmp_path):
     for attempt in (deliver(a_sink(tmp_path / "out")), a_sink(tmp_path / "out").check()):
         with pytest.raises(SinkError) as caught:
             await attempt
-        assert "no directory" in caught.value.hint
+        assert "no directory, or lies below a file" in caught.value.hint
 
 
 async def test_a_check_creates_nothing(tmp_path):

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -24,6 +23,7 @@ import aiofiles.os
 import httpx2
 import openai
 
+from enricher import private
 from enricher.core.job import CREDIT_CODES, CREDIT_HINT, MAX_WAIT_SECONDS
 from enricher.core.loopback import is_loopback
 from enricher.core.redact import SECRET, clean
@@ -166,7 +166,7 @@ class OpenAIBatchClient:
         # Answers may hold what log lines say: for the daemon's user alone.
         async with (
             self._client.files.with_streaming_response.content(file_id) as response,
-            aiofiles.open(partial, "wb", opener=_private) as out,
+            aiofiles.open(partial, "wb", opener=private.opener) as out,
         ):
             if "html" in response.headers.get("content-type", "").lower():
                 raise ValueError("a page of HTML in place of a file")
@@ -328,10 +328,6 @@ _RESULTS: Final = {
     NotFoundProviderError: "not_found",
     PermanentProviderError: "permanent",
 }
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _identifier(made: Any) -> str:  # noqa: ANN401 - as above

@@ -13,6 +13,7 @@ import shlex
 import stat
 from typing import TYPE_CHECKING, Final
 
+from enricher import private
 from enricher.errors import LockedError, StoreError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def lock_directory(directory: Path) -> int:
     Raises LockedError naming the holder, StoreError where the directory cannot be used or is not safe from others.
     """
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.make_directory(directory)
         opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _check_owner(directory, os.fstat(opened))
