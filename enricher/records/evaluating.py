@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 SEED: Final = 1
 MAX_AT_ONCE: Final = 512
 """Cells times repeats: each is a batch of its own, or several, that is asked for again and again until it is done."""
+MAX_ANSWERS: Final = 500_000
+"""All are held in memory, with their scores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,7 @@ async def evaluate_async(
     asked = list(dict.fromkeys(name for cell in cells for name in task_in(record_task, cell).columns))
     found = await asyncio.to_thread(_dataset, trial, asked)
     check_expected(found, assessment.scorers)
+    _check_size(found, assessment)
     judges = read_judges(assessment.scorers, found.rows.columns(), _judging_task)
     async with open_engine(settings, choose_provider(settings, config_path)) as engine:
         _check_twins(engine, record_task, cells)
@@ -186,6 +189,16 @@ def _dataset(trial: Trial, asked: Sequence[str]) -> Dataset:
         return read_dataset(given, asked=asked, name=given.name)
     finally:
         given.close()
+
+
+def _check_size(dataset: Dataset, assessment: Assessment) -> None:
+    count = len(dataset.cases) * len(assessment.matrix.cells) * assessment.matrix.repeats
+    if count > MAX_ANSWERS:
+        raise UsageError(
+            f"{dataset.name}: {len(dataset.cases):,} cases in {len(assessment.matrix.cells)} cells,"
+            f" {assessment.matrix.repeats} times each, are {count:,} answers, more than {MAX_ANSWERS:,}",
+            hint="take a sample of the cases, fewer cells or fewer repeats",
+        )
 
 
 def _check_twins(engine: Engine, task: RecordTask, cells: Sequence[Cell]) -> None:

@@ -82,7 +82,11 @@ class Rounds:
         TryAgainError once all that can be sent was.
         """
         self._progress = {}
-        under = [await self._prepare(number, question) for number, question in enumerate(questions)]
+        under = []
+        for number, question in enumerate(questions):
+            if self._stop.is_set():
+                raise TryAgainError("interrupted", hint="run the same command again: it goes on where it stopped")
+            under.append(await self._prepare(number, question))
         money = await self._engine.store.money(self._engine.clock.now())
         check_budget([one.prepared.estimate for one in under], money, self._engine.config.budget, self._left_usd)
         await self._answer(under)

@@ -278,6 +278,14 @@ async def test_what_would_make_it_useless_is_said_before_anything_is_asked(tmp_p
         assert [] == desk.model.asked
 
 
+async def test_more_answers_than_memory_holds_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("enricher.records.evaluating.MAX_ANSWERS", 79)
+    async with a_desk(tmp_path, mood) as desk:
+        with pytest.raises(UsageError, match="10 cases in 4 cells, 2 times each, are 80 answers, more than 79"):
+            await evaluated(desk, desk.task(MATRIX), desk.write("cases.jsonl", labelled(10)))
+        assert [] == desk.model.asked
+
+
 async def test_all_cells_together_are_held_against_the_budget_first(tmp_path):
     async with a_desk(tmp_path, mood) as desk:
         task, dataset = desk.task(MATRIX), desk.write("cases.jsonl", labelled(10))
