@@ -33,6 +33,7 @@ def modes(root, *, but=()):
 def test_what_real_runs_leave_is_for_their_user_alone(tmp_path, umask):
     server = Server(tmp_path)
     try:
+        (tmp_path / "bench").mkdir(mode=0o700)  # where anybody may write, no state is kept
         bench = Bench(tmp_path / "bench", server.url)
         (bench.root / "broken").write_text("in the way")
         bench.configure(
