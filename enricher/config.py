@@ -476,6 +476,13 @@ def shipped(name: str) -> str:
     return (Path(__file__).parent.parent / "config" / name).read_text(encoding="utf-8")
 
 
+def shipped_names(directory: str, suffix: str) -> list[str]:
+    """Names of the files of a directory of `config/` with this suffix, without it."""
+    packed = resources.files("enricher").joinpath("shipped", directory)
+    there = packed if packed.is_dir() else Path(__file__).parent.parent / "config" / directory
+    return sorted(one.name.removesuffix(suffix) for one in there.iterdir() if one.name.endswith(suffix))
+
+
 def _options(where: tuple[str | int, ...]) -> list[str]:
     """The options of the table at a place."""
     table: type[BaseModel] | None = Config

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from enricher.core import pricing
 from enricher.core.redact import clean
 
 if TYPE_CHECKING:
@@ -142,8 +143,4 @@ def figures(console: Console, columns: Sequence[str], rows: Sequence[Sequence[st
 
 def usd(amount: float | None) -> str:
     """An amount of money with as many digits as it needs."""
-    if amount is None:
-        return "unknown (no price for the model)"
-    if amount == 0:
-        return "$0"
-    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.6f}".rstrip("0")
+    return "unknown (no price for the model)" if amount is None else pricing.usd(amount)

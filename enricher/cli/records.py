@@ -34,7 +34,7 @@ InputArgument = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="An option of the task; a list is written with brackets."),
+    typer.Option("--set", metavar="NAME=VALUE", help="An option of the task; a list as a,b,c or as in TOML."),
 ]
 SchemaOption = Annotated[
     Path | None, typer.Option("--schema", metavar="FILE", help="JSON Schema of the answer, instead of the task's.")
@@ -162,7 +162,7 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
         ("begun", "state", "task", "rows", "under way", "cost", "input", "output"),
         [
             (
-                str(row["began_at"]),
+                str(row["began_at"])[:16].replace("T", " "),
                 str(row["state"]),
                 str(row["task"]),
                 f"{row['rows']:,}",
@@ -173,6 +173,7 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
             )
             for row in rows
         ],
+        numbers=(0, 3, 4, 5),
     )
 
 
@@ -187,12 +188,12 @@ def _asked(
     input_format: str | None,
 ) -> Asked:
     """What both commands say of the task and the input, as `enricher.records` takes it."""
-    from enricher.records.order import parse_options, read_schema
+    from enricher.records.order import parse_columns, parse_options, read_schema
 
     return {
         "options": parse_options(option or []),
         "schema": None if schema is None else read_schema(schema),
-        "columns": parse_options(column or []),
+        "columns": parse_columns(column or []),
         "key": key,
         "query": query,
         "model": model,
@@ -225,7 +226,8 @@ def _print_report(console: Any, report: Report) -> None:  # noqa: ANN401 - rich'
     statuses = ", ".join(f"{count:,} {status}" for status, count in sorted(report.statuses.items())) or "no rows"
     facts = [
         ("rows", f"{report.rows:,}: {statuses}"),
-        ("asked", f"{report.asked:,} requests of {report.model}; the others were known"),
+        *((status, reason) for status, reason in sorted(report.reasons.items())),
+        ("asked", f"{report.asked:,} requests of {report.model}"),
         ("cost", show.usd(report.cost_usd)),
         ("output", report.output),
     ]

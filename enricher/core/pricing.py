@@ -81,6 +81,13 @@ def cost(usage: Usage, prices: Prices, *, batch: bool) -> float:
     ) / _MTOK
 
 
+def usd(amount: float) -> str:
+    """Show an amount of money with as many digits as it needs."""
+    if amount == 0:
+        return "$0"
+    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.6f}".rstrip("0")
+
+
 class Answering(Protocol):
     """What a reservation needs of a task, about events or about records."""
 

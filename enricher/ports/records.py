@@ -102,6 +102,9 @@ class RecordStore(Protocol):
     async def begin_run(self, run: Run) -> int:
         """Store a new run; earlier ones of its job that are not done are left: what was not sent is not sent."""
 
+    async def leave_runs(self, job: str) -> None:
+        """Give up runs of a job that are not done: what was not sent is not sent, what was is still collected."""
+
     async def save_run(self, run: Run) -> None:
         """Write all fields of a run."""
 

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Final
 from enricher.core.ledger import BatchState
 from enricher.core.records.item import Asking
 from enricher.core.records.ledger import FINAL, Run
-from enricher.errors import AuthProviderError, TryAgainError, UsageError
-from enricher.records.budget import check_budget
+from enricher.errors import AuthProviderError, InputError, TryAgainError, UsageError
+from enricher.records.budget import check_budget, check_price
 from enricher.records.planning import Estimate, Planner, PlanSettings
 from enricher.records.probing import Probe
 from enricher.records.progress import JobProgress, Report
@@ -183,12 +183,13 @@ class Job:
 
     async def run(self, stop: asyncio.Event) -> Report:
         """Do all of it. Raises BudgetError, InputError, OutputError, TryAgainError, the provider's errors."""
-        run = await self._prepare_within_budget()
+        run = await self._prepare_within_budget(stop)
         await self.ask(run, stop)
-        return await self.write(run)
+        return await self.write(run, stop)
 
-    async def _prepare_within_budget(self) -> Run:
-        prepared = await self.prepare()
+    async def _prepare_within_budget(self, stop: asyncio.Event | None = None) -> Run:
+        check_price(self._settings.model, self._settings.prices, self._settings.budget_usd)
+        prepared = await self.prepare(stop)
         money = await self._store.money(self._clock.now())
         check_budget([prepared.estimate], money, self._config.budget, self._settings.budget_usd)
         return prepared.run
@@ -238,15 +239,15 @@ class Job:
 
     # -- reading
 
-    async def prepare(self) -> Prepared:
-        """Read the input and say what asking takes; nothing is sent. Raises InputError, UsageError."""
+    async def prepare(self, stop: asyncio.Event | None = None) -> Prepared:
+        """Read the input and say what asking takes; nothing is sent. Raises InputError, UsageError, TryAgainError."""
         await asyncio.to_thread(check_columns, self._task, self._given)
-        run = await self._read()
+        run = await self._read(stop)
         chunks = await self._records.chunk_numbers(run.id)
         self._open_chunks = set(chunks)
         return Prepared(run=run, estimate=await self._planner.estimate(run, chunks))
 
-    async def _read(self) -> Run:
+    async def _read(self, stop: asyncio.Event | None) -> Run:
         """Read the input, unless the run that is under way has read the same."""
         fingerprint = await asyncio.to_thread(self._given.fingerprint)
         before = await self._records.latest_run(self.id)
@@ -266,13 +267,19 @@ class Job:
         )
         run = replace(run, id=await self._records.begin_run(run))
         await self._records.name_task(self._task.hash, self._task.name, self._task.version, now)
-        run = await read_input(
-            self._records,
-            run,
-            self._given,
-            self._asking,
-            lambda rows: self._tell(JobProgress(phase="reading", rows=rows)),
-        )
+        try:
+            run = await read_input(
+                self._records,
+                run,
+                self._given,
+                self._asking,
+                lambda rows: self._tell(JobProgress(phase="reading", rows=rows)),
+                stop,
+            )
+        except (InputError, TryAgainError):
+            # What was read of it is of no use to anybody.
+            await self._records.leave_runs(self.id)
+            raise
         await self._records.save_run(run)
         self._warnings += _change(before, run)
         return run
@@ -306,7 +313,8 @@ class Job:
         Jobs that go at once share `submitting`: each looks, in two steps, for a number that no batch file has and takes
         it, and for money that is left and takes that.
         """
-        await self._probe(run)
+        if not stop.is_set():
+            await self._probe(run)
         lock = submitting or asyncio.Lock()
         while not stop.is_set():
             moved = await self._step(run, lock)
@@ -379,11 +387,12 @@ class Job:
 
     # -- writing
 
-    async def write(self, run: Run) -> Report:
-        """Write the rows with their answers. Raises OutputError."""
+    async def write(self, run: Run, stop: asyncio.Event | None = None) -> Report:
+        """Write the rows with their answers. Raises OutputError, TryAgainError."""
         self._tell(JobProgress(phase="writing", rows=run.rows, cost_usd=self._cost_usd))
         joined = Joined(self._task, run.columns, key_column=run.key_column, text_column=self._given.text_column)
-        statuses = await write_output(self._records, run, self._output, joined, self._reducing, partial(self._end, run))
+        ended = partial(self._end, run)
+        written = await write_output(self._records, run, self._output, joined, self._reducing, ended, stop)
         asked, cost_usd = await self._records.spent(run.id)
         return Report(
             task=self._task.name,
@@ -391,11 +400,21 @@ class Job:
             input=self._given.name,
             output=self._output.name,
             rows=run.rows,
-            statuses=dict(statuses),
+            statuses=dict(written.statuses),
+            reasons=written.reasons,
             asked=asked,
             cost_usd=cost_usd,
-            notes=tuple(self._warnings),
+            notes=(*self._warnings, *self._notes()),
         )
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self._given.skipped:
+            files = ", ".join(f"{count:,} {what}" for what, count in sorted(self._given.skipped.items()))
+            notes.append(f"files passed over: {files}")
+        if self._settings.prices is None:
+            notes.append(f"no price of {self._settings.model} is known: no budget was held; set [prices]")
+        return notes
 
     async def _end(self, run: Run) -> None:
         """The output has its name; what it looks like is kept, so that a later run may replace it."""

@@ -10,8 +10,10 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from enricher.core.records.address import sqlite_address
 from enricher.edges.record_inputs import open_input
 from enricher.edges.record_outputs import open_output
+from enricher.errors import UsageError
 from enricher.records.engine import open_engine
 from enricher.records.order import load_record_task
 
@@ -46,6 +48,7 @@ async def open_job(
     Waits `patience_seconds` for another process to let go of the state directory. Raises ConfigError, UsageError,
     InputError, OutputError, LockedError, StoreError.
     """
+    _refuse_input_as_output(order.input, order.output)
     task = load_record_task(order)
     async with contextlib.AsyncExitStack() as stack:
         if given is None:
@@ -65,10 +68,18 @@ async def open_job(
         yield engine.job(task, given, output, asked, tell)
 
 
+def _refuse_input_as_output(given: str, output: str) -> None:
+    """Refuse to replace an input: what could not be read of it would be lost."""
+    with contextlib.suppress(OSError, ValueError):
+        if given != "-" and output != "-" and Path(given).samefile(output):
+            raise UsageError(f"{output} is the input", hint="give the output another name")
+
+
 def _mark(output: str) -> str:
-    """Say what lies at a path: size and time, or "" for nothing."""
+    """Say what lies at a path, or of a database that has the table: size and time, or "" for nothing."""
+    database = sqlite_address(output)
     try:
-        state = Path(output).stat()
+        state = Path(database.path if database else output).stat()
     except (OSError, ValueError):
         return ""
     return f"{state.st_size}:{state.st_mtime_ns}"

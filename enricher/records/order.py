@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from enricher import config as configuration
-from enricher.core.records.task import parse_record_task
+from enricher.core.records.task import RECORDS, parse_record_task
+from enricher.edges.language_py3langid import language_detector
 from enricher.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -92,15 +93,27 @@ def is_about_records(task: str) -> bool:
 
 def load_record_task(order: Order) -> RecordTask:
     """Read the task of an order. Raises ConfigError with every fault."""
-    text = _task_text(order.task)
-    return parse_record_task(text, name=order.task, options=order.options, schema=order.schema, columns=order.columns)
+    return parse_record_task(
+        _task_text(order.task),
+        name=order.task,
+        options=order.options,
+        schema=order.schema,
+        columns=order.columns,
+        detect=language_detector(),
+    )
 
 
 def _task_text(name: str) -> str:
     if not is_path(name):
-        with contextlib.suppress(FileNotFoundError):
-            return configuration.shipped(f"tasks/{name}.toml")
-        raise ConfigError([f"no task named {name!r} is shipped"], hint="name one of them, or a path that ends in .toml")
+        shipped = configuration.shipped_names("tasks", ".toml")
+        texts = {one: configuration.shipped(f"tasks/{one}.toml") for one in shipped}
+        names = [one for one, text in texts.items() if tomllib.loads(text).get("use") == RECORDS]
+        if name in names:
+            return texts[name]
+        raise ConfigError(
+            [f"no task about records named {name!r} is shipped (there are: {', '.join(names)})"],
+            hint="name one of them, or a path that ends in .toml",
+        )
     try:
         return Path(name).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -109,14 +122,23 @@ def _task_text(name: str) -> str:
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:
-    """Read `NAME=VALUE` pairs: a value is TOML, a list with commas, or text as it is. Raises UsageError."""
-    options: dict[str, Any] = {}
+    """Read `NAME=VALUE` pairs: a value is TOML, or text as it is. Raises UsageError."""
+    return {name: _value(value) for name, value in _pairs(pairs, "--set NAME=VALUE").items()}
+
+
+def parse_columns(pairs: list[str]) -> dict[str, str]:
+    """Read `NAME=COLUMN` pairs. Raises UsageError."""
+    return _pairs(pairs, "--column NAME=COLUMN")
+
+
+def _pairs(pairs: list[str], form: str) -> dict[str, str]:
+    found = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
-            raise UsageError(f"--set {pair}: is no NAME=VALUE")
-        options[name.strip()] = _value(value)
-    return options
+            raise UsageError(f"{form.partition(' ')[0]} {pair}: is not of the form {form}")
+        found[name.strip()] = value
+    return found
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 - a value of TOML

@@ -104,7 +104,10 @@ class Probe:
         for number in (await self._records.chunk_numbers(run.id))[:1]:
             chunk = await self._records.chunk(run.id, number)
             places = np.flatnonzero(chunk.index.counts)
-            if len(places) and not await self._records.known([int(chunk.index.items[0])]):
+            first = chunk.index.items[:1]
+            # What is under way already, since a run before was killed, is not paid for a second time.
+            is_open = len(places) and not np.isin(first, await self._records.live_items())
+            if is_open and not await self._records.known(first.tolist()):
                 at = int(places[0])
                 ref = np.zeros(1, dtype=ITEM_REF)
                 ref["item"], ref["chunk"], ref["row"], ref["attempt"] = chunk.index.items[0], number, at, 1

@@ -32,6 +32,8 @@ class Report:
     rows: int
     statuses: dict[str, int]
     """Rows by status."""
+    reasons: dict[str, str]
+    """By each status but ok: the key of its first row, and why that has it."""
     asked: int
     """Requests that were made for it, by whichever process, one that was sent again counted again. Rows with the same
     text share one, and what was answered before needs none."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from enricher.core.records.chunking import Chunker
-from enricher.errors import InputError, UsageError
+from enricher.errors import InputError, TryAgainError, UsageError
 from enricher.records.writing import COUNTED_KEY
 
 if TYPE_CHECKING:
@@ -43,11 +43,16 @@ def check_columns(task: RecordTask, given: RecordInput) -> None:
 
 
 async def read_input(
-    store: RecordStore, run: Run, given: RecordInput, asking: Asking, tell: Callable[[int], None]
+    store: RecordStore,
+    run: Run,
+    given: RecordInput,
+    asking: Asking,
+    tell: Callable[[int], None],
+    stop: asyncio.Event | None = None,
 ) -> Run:
     """Read an input to its end into chunks of the run. Returns the run as it is then; `tell` gets the rows so far.
 
-    Raises InputError where the input cannot be read or has a key twice.
+    Raises InputError where the input cannot be read or has a key twice, TryAgainError when `stop` was set.
     """
     reader = _Reader(given, asking)
     rows = faults = items = text_bytes = 0
@@ -59,6 +64,8 @@ async def read_input(
         items += sum(len(one.index.items) for one in chunks)
         text_bytes += sum(int(one.index.sizes.sum()) for one in chunks)
         tell(rows)
+        if stop is not None and stop.is_set():
+            raise TryAgainError("interrupted while reading", hint="nothing was sent; run the same command again")
     await asyncio.to_thread(reader.check_keys)
     return replace(
         run,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ from enricher.core.records.combine import combine
 from enricher.core.records.ledger import Answered
 from enricher.core.records.response import unpack_vector
 from enricher.core.records.task import RESERVED_FIELDS, VECTOR_FIELD
+from enricher.errors import TryAgainError
 from enricher.records.planning import reduction_texts
 
 if TYPE_CHECKING:
@@ -40,15 +42,15 @@ class Joined:
 
     def __init__(self, task: RecordTask, columns: Sequence[str], *, key_column: str, text_column: str | None) -> None:
         self._task = task
-        self._key = key_column or COUNTED_KEY
+        self.key = key_column or COUNTED_KEY
         self._key_column = key_column
         kept = [name for name in columns if name not in (key_column, text_column)]
-        taken = {self._key, *task.fields, *RESERVED_FIELDS}
+        taken = {self.key, *task.fields, *RESERVED_FIELDS}
         self._names = {name: f"input.{name}" if name in taken else name for name in kept}
         # Rows that go out with the columns that they came with, in that order: most of them.
         is_as_is = bool(key_column) and text_column is None and all(new == old for old, new in self._names.items())
         self._as_is = (key_column, *kept) if is_as_is else ()
-        self.columns: tuple[str, ...] = (self._key, *self._names.values(), *task.fields, *RESERVED_FIELDS)
+        self.columns: tuple[str, ...] = (self.key, *self._names.values(), *task.fields, *RESERVED_FIELDS)
         self.rows_at_once: Final = _ROWS_WITH_VECTORS if task.kind == "vector" else None
         """How many are made before they are written; None: all of a chunk."""
         self._decode = msgspec.json.Decoder().decode
@@ -66,7 +68,7 @@ class Joined:
         return row
 
     def _renamed(self, key: str, values: Mapping[str, object]) -> dict[str, object]:
-        row: dict[str, object] = {self._key: values.get(self._key_column, key)}
+        row: dict[str, object] = {self.key: values.get(self._key_column, key)}
         for name, value in values.items():
             if name in self._names:
                 row[self._names[name]] = value
@@ -86,6 +88,16 @@ class Joined:
         return combine(self._task.long.combine.fields, [self._decode(one.body) for one in found])
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the rows of an output came to."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    """Rows by status."""
+    reasons: dict[str, str] = field(default_factory=dict)
+    """By each status but ok: the key of its first row, and why that has it."""
+
+
 async def write_output(
     store: RecordStore,
     run: Run,
@@ -93,13 +105,14 @@ async def write_output(
     joined: Joined,
     reducing: Asking | None,
     ended: Callable[[], Awaitable[None]],
-) -> Counter[str]:
-    """Write every row of a run; rows by status. `ended` is called once the output has its name.
+    stop: asyncio.Event | None = None,
+) -> Written:
+    """Write every row of a run. `ended` is called once the output has its name.
 
-    Raises OutputError, and leaves nothing of a part behind then. Cancelled, it ends what a thread is about to write,
-    and an output that has its name is one that has `ended`.
+    Raises OutputError, TryAgainError when `stop` was set, and leaves nothing of a part behind then. Cancelled, it ends
+    what a thread is about to write, and an output that has its name is one that has `ended`.
     """
-    statuses: Counter[str] = Counter()
+    written = Written()
 
     async def finish() -> None:
         await asyncio.to_thread(output.finish)
@@ -110,12 +123,18 @@ async def write_output(
         for number in await store.chunk_numbers(run.id):
             chunk = await store.chunk(run.id, number)
             found = await _answers(store, chunk, reducing)
-            await _to_its_end(asyncio.to_thread(_write_chunk, output, joined, chunk, found, statuses))
+            await _to_its_end(asyncio.to_thread(_write_chunk, output, joined, chunk, found, written))
+            _go_on_unless(stop)
         await _to_its_end(finish())
     except BaseException:
         output.abandon()
         raise
-    return statuses
+    return written
+
+
+def _go_on_unless(stop: asyncio.Event | None) -> None:
+    if stop is not None and stop.is_set():
+        raise TryAgainError("interrupted while writing", hint="every answer is kept; run the same command again")
 
 
 async def _to_its_end(work: Coroutine[object, object, None]) -> None:
@@ -157,11 +176,15 @@ def _write_chunk(
     joined: Joined,
     chunk: Chunk,
     found: Sequence[Sequence[Answered]],
-    statuses: Counter[str],
+    written: Written,
 ) -> None:
     rows = _rows(joined, chunk, found)
     while part := list(islice(rows, joined.rows_at_once)):
-        statuses.update(str(row["status"]) for row in part)
+        statuses = Counter(str(row["status"]) for row in part)
+        for status in statuses.keys() - {"ok", *written.reasons}:
+            first = next(row for row in part if row["status"] == status)
+            written.reasons[status] = f"{first[joined.key]}: {first['error']}"
+        written.statuses.update(statuses)
         output.write(part)
 
 

@@ -230,10 +230,10 @@ async def test_an_output_that_is_not_ours_is_refused_and_one_that_is_is_replaced
 
 async def test_an_estimate_above_the_budget_is_refused_before_anything_is_sent(tmp_path):
     async with a_desk(tmp_path, lambda _: GLAD) as desk:
-        with pytest.raises(BudgetError, match=r"40 requests cost about .* at most .* above the \$0.00 of"):
+        with pytest.raises(BudgetError, match=r"40 requests cost about .* at most .* above the \$0.0001 of"):
             await desk.run(desk.task(LABEL), desk.write("in.jsonl", texts(40)), budget_usd=0.0001)
         desk.settings["budget"] = {"daily_usd": 0.001}
-        with pytest.raises(BudgetError, match=r"daily_usd = 0\.00 leaves"):
+        with pytest.raises(BudgetError, match=r"daily_usd = 0\.001 leaves"):
             await desk.run(desk.task(LABEL), desk.write("in.jsonl", texts(40)))
         assert [] == desk.model.asked
 

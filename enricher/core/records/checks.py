@@ -10,6 +10,8 @@
     path = "summary"
     max = 500
 
+A check whose `when` is empty or false is none: `when = "{{options.language}}"`.
+
 Invariant: pure, in time proportional to the answer and the row, whatever either holds. A place that an answer lacks
 is the schema's business and no fault here; a reason has nothing in it that a terminal or a log would act on.
 """
@@ -151,6 +153,22 @@ class Unique:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Among:
+    """Every value at the path is at another path of the answer, too: each label has its evidence."""
+
+    path: Path
+    of: Path
+
+    def fault(self, answer: Mapping[str, Any], values: Mapping[str, object]) -> str | None:  # noqa: ARG002 - as the others
+        """As `Check.fault`."""
+        there = set(map(canonical, self.of.find(answer)))
+        for value in self.path.find(answer):
+            if canonical(value) not in there:
+                return f"{self.path}: {shown(value)} is not in {self.of}"
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pattern:
     r"""Texts at the path have the pattern in them, or have not; `\w` and its kin mean ASCII in it."""
 
@@ -181,6 +199,8 @@ def parse_checks(
     """
     checks: list[Check] = []
     for reader in readers:
+        if not reader.take("when", (str, list, bool, int, float), True):
+            continue
         kind = reader.take("kind", str, None, one_of(*_KINDS), required=True)
         if kind is None:
             continue
@@ -251,6 +271,11 @@ def _unique(given: _Given) -> Check:
     return Unique(path=given.path)
 
 
+def _among(given: _Given) -> Check:
+    of = given.reader.take("of", str, "_", path_fault, required=True)
+    return Among(path=given.path, of=parse_path(of))
+
+
 def _pattern(given: _Given) -> Check | None:
     text = given.reader.take("pattern", str, None, not_empty, required=True)
     is_absent = given.reader.take("absent", bool, False)
@@ -264,7 +289,8 @@ def _pattern(given: _Given) -> Check | None:
 
 
 _KINDS: Final[dict[str, Callable[[_Given], Check | None]]] = {
-    "quotes": _quotes, "length": _length, "language": _language, "unique": _unique, "pattern": _pattern,
+    "quotes": _quotes, "length": _length, "language": _language, "unique": _unique, "among": _among,
+    "pattern": _pattern,
 }  # fmt: skip
 
 

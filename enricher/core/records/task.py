@@ -17,7 +17,8 @@ import jsonschema_rs
 
 from enricher.core.records.assessment import Assessment, parse_assessment
 from enricher.core.records.checks import Check, parse_checks
-from enricher.core.records.combine import Combine, parse_combine
+from enricher.core.records.combine import Combine, parse_combine, unique
+from enricher.core.records.field_text import describe_fields
 from enricher.core.records.template import OPTION_PREFIX, Template, parse_template, put_options
 from enricher.core.task import CHAT, OWN_PARAMETERS, RESPONSES
 from enricher.core.toml_reader import TableReader, not_empty, one_of, within
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from enricher.core.records.language import LanguageDetector
+
+RECORDS: Final = "records"
+"""What a task about records says that it is of use for."""
 
 EMBEDDINGS: Final = "/v1/embeddings"
 MODERATIONS: Final = "/v1/moderations"
@@ -45,6 +49,7 @@ RESERVED_FIELDS: Final = ("status", "error")
 _WIDEST_VECTOR: Final = 4096
 """That models in use give where nothing is said."""
 
+_FIELDS_PLACE: Final = "{{fields}}"
 _MODERATION_FIELDS: Final = ("flagged", "categories", "scores")
 _KINDS: Final[Mapping[str, Kind]] = {EMBEDDINGS: "vector", MODERATIONS: "moderation"}
 
@@ -149,9 +154,9 @@ def parse_record_task(
     chosen = _options(document.pop("options", {}), options or {}, faults)
     if schema is not None:
         document["schema"] = dict(schema)
-    put_columns(document, columns or {})
-    reader = TableReader(put_options(document, chosen, faults), faults)
-    reader.take("use", str, "records", one_of("records"))
+    put_columns(document, columns or {}, faults)
+    reader = TableReader(put_fields(put_options(document, chosen, faults)), faults)
+    reader.take("use", str, RECORDS, one_of(RECORDS))
     endpoint = reader.take("endpoint", str, None, one_of(*ENDPOINTS))
     prompt = reader.table("prompt")
     asks_text = _KINDS.get(endpoint or "", "answer") == "answer"
@@ -183,12 +188,14 @@ def parse_record_task(
     return task
 
 
-def put_columns(document: dict[str, Any], columns: Mapping[str, str]) -> None:
+def put_columns(document: dict[str, Any], columns: Mapping[str, str], faults: list[str]) -> None:
     """Have a task read the input's own columns: in its prompt, where texts are cut, and where answers are checked."""
+    read: dict[str, None] = {}
     prompt, matrix = document.get("prompt"), document.get("matrix")
     for one in (prompt, *_tables(matrix.get("prompts") if isinstance(matrix, dict) else None)):
         if isinstance(one, dict) and isinstance(one.get("user"), str):
             template = parse_template(one["user"])
+            read |= dict.fromkeys(name for name in template.columns if not name.startswith(OPTION_PREFIX))
             names = tuple(columns.get(name, name) for name in template.columns)
             one["user"] = Template(template.texts, names).source
     if columns and not (isinstance(prompt, dict) and isinstance(prompt.get("user"), str)):
@@ -196,6 +203,10 @@ def put_columns(document: dict[str, Any], columns: Mapping[str, str]) -> None:
             **(prompt if isinstance(prompt, dict) else {}),
             "user": "{{" + columns.get("text", "text") + "}}",
         }
+    reads = ", ".join(read or ("text",))
+    faults += [
+        f"it reads no column {name!r} (it reads: {reads})" for name in columns if name not in (read or ("text",))
+    ]
     for table in (document.get("long"), *_tables(document.get("checks"))):
         for key in ("column", "same_as"):
             if isinstance(table, dict) and isinstance(table.get(key), str):
@@ -203,6 +214,16 @@ def put_columns(document: dict[str, Any], columns: Mapping[str, str]) -> None:
     long = document.get("long")
     if isinstance(long, dict) and "column" not in long and "text" in columns:
         long["column"] = columns["text"]
+
+
+def put_fields(document: dict[str, Any]) -> dict[str, Any]:
+    """Put what the schema says of the answer's fields into the prompts, where {{fields}} stands."""
+    schema, matrix = document.get("schema"), document.get("matrix")
+    told = describe_fields(schema if isinstance(schema, dict) else {})
+    for one in (document.get("prompt"), *_tables(matrix.get("prompts") if isinstance(matrix, dict) else None)):
+        if isinstance(one, dict) and isinstance(one.get("system"), str):
+            one["system"] = one["system"].replace(_FIELDS_PLACE, told)
+    return document
 
 
 def _tables(value: object) -> list[object]:
@@ -217,6 +238,9 @@ def _options(own: object, given: Mapping[str, Any], faults: list[str]) -> dict[s
     faults += [f"there is no option {name!r} (there are: {', '.join(own) or 'none'})" for name in unknown]
     chosen = own | {name: value for name, value in given.items() if name in own}
     for name, value in chosen.items():
+        if isinstance(own[name], list) and isinstance(value, str):
+            # As a person types it: a, b, c.
+            value = chosen[name] = [one.strip() for one in value.split(",") if one.strip()]  # noqa: PLW2901
         if type(value) is not type(own[name]) and not (isinstance(value, int) and isinstance(own[name], float)):
             faults.append(f"{OPTION_PREFIX}{name}: must be of the type of its default, {own[name]!r}")
     return chosen
@@ -240,7 +264,21 @@ def _schema(schema: Mapping[str, Any] | None, faults: list[str]) -> Mapping[str,
         faults.append('schema: must have type = "object" and properties')
         return None
     faults += [f"schema: {name!r} is a column that every row has" for name in RESERVED_FIELDS if name in properties]
+    faults += _choice_faults(schema, "schema")
     return schema
+
+
+def _choice_faults(schema: object, place: str) -> list[str]:
+    """Find lists of allowed values that providers refuse, as options that a person typed make them."""
+    if isinstance(schema, list):
+        return [fault for at, one in enumerate(schema) for fault in _choice_faults(one, f"{place}[{at}]")]
+    if not isinstance(schema, dict):
+        return []
+    faults = [fault for key, one in schema.items() if key != "enum" for fault in _choice_faults(one, f"{place}.{key}")]
+    choices = schema.get("enum")
+    if isinstance(choices, list) and len(unique(choices)) < max(len(choices), 1):
+        faults.append(f"{place}.enum: " + ("has a value twice" if choices else "has no value"))
+    return faults
 
 
 def _long(reader: TableReader, schema: Mapping[str, Any] | None) -> Long | None:

@@ -39,6 +39,10 @@ class SqliteRecords:
         """Store a new run, and leave earlier ones of its job."""
         return await self._db.write(records.begin_run, run)
 
+    async def leave_runs(self, job: str) -> None:
+        """Give up runs of a job that are not done."""
+        await self._db.write(records.leave_runs, job)
+
     async def save_run(self, run: Run) -> None:
         """Write all fields of a run."""
         await self._db.write(records.save_run, run)

@@ -203,7 +203,7 @@ def test_every_fault_of_the_checks_is_reported_at_once():
         """
     )
     assert [fault.partition("take for ever")[0] for fault in faults] == [
-        "checks[1].kind: must be one of quotes, length, language, unique, pattern",
+        "checks[1].kind: must be one of quotes, length, language, unique, among, pattern",
         "checks[2].path: 'a..b' is no path: write names with dots between, and [] for each member of an array",
         "checks[2].column: there is no column 'txt'; there are id, text",
         "checks[3].max_ratio: a ratio needs a column",
