@@ -12,7 +12,7 @@ SMALL ?=
 # Tests that run side by side.
 JOBS ?= 2
 
-.PHONY: help demo test check lock bench crash-points soak soak-files faults conformance chaos fuzz clean
+.PHONY: help demo test check lock bench crash-points soak soak-files faults records conformance chaos fuzz clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -103,6 +103,9 @@ soak-files: $(VENV)/.dev  ## Measure many files on the real daemon: idle, fairne
 
 faults: $(VENV)/.dev  ## Run everything that may go wrong with a batch, and print the table of what it cost
 	@$(BIN)/python -m pytest -q -s tests/system/test_fault_matrix.py
+
+records: $(VENV)/.dev  ## Label ROWS (100000) through the command, killed three times while the provider fails
+	@ENRICHER_RECORDS_ROWS=$(or $(ROWS),100000) $(BIN)/python -m pytest -q -s tests/system/test_records_scale.py
 
 conformance: $(VENV)/.peers  ## Check client and batch server against the API's description, and against servers of others
 	@ENRICHER_CONFORMANCE_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest -q -s tests/conformance
