@@ -38,6 +38,7 @@ _FILES = 4
 _KINDS = 200
 _KEPT_ROTATIONS = 3
 _SETTLE_SECONDS = 120.0
+_CLOSING_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,10 @@ class Load:
 
 @dataclass
 class Report:
-    """What was measured: samples of (seconds, resident bytes, descriptors), and what was wrong."""
+    """What was measured: samples of (seconds, resident bytes, descriptors), and what was wrong.
+
+    Descriptors are all but those of logs that lie where the producer left them: these are as many as it leaves.
+    """
 
     lines: int = 0
     rotations: int = 0
@@ -158,13 +162,14 @@ def soak(root, load, *, seconds, every_seconds):
         begun = time.monotonic()
         while (at := time.monotonic() - begun) < seconds:
             daemon.read(0)
-            report.samples.append((at, _resident_bytes(process), len(list((process / "fd").iterdir()))))
+            report.samples.append((at, _resident_bytes(process), len(_held(process, bench.logs))))
             time.sleep(max(0.0, every_seconds - (time.monotonic() - begun - at)))
         producer.stop()
         report.lines, report.rotations = producer.lines, producer.rotations
         rows = (row.split() for row in probe.read_text().splitlines())
         report.in_use = [(float(at) - begun, int(size), int(blocks)) for at, size, blocks in rows]
         status = _settled(daemon, admin, producer.lines)
+        report.faults += _kept_open(daemon, process, bench.logs)
         fields = (process / "stat").read_text().rpartition(")")[2].split()
         report.cpu_seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         daemon.signal(signal.SIGTERM)
@@ -180,6 +185,25 @@ def soak(root, load, *, seconds, every_seconds):
 
 def _resident_bytes(process):
     return int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _held(process, logs):
+    """What the open descriptors of a process lead to, logs left out that are in their directory."""
+    targets = []
+    for link in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            targets.append(link.readlink())
+    return [target for target in targets if target.parent != logs or not target.exists()]
+
+
+def _kept_open(daemon, process, logs):
+    """Faults, one for each log that is deleted and read, and still open after a while."""
+    deadline = time.monotonic() + _CLOSING_SECONDS
+    while kept := [target for target in _held(process, logs) if target.parent == logs]:
+        daemon.read(0.2)
+        if time.monotonic() > deadline:
+            break
+    return [f"still open: {target}" for target in kept]
 
 
 def _settled(daemon, admin, lines):

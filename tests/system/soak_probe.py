@@ -1,7 +1,7 @@
 """Runs a command of enricher and notes what it has in use: `soak_probe PYTHON -m enricher ARGS...`.
 
-What a process is resident with is the most that it ever needed at once, since the daemon keeps what it frees. What is
-in use says whether anything is held for ever: bytes that the C library has given out, and blocks that Python has.
+What a process is resident with is also what it keeps free for the next block of lines. What is in use says whether
+anything is held for ever: bytes that the C library has given out, and blocks that Python has.
 A row of the file named by `SOAK_PROBE` is: monotonic seconds, bytes, blocks.
 """
 
@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 from pathlib import Path
+
+from enricher.cli.running import keep_freed_memory
 
 EVERY_SECONDS = 1.0
 _FIELDS = (
@@ -41,6 +43,8 @@ def watch(path):
 
 
 if __name__ == "__main__":
+    # As the daemon does before it has a thread: one that is there earlier would get it a second heap for good.
+    keep_freed_memory()
     watch(os.environ["SOAK_PROBE"])
     sys.argv = sys.argv[3:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
