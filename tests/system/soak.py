@@ -59,13 +59,15 @@ class Report:
     """
 
     lines: int = 0
+    seconds: float = 0.0
+    """How long lines were written."""
     rotations: int = 0
     windows: int = 0
     cpu_seconds: float = 0.0
     samples: list = field(default_factory=list)
     faults: list = field(default_factory=list)
     in_use: list = field(default_factory=list)
-    """Samples of (seconds, bytes given out by the C library, blocks given out by Python)."""
+    """Samples of (seconds, bytes given out by the C library, blocks given out by Python, heaps of the C library)."""
 
     def behind(self, warm_up_seconds):
         """Seconds and resident bytes of the samples behind the warm-up."""
@@ -139,7 +141,10 @@ class Producer(threading.Thread):
 
 
 def soak(root, load, *, seconds, every_seconds):
-    """Run for some seconds and until all is out; the report. Raises AssertionError where that never is so."""
+    """Run for some seconds and until all is out; the report. Raises AssertionError where that never is so.
+
+    The seconds are those behind the first window: what is loaded or made only once is there when that is written.
+    """
     server = Server(root / "server")
     bench = Bench(root / "bench", server.url)
     bench.configure(
@@ -158,16 +163,19 @@ def soak(root, load, *, seconds, every_seconds):
         daemon.until(lambda: daemon.happened("daemon_started"))
         admin = daemon.happened("daemon_started")[-1]["admin"]
         process = Path(f"/proc/{daemon.process.pid}")
+        started = time.monotonic()
         producer.start()
+        daemon.until(lambda: daemon.happened("pane_finished"), seconds=load.hour_seconds + _SETTLE_SECONDS)
         begun = time.monotonic()
         while (at := time.monotonic() - begun) < seconds:
             daemon.read(0)
             report.samples.append((at, _resident_bytes(process), len(_held(process, bench.logs))))
             time.sleep(max(0.0, every_seconds - (time.monotonic() - begun - at)))
         producer.stop()
+        report.seconds = time.monotonic() - started
         report.lines, report.rotations = producer.lines, producer.rotations
         rows = (row.split() for row in probe.read_text().splitlines())
-        report.in_use = [(float(at) - begun, int(size), int(blocks)) for at, size, blocks in rows]
+        report.in_use = [(float(at) - begun, *map(int, counts)) for at, *counts in rows]
         status = _settled(daemon, admin, producer.lines)
         report.faults += _kept_open(daemon, process, bench.logs)
         fields = (process / "stat").read_text().rpartition(")")[2].split()
@@ -232,6 +240,8 @@ def _judge(report, status, out):
     for what, number in (("read", status["lines"]["read"]), ("told of", told["read"]), ("written", told["written"])):
         if number != report.lines:
             report.faults.append(f"{report.lines} lines produced, {number} {what}")
+    if (heaps := max(one[3] for one in report.in_use)) > 1:
+        report.faults.append(f"{heaps} heaps: what is freed in one of them is of no use to the others")
     half = len(report.samples) // 2
     early, late = (max((one[2] for one in part), default=0) for part in (report.samples[:half], report.samples[half:]))
     if late > early + 4:
@@ -253,8 +263,8 @@ def main():
     _, resident = report.behind(warm_up)
     growth = report.growth(warm_up)
     print(
-        f"{report.lines:,} lines at {report.lines / seconds:,.0f} a second, {report.rotations} rotations, "
-        f"{report.windows} windows written, {100 * report.cpu_seconds / seconds:.0f} % of a core"
+        f"{report.lines:,} lines at {report.lines / report.seconds:,.0f} a second, {report.rotations} rotations, "
+        f"{report.windows} windows written, {100 * report.cpu_seconds / report.seconds:.0f} % of a core"
     )
     print(
         f"resident memory behind the first {warm_up / 60:.1f} minutes: {resident.min() / 1e6:.1f} to "

@@ -2,7 +2,7 @@
 
 What a process is resident with is also what it keeps free for the next block of lines. What is in use says whether
 anything is held for ever: bytes that the C library has given out, and blocks that Python has.
-A row of the file named by `SOAK_PROBE` is: monotonic seconds, bytes, blocks.
+A row of the file named by `SOAK_PROBE` is: monotonic seconds, bytes, blocks, heaps of the C library.
 """
 
 from __future__ import annotations
@@ -29,14 +29,23 @@ class _MallocInfo(ctypes.Structure):
 
 def watch(path):
     """Write a row every second, from now on."""
-    told = ctypes.CDLL(None).mallinfo2
-    told.restype = _MallocInfo
+    library = ctypes.CDLL(None)
+    library.mallinfo2.restype = _MallocInfo
+    library.fopen.restype = ctypes.c_void_p
+
+    def heaps():
+        told = f"{path}.heaps"
+        stream = ctypes.c_void_p(library.fopen(told.encode(), b"w"))
+        library.malloc_info(0, stream)
+        library.fclose(stream)
+        return Path(told).read_text().count("<heap nr=")
 
     def note():
         with Path(path).open("w", buffering=1) as file:
             while True:
-                info = told()
-                file.write(f"{time.monotonic()} {info.uordblks + info.hblkhd} {sys.getallocatedblocks()}\n")
+                info = library.mallinfo2()
+                in_use = info.uordblks + info.hblkhd
+                file.write(f"{time.monotonic()} {in_use} {sys.getallocatedblocks()} {heaps()}\n")
                 time.sleep(EVERY_SECONDS)
 
     threading.Thread(target=note, daemon=True).start()
