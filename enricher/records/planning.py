@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from enricher.ports import RecordStore, Store
 
 _HOUR: Final = 3600
-# Of what the answers to passages take in a request about all of them: their objects, numbered.
-_REDUCE_BYTES: Final = 200
+# What the answers to passages take in a request about all of them.
+_BYTES_PER_TOKEN: Final = 5
+_AROUND_AN_ANSWER_BYTES: Final = 40
 _MOST_OF_THE_QUEUE: Final = 0.9
 
 
@@ -125,9 +126,12 @@ class Planner:
             refs, sizes = await self.open_items(run, number, taken)
             taken.add(refs["item"].copy())
             requests += len(refs)
-            size += int(sizes.sum())
+            size += int(sizes.sum()) - len(refs) * self._asking.line_bytes
+            ahead, ahead_bytes = await self._reductions_ahead(run, number, refs)
+            requests += ahead
+            size += ahead_bytes
             failed_before = int((refs["attempt"] > 1).sum())
-            for name, count in (("failed", failed_before), ("new", len(refs) - failed_before)):
+            for name, count in (("failed", failed_before), ("new", len(refs) + ahead - failed_before)):
                 if count:
                     reasons[name] = reasons.get(name, 0) + count
         tokens = self._tokens(run, requests, size)
@@ -144,6 +148,17 @@ class Planner:
             on_demand_usd=pricing.cost(likely, prices, batch=False),
             reasons=reasons,
         )
+
+    async def _reductions_ahead(self, run: Run, number: int, refs: NDArray[np.void]) -> tuple[int, int]:
+        """How many rows are asked about as a whole once the passages here are answered, and about how many bytes."""
+        long = self._asking.task.long
+        if long is None or long.combine.reduce is None:
+            return 0, 0
+        counts = (await self._store.chunk_index(run.id, number)).counts
+        rows = np.unique(refs["row"][refs["passage"] != REDUCE])
+        rows = rows[counts[rows] > 1]
+        per_answer = self._asking.task.answer_tokens * _BYTES_PER_TOKEN + _AROUND_AN_ANSWER_BYTES
+        return len(rows), int(counts[rows].sum()) * per_answer
 
     def _tokens(self, run: Run, requests: int, text_bytes: int) -> int:
         return int(text_bytes * run.tokens_per_byte) + requests * self._constant_tokens

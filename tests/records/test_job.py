@@ -136,8 +136,12 @@ async def test_passages_are_summed_up_by_a_second_request_where_the_task_says_so
 
     async with a_desk(tmp_path, say) as desk:
         task = desk.task(LONG + '\n[combine.reduce]\nsystem = "Sum up."\n')
-        report = await desk.run(task, desk.write("in.jsonl", [{"id": "long", "text": "A fine day. " * 60}]))
+        given = desk.write("in.jsonl", [{"id": "long", "text": "A fine day. " * 60}])
+        planned = await records.plan_async(task, given, config=desk.config)
+        report = await desk.run(task, given)
         assert ({"ok": 1}, "sad") == (report.statuses, desk.rows()[0]["mood"])
+        # That one is in the plan, too.
+        assert planned.requests == report.asked == len(desk.model.asked)
         assert 1 == desk.model.systems.count("Sum up.")
         assert "Sum up." == desk.model.systems[-1]
 
@@ -347,6 +351,16 @@ async def test_the_answer_to_the_probe_counts_and_small_inputs_are_not_probed(tm
         assert 1200 == len(desk.model.asked)
         on_demand, in_batch = (100 * 1.0 + 10 * 4.0) / 1e6, (100 * 0.5 + 10 * 2.0) / 1e6
         assert report.cost_usd == pytest.approx(on_demand + 1199 * in_batch)
+
+
+async def test_an_estimate_counts_what_is_the_same_in_every_request_once(tmp_path):
+    async with a_desk(tmp_path, lambda _: GLAD) as desk:
+        long_prompt = LABEL.replace("Say how it feels.", "Say how it feels. " * 100)
+        few = await records.plan_async(desk.task(LABEL), desk.write("in.jsonl", texts(100)), config=desk.config)
+        many = await records.plan_async(desk.task(long_prompt, "long.toml"), tmp_path / "in.jsonl", config=desk.config)
+        more = (many.input_tokens - few.input_tokens) / 100
+        # 99 times five words and a stop, from above.
+        assert 99 * 5 <= more <= 99 * 8
 
 
 async def test_a_task_without_a_schema_gets_text(tmp_path):
