@@ -12,7 +12,7 @@ SMALL ?=
 # Tests that run side by side.
 JOBS ?= 2
 
-.PHONY: help demo test check lock bench crash-points soak soak-files faults records conformance chaos fuzz clean
+.PHONY: help demo test check lock bench crash-points soak soak-files faults records conformance pipelines chaos fuzz clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,7 +28,8 @@ $(VENV)/.system:
 LOCKS := .ci/requirements
 INSTALL := $(BIN)/pip install -qq --disable-pip-version-check
 LOCKED := $(INSTALL) --no-deps --require-hashes -r $(LOCKS)
-LOCKED_PEERS := $(subst /pip ,/pip --python $(VENV)/peers ,$(LOCKED))
+# The same into an environment of its own, below this one.
+LOCKED_IN = $(subst /pip ,/pip --python $(VENV)/$(1) ,$(LOCKED))
 
 $(VENV)/.editable: pyproject.toml $(LOCKS)/build.txt | $(VENV)/.system
 	@$(LOCKED)/build.txt
@@ -59,10 +60,25 @@ $(VENV)/.fuzz: $(LOCKS)/fuzz.txt $(VENV)/.dev
 $(VENV)/.peers: $(LOCKS)/peers.txt tests/conformance/package-lock.json $(VENV)/.dev
 	@echo "installing the programs of others that conformance is tested with into $(VENV)"
 	@$(PYTHON) -m venv --clear --without-pip $(VENV)/peers
-	@$(LOCKED_PEERS)/peers.txt
+	@$(call LOCKED_IN,peers)/peers.txt
 	@mkdir -p $(VENV)/prism && cp tests/conformance/package.json tests/conformance/package-lock.json $(VENV)/prism
 	@if command -v npm >/dev/null; then npm ci --prefix $(VENV)/prism --ignore-scripts --no-audit --no-fund --loglevel error >/dev/null; \
 		else echo "npm is missing: the tests with Prism will be skipped"; fi
+	@touch $@
+
+# Schedulers that the examples of tests/pipelines run in, each in an environment of its own with what enricher needs.
+$(VENV)/.pipelines-%: $(LOCKS)/%.txt | $(VENV)/.system
+	@echo "installing $* into $(VENV)/pipelines/$*"
+	@$(PYTHON) -m venv --clear --without-pip $(VENV)/pipelines/$*
+	@$(call LOCKED_IN,pipelines/$*)/$*.txt
+	@touch $@
+
+# Where they do not install, `make bench` says so and goes on.
+$(VENV)/.rivals: $(LOCKS)/rivals.txt | $(VENV)/.system
+	@echo "installing into $(VENV)/rivals what batch files are built with elsewhere"
+	@$(PYTHON) -m venv --clear --without-pip $(VENV)/rivals
+	@$(call LOCKED_IN,rivals)/rivals.txt \
+		|| { echo "they do not install here: not compared"; rm -rf $(VENV)/rivals; }
 	@touch $@
 
 # Each later file keeps the versions of the earlier ones, so that all of them fit into one environment.
@@ -76,6 +92,9 @@ lock: | $(VENV)/.system  ## Pin what pyproject.toml asks for, with hashes; UPGRA
 	@$(COMPILE) --group bench -c $(LOCKS)/test.txt -o $(LOCKS)/bench.txt
 	@$(COMPILE) --group fuzz -c $(LOCKS)/test.txt -o $(LOCKS)/fuzz.txt
 	@$(COMPILE) --group peers -c $(LOCKS)/test.txt -o $(LOCKS)/peers.txt
+	@$(COMPILE) --group rivals -o $(LOCKS)/rivals.txt
+	@$(COMPILE) pyproject.toml --group airflow -o $(LOCKS)/airflow.txt
+	@$(COMPILE) pyproject.toml --group dagster -o $(LOCKS)/dagster.txt
 
 demo: $(VENV)/.demo  ## Enrich this machine's logs (or LOGS=DIR) with the embedded model; SMALL=1 takes the smaller one
 	@$(BIN)/enricher model pull $(if $(SMALL),--small)
@@ -89,7 +108,7 @@ check: $(VENV)/.dev  ## Run the static checks only
 	@$(BIN)/lint-imports --no-logo 2>&1 | tail -1
 	@$(BIN)/mypy
 
-bench: $(VENV)/.bench  ## Measure: ratios within one run
+bench: $(VENV)/.bench $(VENV)/.rivals  ## Measure: ratios within one run
 	@$(BIN)/python -m tests.benchmarks
 
 crash-points: $(VENV)/.dev  ## Kill a run at every point at which anything becomes durable or is sent
@@ -109,6 +128,9 @@ records: $(VENV)/.dev  ## Label ROWS (100000) through the command, killed three 
 
 conformance: $(VENV)/.peers  ## Check client and batch server against the API's description, and against servers of others
 	@ENRICHER_CONFORMANCE_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest -q -s tests/conformance
+
+pipelines: $(VENV)/.dev $(VENV)/.pipelines-airflow $(VENV)/.pipelines-dagster  ## Run the examples for Airflow and Dagster in the real ones
+	@ENRICHER_PIPELINES=1 $(BIN)/python -m pytest -q -s tests/pipelines
 
 chaos: $(VENV)/.dev  ## Let everything go wrong for MINUTES (60), drawn from SEED, and count what came out
 	@$(BIN)/python -m tests.system.chaos --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED))
