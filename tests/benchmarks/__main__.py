@@ -21,13 +21,15 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from enricher.cli.running import keep_freed_memory, spare_collector
-from tests.benchmarks import drain, ingesting, whole, workload, writing
+from tests.benchmarks import drain, ingesting, rivals, whole, workload, writing
+from tests.benchmarks import records as over_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _MEGABYTE: Final = 1_000_000
 _RUNS: Final = 5
+_RECORD_RUNS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +209,45 @@ def _drain_row(what: str, found: Sequence[drain.Compared], name: str, target: fl
     )
 
 
+def records(bench: Bench) -> Iterator[Row]:
+    """Batch mode over records: rows into batch files, answers into rows, and what others take for the former."""
+    rows = round(1_000_000 * bench.scale)
+    runs = [over_records.measure(bench.scratch, rows) for _ in range(_RECORD_RUNS)]
+    cut = rows / min(run.cut_cpu_seconds for run in runs)
+    join = rows / min(run.join_cpu_seconds for run in runs)
+    for what, rate in (("records cut into batch files", cut), ("answers joined with their records", join)):
+        yield Row(
+            what=what,
+            figure=f"{rate:,.0f} rows/CPU s",
+            target="at least 100,000",
+            met=rate >= 100_000,
+            beside=f"{rows:,} rows, read, stored, asked in batches and written; {1e6 / rate:.1f} us each",
+        )
+    peak = max(run.peak_bytes for run in runs)
+    yield Row(
+        what="resident memory over records",
+        figure=f"{peak / _MEGABYTE:.0f} MB at {rows:,} rows",
+        target="below 300 MB",
+        met=peak < 300 * _MEGABYTE,
+    )
+    count = min(rows, round(50_000 * bench.scale))
+    for name in rivals.NAMES:
+        what = f"cutting, against {name}"
+        try:
+            took = min(rivals.cpu_seconds(name, bench.scratch / "rows.jsonl", count) for _ in range(_RECORD_RUNS))
+        except rivals.NotRunError as error:
+            yield Row(what=what, figure="skipped", beside=str(error))
+            continue
+        ratio = cut / (count / took)
+        yield Row(
+            what=what,
+            figure=f"{ratio:.0f} x as fast",
+            target="at least 5 x",
+            met=ratio >= 5,
+            beside=f"{count / took:,.0f} rows per CPU second of {count:,}",
+        )
+
+
 _BENCHMARKS: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
     "ingest": ingest,
     "loop": loop,
@@ -214,6 +255,7 @@ _BENCHMARKS: Final[dict[str, Callable[[Bench], Iterator[Row]]]] = {
     "write": write,
     "path": path,
     "drain3": drain3,
+    "records": records,
 }
 
 
