@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from enricher.core.records.task import parse_record_task
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -27,7 +29,9 @@ GATED = [command for command in COMMANDS if command.startswith("enricher evaluat
 
 def test_readme_has_the_two_commands_and_a_tour():
     assert {"make demo", "make test"} <= set(MAKE)
-    assert ["validate", "plan", "once", "status", "evaluate"] == [command.split()[1] for command in OTHERS]
+    assert ["validate", "plan", "once", "status", *["records"] * 4, "evaluate"] == [
+        command.split()[1] for command in OTHERS
+    ]
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
@@ -38,6 +42,7 @@ def test_make_knows_every_target_that_the_readme_names(command):
 
 
 def test_tour_of_the_readme_works_from_an_empty_directory(tmp_path):
+    (tmp_path / "config").symlink_to(ROOT / "config")
     sample = tmp_path / "dpkg.log"
     sample.write_text("".join(f"2026-11-22 10:{n:02}:00 status installed package{n}:amd64 1.{n}\n" for n in range(60)))
     settings = re.search(r"Put this into `try.toml`:\n\n```toml\n(.*?)```", README, re.DOTALL)
@@ -64,6 +69,8 @@ def test_tour_of_the_readme_works_from_an_empty_directory(tmp_path):
             server.terminate()
     lines = [line for path in (tmp_path / "try/enriched").rglob("*.jsonl") for line in path.read_text().splitlines()]
     assert len(lines) == 60
+    assert 12 == (tmp_path / "labelled.csv").read_text().count(",ok,\n")
+    assert 3 == (tmp_path / "short.jsonl").read_text().count('"status":"ok"')
     assert "<html" in (tmp_path / "report.html").read_text()
     assert "<testsuites" in (tmp_path / "tests.xml").read_text()
 
@@ -71,3 +78,10 @@ def test_tour_of_the_readme_works_from_an_empty_directory(tmp_path):
 def _enricher(command: str) -> list[str]:
     assert command.startswith("enricher ")
     return [sys.executable, "-m", "enricher", *command.split()[1:]]
+
+
+def test_task_of_the_readme_is_one():
+    tasks = [text for text in re.findall(r"```toml\n(.*?)```", README, re.DOTALL) if text.startswith('name = "tone"')]
+    task = parse_record_task(tasks[0], name="tone", options={"tones": ["warm", "cold"]})
+    assert "tone: The tone of all of it. One of: warm, cold." in task.system
+    assert task.long.combine.fields["tone"].rule == "vote"
