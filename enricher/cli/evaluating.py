@@ -121,15 +121,14 @@ def _about_records(
 ) -> None:
     from enricher.core.records.report import confusion_tables, facts, tables
     from enricher.core.records.report_json import to_json
-    from enricher.records.evaluating import evaluate_async, shipped_dataset
+    from enricher.records.evaluating import evaluate_async
 
     out, err = show.consoles()
     set_up_logging(quiet=True)
-    labelled = shipped_dataset(task) if dataset is None else dataset
 
     async def work(stop: asyncio.Event) -> Evaluated:
         with show.progress(err) as bar:
-            return await evaluate_async(task, labelled, config=config, stop=stop, tell=records_to_bar(bar), **asked)
+            return await evaluate_async(task, dataset, config=config, stop=stop, tell=records_to_bar(bar), **asked)
 
     found = asyncio.run(until_stopped(work))
     files.write(found)

@@ -53,7 +53,8 @@ class Trial:
     """What is asked for: as on the command line."""
 
     task: str
-    dataset: str
+    dataset: str | None
+    """None: the labelled rows that come with a shipped task."""
     options: Mapping[str, Any] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
@@ -80,7 +81,7 @@ class Evaluated:
 
 async def evaluate_async(
     task: str,
-    dataset: str | Path,
+    dataset: str | Path | None = None,
     *,
     config: Config | Path | None = None,
     tell: Callable[[JobProgress], None] = lambda _: None,
@@ -92,7 +93,7 @@ async def evaluate_async(
     Raises ConfigError (BudgetError among them), UsageError, InputError, LockedError, StoreError, the provider's errors,
     and TryAgainError when `stop` was set, or while the provider works if `wait` is False.
     """
-    trial = Trial(task=task, dataset=str(dataset), **options)
+    trial = Trial(task=task, dataset=None if dataset is None else str(dataset), **options)
     settings, config_path = find_configuration(config)
     record_task, assessment = _task(trial)
     gate, baseline, notes = await asyncio.to_thread(_gate, assessment.gate, trial)
@@ -123,23 +124,23 @@ async def evaluate_async(
     return Evaluated(evaluation=evaluation, verdict=verdict, notes=notes)
 
 
-def evaluate(task: str, dataset: str | Path, **options: Any) -> Evaluated:  # noqa: ANN401 - as above
+def evaluate(task: str, dataset: str | Path | None = None, **options: Any) -> Evaluated:  # noqa: ANN401 - as above
     """Do as `evaluate_async`, and block until it is done."""
     return asyncio.run(evaluate_async(task, dataset, **options))
 
 
-def shipped_dataset(task: str) -> str:
+def _shipped_dataset(task: str) -> Path:
     """Say where the labelled rows lie that come with a shipped task. Raises UsageError where none do."""
     path = configuration.shipped_path(f"tasks/{task}.gold.jsonl")
     if not path.is_file():
         raise UsageError(
             f"no labelled rows are shipped for the task {task!r}", hint=f"enricher evaluate {task} DATASET"
         )
-    return str(path)
+    return path
 
 
 def _task(trial: Trial) -> tuple[RecordTask, Assessment]:
-    order = Order(task=trial.task, input=trial.dataset, output="", options=trial.options, columns=trial.columns)
+    order = Order(task=trial.task, input="", output="", options=trial.options, columns=trial.columns)
     task = load_record_task(order)
     if task.assessment is None:
         raise ConfigError(
@@ -184,9 +185,11 @@ def _gate(gate: Gate, trial: Trial) -> tuple[Gate, Baseline | None, tuple[str, .
 
 
 def _dataset(trial: Trial, asked: Sequence[str]) -> Dataset:
-    given = open_input(trial.dataset, key=trial.key)
+    shipped = None if trial.dataset is not None else _shipped_dataset(trial.task)
+    given = open_input(trial.dataset or str(shipped), key=trial.key)
     try:
-        return read_dataset(given, asked=asked, name=given.name)
+        # Where the program lies says nothing about its rows.
+        return read_dataset(given, asked=asked, name=given.name if shipped is None else shipped.name)
     finally:
         given.close()
 

@@ -83,12 +83,16 @@ def is_path(task: str) -> bool:
 
 
 def is_about_records(task: str) -> bool:
-    """Whether a task is one about records; one that is not there, or is no TOML, is not."""
+    """Whether a task is one about records; a name that nothing shipped has is not. Raises ConfigError for its file."""
     try:
         document = tomllib.loads(_task_text(task))
-    except (ConfigError, tomllib.TOMLDecodeError):
+    except tomllib.TOMLDecodeError as fault:
+        raise ConfigError([f"task {task}: not TOML: {fault}"]) from fault
+    except ConfigError:
+        if is_path(task):
+            raise
         return False
-    return document.get("use") == "records" or "scorers" in document
+    return document.get("use") == "records" or not document.keys().isdisjoint({"matrix", "scorers", "gate"})
 
 
 def load_record_task(order: Order) -> RecordTask:

@@ -78,12 +78,17 @@ def test_what_cannot_be_written_or_compared_is_said_before_anything_is_asked(ben
     place = bench.enricher(*ask, "--junit", "nowhere/tests.xml", code=64)
     missing = bench.enricher(*ask, "--baseline", "missing.json", code=64)
     events = bench.enricher("evaluate", "logs", "--report", "report.md", code=64)
-    budget = bench.enricher(*ask, "--set", "mood=sad", code=78)
+    unscored = bench.enricher("evaluate", "label", code=78)
+    absent = bench.enricher("evaluate", "nowhere.toml", "--report", "report.md", code=78)
+    option = bench.enricher(*ask, "--set", "mood=sad", code=78)
 
     assert ".md or .html" in form.err
     assert "there is no directory nowhere" in place.err
     assert "missing.json: is no baseline that can be read" in missing.err
     assert "logs is a task about log events" in events.err
-    assert "there is no option 'mood'" in budget.err
+    assert "task label: does not say how it is evaluated" in unscored.err
+    assert "nowhere.toml: cannot be read" in absent.err
+    assert "there is no option 'mood'" in option.err
     assert [] == server.get("/v1/batches")["data"]
-    assert not [one for one in (form, place, missing, events, budget) if "Traceback" in one.err]
+    told = (form, place, missing, events, unscored, absent, option)
+    assert not [one for one in told if "Traceback" in one.err]
