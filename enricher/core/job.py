@@ -130,14 +130,18 @@ def _is_ahead(until: float, now: float) -> bool:
 
 
 def is_due_again(request: LedgerRequest, now: float) -> bool:
-    """Whether a request may be sent again: at once at first, and after doubling waits once that has not helped.
+    """Whether a request may be sent again."""
+    return not _is_ahead(request.changed_at + resend_wait_seconds(request.attempt), now)
+
+
+def resend_wait_seconds(sendings: int) -> float:
+    """How long a request waits after so many sendings: not at first, then doubling, once that has not helped.
 
     What comes back without an answer so often is no fault of the request, and may be one of the provider's that costs
     money each time.
     """
-    vain = request.attempt - MAX_COUNTED_TRIES
-    wait = 0.0 if vain < 0 else min(MAX_WAIT_SECONDS, _FIRST_RESEND_SECONDS * 2.0 ** min(vain, 20))
-    return not _is_ahead(request.changed_at + wait, now)
+    vain = sendings - MAX_COUNTED_TRIES
+    return 0.0 if vain < 0 else min(MAX_WAIT_SECONDS, _FIRST_RESEND_SECONDS * 2.0 ** min(vain, 20))
 
 
 def deadline(*, created_at: float | None, expires_at: float | None, now: float) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
-from enricher.core import pricing
+from enricher.core import job, pricing
 from enricher.core.answer import Usage
 from enricher.core.batch import MAX_REQUEST_TOKENS, file_name
 from enricher.core.ledger import BatchState, LedgerBatch
@@ -247,6 +247,7 @@ class Planner:
             tokens=min(tokens, MAX_REQUEST_TOKENS * len(refs)),
             reserved_usd=pricing.reserve(tokens, self._asking.task, len(refs), self._settings.prices),
             planned_at=now,
+            next_at=now + wait if (wait := job.resend_wait_seconds(attempt - 1)) else 0.0,
             purpose="records",
         )
         await self._store.plan_batches(run.id, [(batch, refs)])
