@@ -486,6 +486,20 @@ async def test_only_the_segments_decoded_last_are_kept_in_memory(tmp_path, monke
     await store.close()
 
 
+async def test_nothing_of_a_pane_that_is_done_is_kept_in_memory(tmp_path):
+    store = await SqliteStore.open(tmp_path)
+    await store.intern_shapes([a_shape("a"), a_shape("b")], 0.0)
+    await store.commit_block(three_lines(0), 0.0)
+    await close_pane(store)
+    for part in await store.decide((W0, 0), await store.undecided((W0, 0)), events_per_part=10):
+        assert [0] == [one.segment.offset async for one in store.segments((W0, 0))]
+        await deliver(store, part)
+    assert [1] == list(store._decoded._kept)
+    await store.finish_pane((W0, 0), 3.0)
+    assert [] == list(store._decoded._kept)
+    await store.close()
+
+
 def a_large_block(lines: int = 35_000, shapes: int = 40) -> Block:
     random = np.random.default_rng(7)
     data = b"".join(

@@ -370,7 +370,7 @@ class SqliteStore(SqliteCatalogue):
 
     async def finish_pane(self, pane: tuple[int, int], now: float) -> None:
         """The pane is done and its spool is freed. StoreError where events of it are in no part that a sink has."""
-        await self._db.write(delivery.finish_pane, pane, now)
+        self._decoded.forget(await self._db.write(delivery.finish_pane, pane, now))
         await self._db.write(aging.let_windows_go, now)
         await self._db.give_back()
 

@@ -20,7 +20,7 @@ from enricher.core.block import CONTINUES, SKIPPED, Segment
 from enricher.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -190,3 +190,8 @@ class DecodedSegments:
         while size_bytes > REMEMBERED_BYTES:
             _, oldest = self._kept.popitem(last=False)
             size_bytes -= len(oldest.data) + oldest.shapes.nbytes
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Let go of segments that are no more: until the next pane is written nothing else would."""
+        for number in numbers:
+            self._kept.pop(number, None)

@@ -217,11 +217,11 @@ def troubles(db: sqlite3.Connection) -> dict[str, SinkTrouble]:
     }
 
 
-def finish_pane(db: sqlite3.Connection, pane: tuple[int, int], now: float) -> None:
-    """End a pane and free its spool. Raises StoreError where that would lose events."""
+def finish_pane(db: sqlite3.Connection, pane: tuple[int, int], now: float) -> list[int]:
+    """End a pane and free its spool; the segments that are gone. Raises StoreError where that would lose events."""
     row = _pane(db, pane)
     if row["state"] == "done":
-        return
+        return []
     _check_all_taken(db, pane, row)
     _keep_signatures(db, pane)
     db.execute("UPDATE panes SET state = 'done', done_at = ? WHERE start = ? AND number = ?", (now, *pane))
@@ -233,7 +233,7 @@ def finish_pane(db: sqlite3.Connection, pane: tuple[int, int], now: float) -> No
     db.execute("DELETE FROM pane_kinds WHERE start = ? AND pane = ?", pane)
     segments = spool.pane_segments(db, pane)
     db.execute("DELETE FROM segment_panes WHERE start = ? AND pane = ?", pane)
-    spool.free(db, segments)
+    return spool.free(db, segments)
 
 
 def _check_all_taken(db: sqlite3.Connection, pane: tuple[int, int], row: sqlite3.Row) -> None:

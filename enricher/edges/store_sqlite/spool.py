@@ -283,12 +283,11 @@ def load(db: sqlite3.Connection, number: int) -> StoredSegment | None:
     return StoredSegment(row=row, windows=windows, panes=panes_of(db, number, windows))
 
 
-def free(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
-    """Delete those of the segments that no pane needs."""
-    text = json.dumps(numbers)
-    freed = db.execute(_FREEABLE_BYTES, (text,)).fetchone()[0]
-    db.execute(_FREE, (text,))
-    db.execute("UPDATE books SET spool_bytes = spool_bytes - ?", (freed,))
+def free(db: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
+    """Delete those of the segments that no pane needs; which these were."""
+    freed = db.execute(_FREE, (json.dumps(numbers),)).fetchall()
+    db.execute("UPDATE books SET spool_bytes = spool_bytes - ?", (sum(one["spooled_bytes"] for one in freed),))
+    return [one["id"] for one in freed]
 
 
 _UPDATE_FILE = rows.update_sql("files", (name for name in rows.FILE_COLUMNS if name != "id"), "id = :id")
@@ -340,12 +339,8 @@ SELECT p.segment, p.kinds FROM segment_panes p JOIN segments s ON s.id = p.segme
 WHERE p.start = ? AND p.pane = ? ORDER BY s.path, s.generation, s.offset, s.id
 """
 
-_FREEABLE_BYTES = """
-SELECT coalesce(sum(spooled_bytes), 0) FROM segments
-WHERE id IN (SELECT value FROM json_each(?)) AND NOT EXISTS (SELECT 1 FROM segment_panes WHERE segment = id)
-"""
-
 _FREE = """
 DELETE FROM segments
 WHERE id IN (SELECT value FROM json_each(?)) AND NOT EXISTS (SELECT 1 FROM segment_panes WHERE segment = id)
+RETURNING id, spooled_bytes
 """
