@@ -12,11 +12,12 @@ import pytest
 import zstandard
 
 from enricher.edges.source_files import source as source_module
-from enricher.edges.source_files import streams
+from enricher.edges.source_files import streams, tracking
 from enricher.edges.source_files.streams import CompressedStream, codec_of
 from tests.edges.following import lines, numbers
 
 QUIET = 6.0
+MEBIBYTE = 1 << 20
 PACKERS = {
     "gz": gzip.compress,
     "bz2": bz2.compress,
@@ -294,3 +295,69 @@ def test_a_day_of_almost_equal_lines_is_no_bomb(tmp_path, packed, small_limits):
     assert text == stream.pread(len(text) + 1, 0)
     assert "" == stream.damage
     os.close(descriptor)
+
+
+def begun(tmp_path, name, data):
+    """A stream of which the first bytes were read."""
+    (tmp_path / name).write_bytes(data)
+    descriptor = os.open(tmp_path / name, os.O_RDONLY)
+    stream = CompressedStream(descriptor, codec_of(data[:6]))
+    stream.pread(10, 0)
+    os.close(descriptor)
+    return stream
+
+
+def long_zstd(text, window_log):
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=window_log)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    return packer.compress(text) + packer.flush()
+
+
+def test_a_stream_tells_what_it_holds_of_what_it_unpacked_by_its_header(tmp_path):
+    text = lines(0, 2000)
+    told = {
+        name: begun(tmp_path, name, data).held_bytes / MEBIBYTE
+        for name, data in {
+            "gz": gzip.compress(text),
+            "bz2": bz2.compress(text),
+            **{f"xz -{preset}": lzma.compress(text, preset=preset) for preset in (0, 6, 9)},
+            "zst": long_zstd(text, 21),
+            "zst --long": long_zstd(text, 27),
+        }.items()
+    }
+    assert {"gz": 1 / 32, "bz2": 4, "xz -0": 0.25, "xz -6": 8, "xz -9": 64, "zst": 2, "zst --long": 128} == told
+
+
+def test_a_block_of_xz_that_needs_more_than_the_first_has_said_is_damage(tmp_path):
+    text = lines(0, 2000)
+    small, large = (lzma.compress(text, preset=preset, check=lzma.CHECK_NONE) for preset in (0, 9))
+    index_bytes = int.from_bytes(small[-8:-4], "little") * 4 + 4
+    for name, second, is_read in (("as the first", small, True), ("larger", large, False)):
+        blocks = small[: -12 - index_bytes] + second[12:]
+        (tmp_path / name).write_bytes(blocks)
+        descriptor = os.open(tmp_path / name, os.O_RDONLY)
+        stream = CompressedStream(descriptor, "xz")
+        assert text[:10] == stream.pread(10, 0)
+        assert is_read is (text[10:] + text[:10] == stream.pread(len(text), 10))
+        os.close(descriptor)
+        assert is_read is not ("Memory usage limit exceeded" in stream.damage)
+
+
+async def test_many_compressed_files_are_read_in_turns_with_few_of_them_in_memory(world, monkeypatch):
+    monkeypatch.setattr(tracking, "_MOST_HELD_BYTES", 5 * MEBIBYTE)
+    held = []
+    forward = CompressedStream._forward
+    w = await world()
+
+    def watched(stream, size):
+        data = forward(stream, size)
+        held.append(sum(one.held_bytes for _, one in w.source._descriptors._open.values()))
+        return data
+
+    monkeypatch.setattr(CompressedStream, "_forward", watched)
+    for number in range(6):
+        w.append(f"{number}.log.zst", long_zstd(lines(number * 120_000, 120_000), 21))
+    for _ in range(20):
+        await w.step(QUIET)
+    assert [*range(720_000)] == sorted(numbers(w.read))
+    assert 4 * MEBIBYTE < max(held) <= 8 * MEBIBYTE

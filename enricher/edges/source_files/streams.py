@@ -34,7 +34,10 @@ _UNKNOWN_MAGICS: Final = (
 _STEP_BYTES: Final = 64 * 1024
 _LOOK_BYTES: Final = 1024 * 1024
 _PLAIN_LOOK_BYTES: Final = 64 * 1024 * 1024
-_MAX_DICTIONARY_BYTES: Final = 128 * 1024 * 1024
+_MEBIBYTE: Final = 1024 * 1024
+_MAX_DICTIONARY_BYTES: Final = 128 * _MEBIBYTE
+_SMALL_WINDOWS: Final = {"gzip": 32 * 1024, "bzip2": 4 * _MEBIBYTE}
+_HEADER_BYTES: Final = 32
 _MAX_LOOK_BYTES: Final = 1024 * 1024 * 1024
 _MAX_FOLD: Final = 1000
 """Times that a file may unfold to its own size, once `_MAX_LOOK_BYTES` came out of it. A day of one line again and
@@ -73,6 +76,10 @@ class Stream(Protocol):
     """Why compressed data could not be decompressed further: the content ends there."""
 
     @property
+    def held_bytes(self) -> int:
+        """How much of the content behind is kept, at most, to unpack what is to come."""
+
+    @property
     def is_ended(self) -> bool:
         """Whether it was read to where its compressor ended it. Plain content is never known to be ended."""
 
@@ -97,6 +104,7 @@ class PlainStream:
 
     damage = ""
     is_ended = False
+    held_bytes = 0
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -270,14 +278,30 @@ class _Unzstd:
         return length if 3 <= length <= len(have) else None
 
 
-def _inflater(codec: str) -> _Inflater:
+def _window_bytes(codec: str, head: bytes) -> int:
+    """How much of what it unpacked a member that begins so needs: as its header says, else the most that it may."""
+    if codec in _SMALL_WINDOWS:
+        return _SMALL_WINDOWS[codec]
+    if codec == "zstd":
+        try:
+            return min(zstandard.get_frame_parameters(head).window_size, _MAX_DICTIONARY_BYTES)
+        except zstandard.ZstdError:
+            return _MAX_DICTIONARY_BYTES
+    # The header of the first block: its length, flags, one filter, LZMA2 with one byte of properties.
+    if head[13:16] == b"\x00\x21\x01" and len(head) > 16 and head[16] < 40:
+        return min((2 | head[16] & 1) << (head[16] // 2 + 11), _MAX_DICTIONARY_BYTES)
+    return _MAX_DICTIONARY_BYTES
+
+
+def _inflater(codec: str, window_bytes: int) -> _Inflater:
     if codec == "gzip":
         return _Gunzip()
     if codec == "zstd":
         return _Unzstd()
     if codec == "bzip2":
         return bz2.BZ2Decompressor()
-    return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_MAX_DICTIONARY_BYTES)
+    # A block that needs more than the first has said is damage: what is held would be more than was reckoned with.
+    return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=window_bytes + _MEBIBYTE)
 
 
 class _Members:
@@ -292,6 +316,12 @@ class _Members:
         self._inflater: _Inflater | None = None
         self._rest = b""
         self._is_begun = False
+        self._window_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """What the member that is being unpacked keeps of what was."""
+        return 0 if self._inflater is None else self._window_bytes
 
     @property
     def is_ended(self) -> bool:
@@ -324,7 +354,8 @@ class _Members:
         # What follows the last member is padding or rubbish: gzip(1) ignores it, too.
         if not rest or (self._is_begun and codec_of(rest) != self._codec):
             return False
-        self._inflater, self._is_begun = _inflater(self._codec), True
+        self._window_bytes = _window_bytes(self._codec, rest[:_HEADER_BYTES])
+        self._inflater, self._is_begun = _inflater(self._codec, self._window_bytes), True
         return True
 
 
@@ -345,6 +376,11 @@ class CompressedStream:
         self._recent = b""
         self._raw = _Raw(self._descriptor)
         self._source = _Members(self._codec, self._raw)
+
+    @property
+    def held_bytes(self) -> int:
+        """By the header of the member that is being unpacked."""
+        return self._source.held_bytes
 
     @property
     def is_ended(self) -> bool:

@@ -204,6 +204,10 @@ def version_of(stat: os.stat_result, codec: str) -> FileVersion:
     return stat.st_size, stat.st_mtime, stat.st_ctime if codec == PLAIN else 0.0
 
 
+_MOST_HELD_BYTES: Final = 256 * 1024 * 1024
+"""What all compressed files together may hold while another one is read; each may hold 128 MiB."""
+
+
 class ReplacedError(Exception):
     """Another file lies at the path than the one that was to be opened."""
 
@@ -219,6 +223,7 @@ class Descriptors:
         """The content of a file. OSError if it cannot be opened, ReplacedError if its path leads elsewhere."""
         if file in self._open:
             self._open.move_to_end(file)
+            self._bound_memory(file)
             return self._open[file][1]
         descriptor = open_file(file.path)
         stat = os.fstat(descriptor)
@@ -234,7 +239,21 @@ class Descriptors:
             self.close(next((other for other in self._open if not other.deleted), next(iter(self._open))))
         stream = open_stream(descriptor, file.row.codec)
         self._open[file] = (descriptor, stream)
+        self._bound_memory(file)
         return stream
+
+    def _bound_memory(self, file: Tracked) -> None:
+        """Close what is being unpacked beside a file while that holds too much: the least unpacked first.
+
+        They are the cheapest to begin anew, and the others come to their end.
+        """
+        unpacking = [other for other, (_, stream) in self._open.items() if stream.held_bytes and other is not file]
+        held = sum(self._open[other][1].held_bytes for other in unpacking)
+        for other in sorted(unpacking, key=lambda one: (one.deleted, one.row.position)):
+            if held <= _MOST_HELD_BYTES:
+                break
+            held -= self._open[other][1].held_bytes
+            self.close(other)
 
     def goes_on(self, file: Tracked) -> None:
         """A file has changed: begin with it anew if what was read of it is not there any more."""
