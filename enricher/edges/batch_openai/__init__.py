@@ -299,9 +299,9 @@ class OpenAIBatchClient:
         return ProviderBatch(
             id=_identifier(batch),
             status=_text(batch.status, 64).lower(),
-            input_file_id=_text(batch.input_file_id, _MAX_ID_CHARACTERS) or None,
-            output_file_id=_text(batch.output_file_id, _MAX_ID_CHARACTERS) or None,
-            error_file_id=_text(batch.error_file_id, _MAX_ID_CHARACTERS) or None,
+            input_file_id=_optional_identifier(batch.input_file_id),
+            output_file_id=_optional_identifier(batch.output_file_id),
+            error_file_id=_optional_identifier(batch.error_file_id),
             created_at=_number(batch.created_at),
             expires_at=_number(batch.expires_at),
             total=_count(counts, "total"),
@@ -331,12 +331,26 @@ _RESULTS: Final = {
 
 
 def _identifier(made: Any) -> str:  # noqa: ANN401 - as above
-    """The id of a file or batch. Raises ValueError for what cannot be one: it goes into the ledger and into paths."""
-    found = made.id
+    """The id of a file or batch. Raises ValueError as `_as_identifier` does."""
+    return _as_identifier(made.id)
+
+
+def _optional_identifier(found: object) -> str | None:
+    """The id of a file that there may be; some say "" where there is none."""
+    return _as_identifier(found) if isinstance(found, str) and found else None
+
+
+def _as_identifier(found: object) -> str:
+    """An id as it was given. Raises ValueError for what cannot be one: it goes into the ledger and into paths.
+
+    In a path it is one segment, which the SDK quotes; a segment that is a step up or none at all would be no id there.
+    """
     if not isinstance(found, str) or not 0 < len(found) <= _MAX_ID_CHARACTERS:
         raise ValueError("an object without an id")
     if not found.isascii() or not found.isprintable():
         raise ValueError("an id that is no plain text")
+    if found in (".", ".."):
+        raise ValueError("an id that is a step in a path")
     return found
 
 
