@@ -159,7 +159,7 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     show.grid(
         out,
         "runs",
-        ("begun", "state", "task", "rows", "under way", "cost", "input", "output"),
+        ("begun", "state", "task", "rows", "open", "cost", "input", "output"),
         [
             (
                 str(row["began_at"])[:16].replace("T", " "),

@@ -7,6 +7,8 @@ import os
 import pty
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 from enricher import __version__
 from tests.system.bench import ENRICHER, environment, log_lines, tree
@@ -153,3 +155,19 @@ def test_a_reader_that_goes_away_is_no_traceback(bench):
     _, err = process.communicate(timeout=60)
 
     assert b"" == err
+
+
+def test_an_interrupt_while_commands_are_still_being_imported_says_try_again_without_a_traceback(tmp_path):
+    # Python takes most of a second for that, on a busy machine several.
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-m", "enricher", "records", "status"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join((str(tmp_path), root))},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (75, "") == (done.returncode, done.stderr)
