@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from enricher.core import pricing
+from enricher.core import job, pricing
 from enricher.core.answer import Usage
 from enricher.core.ledger import BatchState, LedgerBatch
 from enricher.core.records.chunking import texts_of
@@ -82,16 +82,18 @@ class Probe:
         batch = await self._begin(run, ref)
         try:
             body = await self._client.ask(self._asking.endpoint, self._asking.body(text, self._asking.reasoning_effort))
-        except (NotFoundProviderError, TransientProviderError, UnclearProviderError) as error:
-            # It stays planned, and goes with the others.
-            self._warn(str(error))
-            return None
-        except PermanentProviderError as error:
+        except (NotFoundProviderError, TransientProviderError, UnclearProviderError, PermanentProviderError) as error:
+            # A model that nobody knows is a 404, too.
+            is_refusal = isinstance(error, PermanentProviderError) or error.code in job.CONFIGURATION_CODES
+            if not is_refusal:
+                # It stays planned, and goes with the others.
+                self._warn(str(error))
+                return None
             await self._store.skip_batch(batch, str(error), self._clock.now())
             raise PermanentProviderError(
                 f"the provider refuses what the task {self._asking.task.name!r} asks: {error}",
                 code=error.code,
-                hint="nothing was uploaded; mend the task's schema or parameters",
+                hint="nothing was uploaded; mend the task's schema or parameters, or the model",
             ) from None
         except ProviderError as error:
             await self._store.skip_batch(batch, str(error), self._clock.now())

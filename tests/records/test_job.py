@@ -344,6 +344,14 @@ async def test_a_schema_that_the_provider_refuses_is_found_by_one_request(tmp_pa
         assert 1 == len(desk.model.asked)
 
 
+async def test_a_model_that_the_provider_does_not_know_is_found_by_one_request(tmp_path):
+    unknown = (404, {"error": {"code": "model_not_found", "message": "no such model"}})
+    async with a_desk(tmp_path, lambda _: unknown) as desk:
+        with pytest.raises(PermanentProviderError, match="no such model"):
+            await desk.run(desk.task(LABEL), desk.write("in.jsonl", texts(1200)))
+        assert 1 == len(desk.model.asked)
+
+
 async def test_the_answer_to_the_probe_counts_and_small_inputs_are_not_probed(tmp_path):
     async with a_desk(tmp_path, lambda _: GLAD) as desk:
         report = await desk.run(desk.task(LABEL), desk.write("in.jsonl", texts(1200)))
