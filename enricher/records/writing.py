@@ -10,6 +10,7 @@ import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -34,6 +35,7 @@ COUNTED_KEY: Final = "row"
 """The key's column where rows are counted."""
 _ROWS_WITH_VECTORS: Final = 256
 """Numbers that are objects take eight times the room of their vectors."""
+_STATUS: Final = itemgetter("status")
 _PENDING: Final = Answered(0, "pending", b"not answered yet")
 
 
@@ -58,11 +60,11 @@ class Joined:
     def row(self, key: str, values: Mapping[str, object], found: Sequence[Answered]) -> dict[str, object]:
         """Join a row with the answers to its passages, or to it as a whole; the first that is none says why."""
         row = dict(values) if tuple(values) == self._as_is else self._renamed(key, values)
-        bad = next((one for one in found if one.status != "ok"), None)
-        if bad is not None:
-            row["status"] = "pending" if bad.status == "again" else bad.status
-            row["error"] = bad.reason
-            return row
+        for one in found:
+            if one.status != "ok":
+                row["status"] = "pending" if one.status == "again" else one.status
+                row["error"] = one.reason
+                return row
         row.update(self._answer(found))
         row["status"], row["error"] = "ok", None
         return row
@@ -180,7 +182,7 @@ def _write_chunk(
 ) -> None:
     rows = _rows(joined, chunk, found)
     while part := list(islice(rows, joined.rows_at_once)):
-        statuses = Counter(str(row["status"]) for row in part)
+        statuses = Counter(map(str, map(_STATUS, part)))
         for status in statuses.keys() - {"ok", *written.reasons}:
             first = next(row for row in part if row["status"] == status)
             written.reasons[status] = f"{first[joined.key]}: {first['error']}"

@@ -29,52 +29,52 @@ if TYPE_CHECKING:
 _MAX_VECTOR: Final = 65_536
 
 
-class _Details(msgspec.Struct):
+class _Details(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
 
 
-class _ChatUsage(msgspec.Struct):
+class _ChatUsage(msgspec.Struct, gc=False):
     prompt_tokens: int
     completion_tokens: int
     prompt_tokens_details: _Details | None = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     content: str
     refusal: str | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     message: _Message
     finish_reason: str
 
 
-class _ChatBody(msgspec.Struct):
+class _ChatBody(msgspec.Struct, gc=False):
     choices: list[_Choice]
     usage: _ChatUsage
     model: str = ""
     error: None = None
 
 
-class _ResponseUsage(msgspec.Struct):
+class _ResponseUsage(msgspec.Struct, gc=False):
     input_tokens: int
     output_tokens: int
     input_tokens_details: _Details | None = None
 
 
-class _Part(msgspec.Struct):
+class _Part(msgspec.Struct, gc=False):
     type: str
     text: str = ""
 
 
-class _Item(msgspec.Struct):
+class _Item(msgspec.Struct, gc=False):
     type: str
     content: list[_Part] | None = None
     phase: str | None = None
 
 
-class _ResponseBody(msgspec.Struct):
+class _ResponseBody(msgspec.Struct, gc=False):
     status: str
     output: list[_Item]
     usage: _ResponseUsage
@@ -82,23 +82,23 @@ class _ResponseBody(msgspec.Struct):
     error: None = None
 
 
-class _ChatResponse(msgspec.Struct):
+class _ChatResponse(msgspec.Struct, gc=False):
     status_code: int
     body: _ChatBody
 
 
-class _ResponsesResponse(msgspec.Struct):
+class _ResponsesResponse(msgspec.Struct, gc=False):
     status_code: int
     body: _ResponseBody
 
 
-class _ChatLine(msgspec.Struct):
+class _ChatLine(msgspec.Struct, gc=False):
     custom_id: str
     response: _ChatResponse
     error: None = None
 
 
-class _ResponsesLine(msgspec.Struct):
+class _ResponsesLine(msgspec.Struct, gc=False):
     custom_id: str
     response: _ResponsesResponse
     error: None = None

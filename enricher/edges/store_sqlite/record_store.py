@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from enricher.core.ledger import LedgerBatch
     from enricher.core.records.ledger import Chunk, Index, ItemResult, Known, Paid, Run, RunOverview
     from enricher.edges.store_sqlite.connection import Connection
+    from enricher.edges.store_sqlite.records import Decided
     from enricher.edges.store_sqlite.records_codec import Bodies
 
 _REMEMBERED_BATCHES: Final = 3
@@ -158,7 +159,16 @@ class SqliteRecords:
         await self._db.write(records.collect, batch, found, said, now)
 
 
-def _encoded(results: Sequence[ItemResult]) -> tuple[list[tuple[int, str, int, int, int]], bytes]:
-    # Items are hashes: in their order the tree is walked once, out of it for each of them.
-    found = sorted((one.item, one.status, one.attempt, one.tries, place) for place, one in enumerate(results))
+def _encoded(results: Sequence[ItemResult]) -> tuple[list[Decided], bytes]:
+    """What became of the items, by what that is: most of them have the same fate, which is then said once."""
+    fates: dict[tuple[str, int, int], list[int]] = {}
+    for place, one in enumerate(results):
+        fates.setdefault((one.status, one.attempt, one.tries), []).append(place)
+    items = np.array([one.item for one in results], dtype=np.int64)
+    found: list[Decided] = []
+    for fate, members in fates.items():
+        places = np.array(members)
+        # Items are hashes: in their order the tree is walked once, out of it for each of them.
+        places = places[np.argsort(items[places])]
+        found.append((fate, list(zip(items[places].tolist(), places.tolist(), strict=True))))
     return found, records_codec.encode_bodies(results)
