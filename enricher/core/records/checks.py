@@ -54,7 +54,10 @@ def first_fault(checks: Sequence[Check], answer: Mapping[str, Any], values: Mapp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quotes:
-    """Every text at the path stands in the column's text, as `comparable` writes both."""
+    """Every text at the path stands in the column's text, as `comparable` writes both, in whichever case.
+
+    Models begin a quotation with a capital letter: that is no reason to pay for another answer.
+    """
 
     path: Path
     column: str
@@ -64,9 +67,9 @@ class Quotes:
         quotes = self.path.strings(answer)
         if not quotes:
             return None
-        text = comparable(_text(values.get(self.column)))
+        text = comparable(_text(values.get(self.column))).casefold()
         for quote in quotes:
-            wanted = comparable(quote)
+            wanted = comparable(quote).casefold()
             if not wanted:
                 return f"{self.path}: a quotation is empty"
             if wanted not in text:
