@@ -213,15 +213,16 @@ async def test_a_download_without_end_stops_at_a_limit_and_leaves_no_file(bench,
     assert [] == [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("path", ["retrieve", "list", "error"])
+@pytest.mark.parametrize("path", ["retrieve", "list", "error", "an id like the path of a file"])
 async def test_an_answer_that_unfolds_to_gigabytes_is_never_held(bench, path):
     bomb = _packed(256 << 20)
     assert len(bomb) < 300_000
     headers = {"content-encoding": "gzip", "content-type": "application/json"}
     _, client = await bench(body=bomb, headers=headers, status=400 if path == "error" else 200)
+    identifier = "a/content" if path.startswith("an id") else "batch_1"
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(PermanentProviderError, match="an answer of more than 33,554,432 bytes") as caught:
-        await (client.find_upload("x") if path == "list" else client.retrieve("batch_1"))
+        await (client.find_upload("x") if path == "list" else client.retrieve(identifier))
     assert NOT_THE_API == caught.value.code
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
 

@@ -18,7 +18,7 @@ ACCEPT_ENCODING: Final = "gzip"
 _PIECE_BYTES: Final = 1 << 20
 _MAX_ANSWER_BYTES: Final = 32 << 20
 """Of an answer that is held in memory: a page of 100 batches with their errors is a few hundred kilobytes."""
-_FILES: Final = "/content"
+_FILES: Final = b"/content"
 """Ends the path of what is streamed to disk, whose reader counts."""
 
 
@@ -36,7 +36,9 @@ async def bound(response: httpx2.Response) -> None:
         raise AnswerError(f"an answer packed as {coding[:20]!r}, which was not asked for")
     response.headers.pop("content-encoding", None)
     assert isinstance(response.stream, httpx2.AsyncByteStream)
-    limit = None if response.request.url.path.endswith(_FILES) and response.is_success else _MAX_ANSWER_BYTES
+    # As it was sent: an id with a slash in it makes no other path of it.
+    is_file = response.request.url.raw_path.endswith(_FILES) and response.is_success
+    limit = None if is_file else _MAX_ANSWER_BYTES
     response.stream = _Bounded(response.stream, limit, is_packed=coding == "gzip")
 
 
