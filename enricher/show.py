@@ -9,7 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -49,14 +57,15 @@ def error(console: Console, fault: EnricherError) -> None:
         console.print(Text("  try: ", style="bold") + Text(safe(fault.hint)), soft_wrap=True)
 
 
-def progress(console: Console) -> Progress:
-    """A bar that shows nothing where there is no terminal."""
+def progress(console: Console, *, shows_end: bool = False) -> Progress:
+    """A bar that shows nothing where there is no terminal; `shows_end`: with the time that what is left may take."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        *((TextColumn("end in"), TimeRemainingColumn()) if shows_end else ()),
         console=console,
         transient=True,
         disable=not console.is_terminal,

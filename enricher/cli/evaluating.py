@@ -127,7 +127,7 @@ def _about_records(
     set_up_logging(quiet=True)
 
     async def work(stop: asyncio.Event) -> Evaluated:
-        with show.progress(err) as bar:
+        with show.progress(err, shows_end=True) as bar:
             return await evaluate_async(task, dataset, config=config, stop=stop, tell=records_to_bar(bar), **asked)
 
     found = asyncio.run(until_stopped(work))

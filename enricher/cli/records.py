@@ -90,7 +90,7 @@ def run(
     asked = _asked(option, schema, column, key=key, query=query, model=model, input_format=input_format)
 
     async def work(stop: asyncio.Event) -> Report:
-        with show.progress(err) as bar:
+        with show.progress(err, shows_end=True) as bar:
             return await records.run_async(
                 task,
                 given,
@@ -137,7 +137,7 @@ def plan(
     out, err = show.consoles()
     set_up_logging(quiet=True)
     asked = _asked(option, schema, column, key=key, query=query, model=model, input_format=input_format)
-    with show.progress(err) as bar:
+    with show.progress(err, shows_end=True) as bar:
         estimate = asyncio.run(records.plan_async(task, given, config=config, tell=records_to_bar(bar), **asked))
     if as_json:
         out.print(json.dumps(estimate.to_json(), indent=2), soft_wrap=True)
