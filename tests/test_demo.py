@@ -133,7 +133,14 @@ async def test_journal_is_read_where_the_log_directory_holds_few_lines(bench, tm
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
     monkeypatch.setattr(demo, "_LOGS", tmp_path / "logs")
-    assert "journal" in await bench()
+    before = os.umask(0)
+    try:
+        assert "journal" in await bench()
+    finally:
+        os.umask(before)
     journal = [event for event in written(tmp_path) if event["log.file.path"].endswith("journal.log")]
     assert len(journal) == 1
     assert "--since=-24h" in journal[0]["message"]
+    made = [tmp_path / "enricher-demo", *(tmp_path / "enricher-demo").rglob("*")]
+    assert {"journal.log", "cursor", "enricher.db"} <= {path.name for path in made}
+    assert [] == [path for path in made if path.stat().st_mode & 0o077]
