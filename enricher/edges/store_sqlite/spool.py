@@ -20,7 +20,7 @@ from enricher.ports import BlockReceipt
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from enricher.core.block import Block, FileState, Tail
     from enricher.edges.store_sqlite.codec import EncodedSegment, WindowKinds
@@ -34,18 +34,20 @@ def files(db: sqlite3.Connection, source: str) -> list[FileState]:
 
 def commit_block(db: sqlite3.Connection, block: Block, encoded: Sequence[EncodedSegment], now: float) -> BlockReceipt:
     """All of a block. A block that is there already changes nothing."""
-    known = [_known_file(db, state, block.files) for state in block.files]
+    numbered = {state.id for state in block.files}
+    known = [_known_file(db, state, numbered) for state in block.files]
     if _is_repeated(block, known):
         found = tuple(rows.file_from(row) for row in known if row is not None)
         return BlockReceipt(files=found, late_events=0, panes_opened=())
     states = tuple(_save_file(db, state, row) for state, row in zip(block.files, known, strict=True))
     commit_merges(db, block.merges, now)
     panes = _Panes(db, now)
+    owners = _Owners(states)
     met: defaultdict[str, Counter[int]] = defaultdict(Counter)
     spooled_bytes = 0
     for one in encoded:
         if one.windows:
-            _save_segment(db, one, _file_of(one.segment, states), panes)
+            _save_segment(db, one, owners.of(one.segment), panes)
             spooled_bytes += one.spooled_bytes
         for window in one.windows:
             met[one.segment.source].update(dict(window.kinds[:, :2].tolist()))
@@ -72,7 +74,7 @@ def _count_events(db: sqlite3.Connection, source: str, events: Counter[int], now
 # ---------------------------------------------------------------- the registry
 
 
-def _known_file(db: sqlite3.Connection, state: FileState, states: Sequence[FileState]) -> sqlite3.Row | None:
+def _known_file(db: sqlite3.Connection, state: FileState, numbered: Collection[int]) -> sqlite3.Row | None:
     """The row of a file; of one that has no number yet, the row that the same block made before, if it did.
 
     A file of which nothing was read may lie where another one lay that is known by its number: its log, truncated.
@@ -89,7 +91,7 @@ def _known_file(db: sqlite3.Connection, state: FileState, states: Sequence[FileS
             ),
         )
     row: sqlite3.Row | None = found.fetchone()
-    return None if row is None or (not state.id and row["id"] in {other.id for other in states}) else row
+    return None if row is None or (not state.id and row["id"] in numbered) else row
 
 
 def _is_repeated(block: Block, known: Sequence[sqlite3.Row | None]) -> bool:
@@ -97,9 +99,9 @@ def _is_repeated(block: Block, known: Sequence[sqlite3.Row | None]) -> bool:
     for state, row in zip(block.files, known, strict=True):
         if row is None or replace(state, id=row["id"]) != rows.file_from(row):
             return False
+    owners = _Owners(block.files)
     behind = [
-        (owner := _file_of(segment, block.files)) is not None and segment.offset < owner.position
-        for segment in block.segments
+        (owner := owners.of(segment)) is not None and segment.offset < owner.position for segment in block.segments
     ]
     return bool(behind) and all(behind)
 
@@ -115,14 +117,18 @@ def _save_file(db: sqlite3.Connection, state: FileState, known: sqlite3.Row | No
     return replace(state, id=made.lastrowid)
 
 
-def _file_of(segment: Segment, states: Sequence[FileState]) -> FileState | None:
-    """The file of a segment: by row id, or by identity where the file had none yet."""
-    for state in states:
-        if (segment.file_id and state.id == segment.file_id) or (
-            state.identity == segment.identity and state.source == segment.source and state.path == segment.path
-        ):
-            return state
-    return None
+class _Owners:
+    """The files of a block, to find that of each segment: by row id, or by identity where the file had none yet."""
+
+    def __init__(self, states: Sequence[FileState]) -> None:
+        # Of several with one name the first counts.
+        self._numbered = {state.id: state for state in reversed(states)}
+        self._named = {(state.source, state.identity, state.path): state for state in reversed(states)}
+
+    def of(self, segment: Segment) -> FileState | None:
+        """The file of a segment."""
+        found = self._numbered.get(segment.file_id) if segment.file_id else None
+        return found or self._named.get((segment.source, segment.identity, segment.path))
 
 
 # ---------------------------------------------------------------- segments
