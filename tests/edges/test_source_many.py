@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from enricher.edges.source_files import looking
+from enricher.edges.source_files import discovery as discovery_module
+from enricher.edges.source_files import looking, scanning, strangers
 from enricher.edges.source_files import source as source_module
 from enricher.edges.source_files import tracking as tracking_module
 from enricher.edges.source_files.discovery import Discovery
+from enricher.edges.source_files.notices import Notices
 from enricher.edges.source_files.watching import Hints, Watcher
 
 KIB = 1024
@@ -296,3 +298,157 @@ async def test_of_many_files_that_start_alike_only_the_latest_are_compared_with_
     assert os.fsencode(w.path("f7.log")) in {
         file.path for file in w.source._known.alike(os.fsencode(w.path("f7.log.1")), head[:1024])
     }
+
+
+# ---------------------------------------------------------------- very many files at once
+
+
+@pytest.fixture
+def three_at_once(monkeypatch):
+    """Of files that nobody knows three are met in a turn."""
+    monkeypatch.setattr(strangers, "MAX_AT_ONCE", 3)
+    monkeypatch.setattr(strangers, "_MIN_AT_ONCE", 3)
+
+
+async def test_no_more_files_are_met_at_once_than_can_be_read_and_each_is_read_once(world, three_at_once):
+    w = await world()
+    for at in range(10):
+        w.append(f"d{at % 3}/f{at}.log", b"%d line\n" % at)
+    for met in (3, 6, 9, 10):
+        await w.step()
+        progress = w.progress()
+        assert len(w.source._known) == met
+        assert progress.files == 10
+        assert progress.unread_bytes == (10 - met) * len(b"0 line\n")
+        # What waits has not been read: no window may close on it.
+        assert (progress.read_through is None) == (progress.oldest_unread_at is not None) == (met < 10)
+    await w.step(10.0)
+    assert sorted(w.read) == [b"%d line" % at for at in range(10)]
+    assert w.progress().read_through is not None
+
+
+async def test_the_files_of_one_log_are_met_together(world, three_at_once):
+    w = await world()
+    for name in ("a.log", "a.log-b.log", "a.log-c.log", "a.log.1", "a.log.2"):
+        w.append(name, b"%b has a line\n" % name.encode())
+    await w.step()
+    assert {line.split()[0] for line in w.read} == {b"a.log", b"a.log.1", b"a.log.2"}
+
+
+async def test_a_rotation_of_a_log_that_is_known_waits_for_no_stranger(world, three_at_once):
+    w = await world()
+    w.append("z.log", b"old\n")
+    await w.step(10.0)
+    for at in range(30):
+        w.append(f"f{at}.log", b"%d line\n" % at)
+    w.path("z.log").rename(w.path("z.log.1"))
+    w.append("z.log", b"new\n")
+    assert b"new" in await w.step(1.0)
+    w.append("z.log.1", b"late\n")
+    assert b"late" in await w.step(1.0)
+    assert w.progress().unread_bytes
+
+
+async def test_what_is_written_to_a_file_that_waits_is_no_part_of_what_was_there_at_the_start(world, three_at_once):
+    w = await world(start="end")
+    for at in range(9):
+        w.append(f"f{at}.log", b"%d old\n" % at)
+    await w.step()
+    w.append("f8.log", b"8 new\n")
+    w.replace("f7.log", b"7 a\n7 b\n")
+    w.append("fresh.log", b"fresh\n")
+    for _ in range(4):
+        await w.step(1.0)
+    assert sorted(w.read) == [b"7 a", b"7 b", b"8 new", b"fresh"]
+
+
+async def test_once_is_not_done_before_all_were_met(world, three_at_once):
+    w = await world(once=True)
+    for at in range(7):
+        w.append(f"f{at}.log", b"%d line\n" % at)
+    steps = 0
+    while not w.progress().exhausted:
+        await w.step()
+        steps += 1
+    assert sorted(w.read) == [b"%d line" % at for at in range(7)]
+    assert steps >= 3
+
+
+async def test_a_path_that_became_a_lure_while_it_waited_is_not_followed(world, three_at_once, monkeypatch):
+    w = await world()
+    for at in range(6):
+        w.append(f"f{at}.log", b"%d line\n" % at)
+    await w.step()
+    w.append("secret", b"not for us\n")
+    w.path("f5.log").unlink()
+    w.path("f5.log").symlink_to(w.path("secret"))
+    w.path("f4.log").unlink()
+    w.path("f4.log").mkdir()
+    monkeypatch.setattr(discovery_module, "_may_lead", lambda link, target: False)  # to chown it takes root
+    for _ in range(3):
+        await w.step(1.0)
+    assert sorted(w.read) == [b"0 line", b"1 line", b"2 line", b"3 line"]
+
+
+async def test_a_sweep_over_files_that_have_not_changed_keeps_nothing_of_them(world, monkeypatch):
+    w = await settled(world, 30)
+    kept = []
+    real = Discovery.walk
+
+    def walk(self, sift):
+        findings = real(self, sift)
+        kept.append(len(findings.files))
+        return findings
+
+    monkeypatch.setattr(Discovery, "walk", walk)
+    w.append("d0/new.log", b"new\n")
+    w.path("d1/f1.log").rename(w.path("d1/moved.log"))
+    assert await w.step(61.0) == [b"new"]
+    assert kept == [1]
+    assert w.progress().files == 31
+
+
+async def test_files_that_cannot_be_met_keep_nobody_waiting(world, three_at_once, monkeypatch):
+    real = scanning.open_file
+
+    def refused(path):
+        if b"no" in os.path.basename(path):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(scanning, "open_file", refused)
+    w = await world()
+    for at in range(5):
+        w.append(f"no{at}.log", b"%d hidden\n" % at)
+        w.append(f"yes{at}.log", b"%d seen\n" % at)
+    for _ in range(6):
+        await w.step(61.0)
+    assert sorted(w.read) == [b"%d seen" % at for at in range(5)]
+    assert w.progress().degraded == 5
+    for _ in range(15):
+        await w.step(61.0)  # until those that cannot be read are left out
+    assert w.progress().read_through is not None
+    monkeypatch.setattr(scanning, "open_file", real)
+    await w.step(61.0)
+    assert {b"%d hidden" % at for at in range(5)} <= set(w.read)
+
+
+def test_what_was_told_of_files_that_are_gone_is_let_go():
+    notices = Notices()
+    gone = set()
+    for at in range(5000):
+        path = b"/log/%d" % at
+        seen = os.stat_result((0o100644, at, 1, 1, 0, 0, 1, 0, 0, 0))
+        notices.ignore(path, seen, "binary", "it is not text", "exclude it")
+        gone.add(path)
+        if at % 100 == 99:
+            gone.discard(b"/log/7")
+            notices.forget(is_there=lambda path: path not in gone)
+    assert len(notices.take()) == 5000
+    assert len(notices._told) + len(notices._ignored) < 1200
+    seven = os.stat_result((0o100644, 7, 1, 1, 0, 0, 1, 0, 0, 0))
+    assert notices.is_ignored(seven)
+    notices.ignore(b"/log/7", seen, "binary", "it is not text", "exclude it")
+    assert notices.take() == []
+    notices.ignore(b"/log/8", seen, "binary", "it is not text", "exclude it")
+    assert [b"/log/8"] == [one.path for one in notices.take()]

@@ -30,10 +30,13 @@ from enricher.edges.source_files.patterns import (
 from enricher.ports import SkippedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from enricher.edges.source_files.watching import Watcher
+
+    Sift = Callable[[bytes, os.stat_result], bool]
+    """Told each regular file that is found, says whether it is of no further concern."""
 
 _SETTLED_NS: Final = 2_000_000_000
 """A directory that changed so shortly before it was listed may have changed again in the same tick of its clock."""
@@ -54,6 +57,12 @@ class Findings:
     """Directories of which all that is wanted in them was looked at."""
     gone: set[bytes] = field(default_factory=set)
     """Directories that were there before."""
+    sift: Sift | None = None
+
+    def take(self, path: bytes, seen: os.stat_result) -> None:
+        """Remember a regular file, unless it is sifted out."""
+        if self.sift is None or not self.sift(path, seen):
+            self.files.setdefault(path, seen)
 
     def skip(self, path: bytes, reason: str, detail: str, hint: str) -> None:
         """Remember a file or directory that is not read."""
@@ -165,9 +174,9 @@ class Discovery:
         self._own: set[tuple[int, int]] = set()
         self._watcher = watcher
 
-    def walk(self) -> Findings:
-        """Look at all of it now."""
-        findings = Findings()
+    def walk(self, sift: Sift | None = None) -> Findings:
+        """Look at all of it now; nothing is kept of a file that is sifted out."""
+        findings = Findings(sift=sift)
         self._own = set()
         for path in self._own_paths:
             try:
@@ -217,6 +226,15 @@ class Discovery:
                 if any(root.matcher.matched(root.matcher.step(states, name))):
                     return not any(self._exclude.matched(self._exclude.step(listing.visit.excluded, name)))
         return False
+
+    def file_at(self, path: bytes) -> os.stat_result | None:
+        """A file that was found at a path before; None if there is none any more to follow."""
+        try:
+            seen, link = os.stat(path), os.stat(path, follow_symlinks=False)
+        except OSError:
+            return None
+        is_lure = stat.S_ISLNK(link.st_mode) and not _may_lead(link, seen)
+        return None if is_lure or not stat.S_ISREG(seen.st_mode) else seen
 
     def directories(self) -> set[bytes]:
         """All that were entered, and those that hold a root."""
@@ -408,7 +426,7 @@ def _closed_to_us(path: bytes, error: OSError, findings: Findings) -> None:
 
 def _take(path: bytes, seen: os.stat_result, findings: Findings) -> None:
     if stat.S_ISREG(seen.st_mode):
-        findings.files.setdefault(path, seen)
+        findings.take(path, seen)
         return
     kind = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
     detail = kind.get(stat.S_IFMT(seen.st_mode), "no regular file")

@@ -111,7 +111,8 @@ def logical_path(path: bytes) -> bytes:
     directory, slash, name = path.rpartition(b"/")
     while (shorter := _SUFFIXES.sub(b"", name)) != name and shorter.strip(b"."):
         name = shorter
-    return directory + slash + name
+    # Most paths have nothing of it: no second copy of those is kept.
+    return path if path.endswith(slash + name) else directory + slash + name
 
 
 def is_rotation_of(path: bytes, original: bytes) -> bool:

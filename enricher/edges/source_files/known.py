@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
+from enricher.edges.source_files.groups import Groups
 from enricher.edges.source_files.identity import file_identity, has_head, logical_path
 from enricher.edges.source_files.streams import PLAIN
 from enricher.edges.source_files.tracking import QUIET_SECONDS, Tracked
@@ -45,30 +45,25 @@ class Heads:
     """
 
     def __init__(self) -> None:
-        self._files: dict[tuple[int, bytes], list[Tracked]] = {}
-        self._lengths: Counter[int] = Counter()
-        self._keys: dict[Tracked, tuple[int, bytes]] = {}
+        self._files = Groups[Tracked]()
+        self._lengths: set[int] = set()
 
     def add(self, file: Tracked) -> None:
         """Take in a file, if its head is known."""
         if file.row.head_bytes:
-            key = self._keys[file] = (file.row.head_bytes, file.row.head_hash)
-            self._files.setdefault(key, []).append(file)
-            self._lengths[key[0]] += 1
+            file.found_by = file.row.head_hash
+            self._files.add(file.found_by, file)
+            self._lengths.add(file.row.head_bytes)
 
     def discard(self, file: Tracked) -> None:
         """Forget a file."""
-        key = self._keys.pop(file, None)
-        if key is not None:
-            self._files[key].remove(file)
-            self._lengths[key[0]] -= 1
-            if not self._files[key]:
-                del self._files[key]
+        if file.found_by:
+            self._files.remove(file.found_by, file)
 
     def alike(self, head: bytes) -> Iterator[Tracked]:
         """The latest of the files that start as this one does."""
-        for length in [length for length, number in self._lengths.items() if number and length <= len(head)]:
-            yield from self._files.get((length, sha256(head[:length]).digest()), [])[-_MAX_ALIKE:]
+        for length in [length for length in self._lengths if length <= len(head)]:
+            yield from self._files.of(sha256(head[:length]).digest())[-_MAX_ALIKE:]
 
 
 class Known:
@@ -85,21 +80,21 @@ class Known:
         self._host = host
         self._descriptors = descriptors
         self._telemetry = telemetry
-        self._files: dict[Tracked, None] = {}
-        self._current: dict[Key, Tracked] = {}
+        self._current: dict[int, dict[int, Tracked]] = {}
+        self._followed = 0
         self._places: dict[bytes, dict[bytes, Tracked]] = {}
-        self._homes: dict[bytes, list[Tracked]] = {}
+        self._logs = Groups[Tracked]()
         self._heads = Heads()
         self._identities: set[str] = set()
         self._forgotten: list[int] = []
         self._clock_set_at = -math.inf
 
     def __iter__(self) -> Iterator[Tracked]:
-        return iter(self._files)
+        return iter(self._logs)
 
     def __len__(self) -> int:
         """How many are followed."""
-        return len(self._current)
+        return self._followed
 
     def take(self, rows: Sequence[FileState], past_identities: Collection[str] = ()) -> None:
         """Start from the registry."""
@@ -121,18 +116,19 @@ class Known:
             if file.present:
                 self._follow(file)
             self._identities.add(row.identity)
-        for file in self._files:
+        for file in self._logs:
             # An inode of a row that ended may have been used again since.
             file.present &= self.is_current(file)
 
     def _enter(self, file: Tracked) -> None:
-        self._files[file] = None
-        self._homes.setdefault(file.home, []).append(file)
+        self._logs.add(file.home, file)
         self._heads.add(file)
         self.unsettled[file] = None
 
     def _follow(self, file: Tracked) -> None:
-        self._current[key_of(file)] = file
+        inodes = self._current.setdefault(file.row.device, {})
+        self._followed += file.row.inode not in inodes
+        inodes[file.row.inode] = file
         displaced = self._places.setdefault(os.path.dirname(file.path), {}).get(file.path)
         if displaced is not None and displaced is not file:
             self.unsettled[displaced] = None  # two at one path: one of them was moved away, which is seen to next
@@ -146,18 +142,19 @@ class Known:
             if not places:
                 del self._places[directory]
         if self.is_current(file):
-            del self._current[key_of(file)]
+            del self._current[file.row.device][file.row.inode]
+            self._followed -= 1
 
     def present(self) -> list[Tracked]:
         """The files that are followed."""
-        return [file for file in self._files if file.present]
+        return [file for file in self._logs if file.present]
 
     def displaced(self) -> list[Tracked]:
         """Files of the registry that another one has the inode of, though nothing says that they are gone.
 
         A process that ended between the two commits leaves them; what they were is to be found out again.
         """
-        return [file for file in self._files if not file.present and file.gone_at is None]
+        return [file for file in self._logs if not file.present and file.gone_at is None]
 
     def at(self, path: bytes) -> Tracked | None:
         """The file that is followed at a path."""
@@ -169,19 +166,20 @@ class Known:
 
     def of_log(self, home: bytes) -> list[Tracked]:
         """All files of a log, the rotated ones and those that are gone too."""
-        return self._homes.get(home, [])
+        return self._logs.of(home)
 
     def is_current(self, file: Tracked) -> bool:
         """Whether its inode is its own still."""
-        return self._current.get(key_of(file)) is file
+        return self.with_inode(key_of(file)) is file
 
     def has(self, key: Key) -> bool:
         """Whether an inode is followed."""
-        return key in self._current
+        return self.with_inode(key) is not None
 
     def with_inode(self, key: Key) -> Tracked | None:
         """The file that is followed in an inode."""
-        return self._current.get(key)
+        device, inode = key
+        return self._current.get(device, {}).get(inode)
 
     def add(self, file: Tracked) -> None:
         """Follow a new file."""
@@ -196,6 +194,7 @@ class Known:
         """Leave alone what nothing is to be done with."""
         for file in [file for file in self.unsettled if file.is_settled(once=once)]:
             del self.unsettled[file]
+            file.rests()
 
     def served(self, file: Tracked) -> None:
         """A file had its turn: it is the last of the unsettled now."""
@@ -245,18 +244,15 @@ class Known:
 
     def forget(self, now: float, *, is_directory: Callable[[bytes], bool]) -> None:
         """Let go of what went a week ago, and of its row; later where nobody can see whether it is back."""
-        old = [file for file in self._files if _is_forgotten(file, now, _FORGET_SECONDS)]
+        old = [file for file in self._logs if _is_forgotten(file, now, _FORGET_SECONDS)]
         seen = {path: is_directory(path) for path in {os.path.dirname(file.path) for file in old}}
         for file in old:
             if not (seen[os.path.dirname(file.path)] or _is_forgotten(file, now, _FORGET_UNSEEN_SECONDS)):
                 continue
             if file.row.id:
                 self._forgotten.append(file.row.id)
-            del self._files[file]
             self.unsettled.pop(file, None)
-            self._homes[file.home].remove(file)
-            if not self._homes[file.home]:
-                del self._homes[file.home]
+            self._logs.remove(file.home, file)
             self._heads.discard(file)
 
     def take_forgotten(self) -> list[int]:
@@ -267,7 +263,7 @@ class Known:
     def clock_set(self, seconds: float, now: float) -> None:
         """The wall clock was set by so much, and says `now` since."""
         self._clock_set_at = now
-        for file in self._files:
+        for file in self._logs:
             file.clock_set(seconds)
 
     def saw(self, file: Tracked, stat: os.stat_result, now: float) -> None:

@@ -22,7 +22,7 @@ from enricher.edges.source_files.identity import is_same_inode
 from enricher.edges.source_files.watching import Hints
 
 if TYPE_CHECKING:
-    from enricher.edges.source_files.discovery import Discovery
+    from enricher.edges.source_files.discovery import Discovery, Sift
     from enricher.edges.source_files.known import Known
     from enricher.edges.source_files.tracking import Tracked
     from enricher.edges.source_files.watching import Watcher
@@ -109,11 +109,15 @@ class Looker:
             self._heard.add(self._watcher.take())
         return not (self._heard or self._known.unsettled)
 
-    def look(self, now: float) -> Look:
-        """Look at the disk."""
+    def file_at(self, path: bytes) -> os.stat_result | None:
+        """A file that was found before, at its path."""
+        return self._discovery.file_at(path)
+
+    def look(self, now: float, sift: Sift) -> Look:
+        """Look at the disk. A sweep leaves out what is sifted out."""
         hints = self._take_hints(now)
         if self._sweeps.is_due(now) or (self._is_urgent and self._urgent.is_due(now)):
-            return self._sweep(hints, now)
+            return self._sweep(hints, now, sift)
         return self._glance(hints, now)
 
     def _take_hints(self, now: float) -> Hints:
@@ -133,17 +137,16 @@ class Looker:
         self._again = set()
         return hints
 
-    def _sweep(self, hints: Hints, now: float) -> Look:
+    def _sweep(self, hints: Hints, now: float, sift: Sift) -> Look:
         self._named = hints.named
+        files = self._known.present()
         begun, begun_cpu = time.monotonic(), time.thread_time()
-        findings = self._discovery.walk()
+        findings = self._discovery.walk(sift)
         self._is_urgent = False
         self.swept_at = now
         if self._watcher is not None:
             self._watcher.keep(self._discovery.directories())
-        files = self._known.present()
-        # What follows for each file that was found costs about as much again.
-        self._sweeps.did(now, 2 * (time.thread_time() - begun_cpu))
+        self._sweeps.did(now, time.thread_time() - begun_cpu)
         self._urgent.did(now, time.monotonic() - begun)
         self._sweeps.pause = max(self._sweeps.pause, self._urgent.pause)
         return Look(findings, files, is_whole=True)

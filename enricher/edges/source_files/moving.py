@@ -22,7 +22,7 @@ from enricher.edges.source_files.identity import (
 )
 from enricher.edges.source_files.known import key_of
 from enricher.edges.source_files.streams import PLAIN, Stream, codec_of, open_stream
-from enricher.edges.source_files.tracking import Descriptors, Tracked, open_file, version_of
+from enricher.edges.source_files.tracking import Descriptors, Tracked, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,7 +174,7 @@ def _goes_on_in(known: Known, copies: Copies, descriptors: Descriptors, file: Tr
             return False
         adopted.starts_with(stranger.head)
         known.saw(adopted, stat, now)
-        adopted.checked = version_of(stat, codec)
+        adopted.was_checked(stat)
         adopted.outside = True
         descriptors.keep(adopted, descriptor)
         return adopted is file

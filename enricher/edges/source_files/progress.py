@@ -13,12 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
+    from enricher.edges.source_files.strangers import Strangers
     from enricher.edges.source_files.tracking import Tracked
 
 _LEFT_OUT_SECONDS: Final = 15 * 60.0
 
 NO_PROGRESS: Final = SourceProgress(
-    files=0, degraded=0, unread_bytes=0, oldest_unread_at=None, read_through=None, left_out=(), exhausted=False
+    files=0,
+    degraded=0,
+    unread_bytes=0,
+    oldest_unread_at=None,
+    read_through=None,
+    left_out=(),
+    exhausted=False,
 )
 
 
@@ -26,6 +33,7 @@ def measure(
     files: Sequence[Tracked],
     *,
     followed: int,
+    strangers: Strangers,
     unreadable: AbstractSet[bytes],
     scanned_at: float | None,
     exhausted: bool,
@@ -33,7 +41,8 @@ def measure(
 ) -> SourceProgress:
     """Sum up the files that are not settled; of `followed` in all, the others were read through at `scanned_at`.
 
-    `unreadable` are the paths that could not be read, of which nothing is known.
+    As long as `strangers` wait nothing is read through. `unreadable` are the paths that could not be read, of which
+    nothing is known.
     """
     live = [file for file in files if file.present]
     degraded = [file for file in live if file.degraded_since is not None]
@@ -41,11 +50,13 @@ def measure(
     counted = [file for file in live if file not in left_out]
     counted += [file for file in files if not file.present and file.row.partial]
     unread = [file.unread_since for file in live if file.unread_since is not None]
-    times = [scanned_at, *(file.through for file in counted)]
+    times = [scanned_at if not strangers else None, *(file.through for file in counted)]
+    if strangers.since is not None:
+        unread.append(strangers.since)
     return SourceProgress(
-        files=followed,
+        files=followed + len(strangers),
         degraded=len(degraded) + len(unreadable),
-        unread_bytes=sum(file.unread for file in live),
+        unread_bytes=strangers.unread_bytes + sum(file.unread for file in live),
         oldest_unread_at=min(unread, default=None),
         read_through=None if None in times else min(t for t in times if t is not None),
         left_out=tuple(sorted({file.path for file in left_out} | unreadable)),

@@ -22,10 +22,12 @@ from enricher.edges.source_files.identity import (
     Verdict,
     birth_of,
     is_same_inode,
+    logical_path,
     resume_verdict,
 )
 from enricher.edges.source_files.known import Key, Known, key_of, readable
 from enricher.edges.source_files.moving import Stranger, adopt, find_copy, find_inode, find_missed, sight
+from enricher.edges.source_files.strangers import Strangers
 from enricher.edges.source_files.streams import PLAIN, binary_reason, codec_of, open_stream
 from enricher.edges.source_files.tracking import (
     QUIET_SECONDS,
@@ -35,7 +37,6 @@ from enricher.edges.source_files.tracking import (
     Tracked,
     new_row,
     open_file,
-    version_of,
     with_head,
 )
 
@@ -79,16 +80,28 @@ class Scanner:
         self._line_bytes = line_bytes
         self._blind: set[bytes] = set()
         self._found: list[bytes] = []
+        """To be told of together, once there are no more."""
+        self.strangers = Strangers()
+        self._tried: set[bytes] = set()
+        """Paths of files that had their turn and could not be met: each scan tries them, and nobody waits for them."""
 
     def clock_set(self, seconds: float, now: float) -> None:
         """The wall clock was set: what is remembered by it was as long ago as before."""
         self._known.clock_set(seconds, now)
         self._looker.clock_set(seconds)
+        self.strangers.clock_set(seconds)
+
+    def is_idle(self, now: float) -> bool:
+        """Whether a scan would find nothing to look at; costs next to nothing."""
+        return not self.strangers and self._looker.is_idle(now)
 
     def scan(self, now: float) -> None:
         """Look at the disk, wherever it may have changed."""
-        look = self._looker.look(now)
+        in_place: set[Tracked] = set()
+        look = self._looker.look(now, lambda path, stat: self._sift(path, stat, in_place, now))
         self._notice(look)
+        if look.is_whole:
+            self._tried &= look.findings.files.keys()
         found: dict[Key, _Places] = {}
         for path, stat in look.findings.files.items():
             found.setdefault((stat.st_dev, stat.st_ino), []).append((path, stat))
@@ -96,6 +109,8 @@ class Scanner:
         for file in absent:
             self._known.give_up(file, now)
         for file in look.files:
+            if file in in_place:
+                continue
             places = found.get(key_of(file)) if self._known.is_current(file) else None
             if places is not None and self._see(file, places, now, is_sweep=look.is_whole):
                 del found[key_of(file)]
@@ -103,7 +118,12 @@ class Scanner:
                 absent.append(file)
         for key, places in found.items():
             if not self._is_known_elsewhere(key, places, now):
-                self._meet(*places[0], now)
+                self._meet_in_turn(*places[0], now)
+        self._known.settle(once=self._once)  # what was read makes room
+        for path, end in self.strangers.take(len(self._known.unsettled)).items():
+            seen = self._looker.file_at(path)
+            if seen is not None and not self._is_known_elsewhere((seen.st_dev, seen.st_ino), [(path, seen)], now):
+                self._meet(path, seen, now, end)
         self._trace(absent, look.findings, now)
         for file in self._known.unsettled:
             if file.present and file.degraded_since is None:  # else nothing was seen of it
@@ -112,8 +132,9 @@ class Scanner:
         self._known.settle(once=self._once)
         if look.is_whole:
             self._known.forget(now, is_directory=os.path.isdir)
+            self._notices.forget(is_there=os.path.lexists)
         self.first_run = False
-        if self._found:
+        if self._found and not self.strangers:
             self._telemetry.files_found(source=self._known.source, paths=[readable(path) for path in self._found])
             self._found.clear()
 
@@ -145,6 +166,20 @@ class Scanner:
             places = [*places, (file.path, there)]
         return self._see(file, places, now, is_sweep=False)
 
+    def _sift(self, path: bytes, stat: os.stat_result, in_place: set[Tracked], now: float) -> bool:
+        """Whether a file that a sweep has found is where it was, or waits, and needs no further regard.
+
+        A sweep may find hundreds of thousands: what is seen to at once is not held in memory until the end of it.
+        """
+        key = stat.st_dev, stat.st_ino
+        file = self._known.at(path)
+        if file is not None and self._known.with_inode(key) is file:
+            if not self._see(file, [(path, stat)], now, is_sweep=True):
+                return False
+            in_place.add(file)
+            return True
+        return not self._known.has(key) and self._may_wait(path, stat, now)
+
     # -- files known by their inode
 
     def _see(self, file: Tracked, places: _Places, now: float, *, is_sweep: bool) -> bool:
@@ -155,21 +190,21 @@ class Scanner:
         if file.outside or file.deleted:
             self._known.stir(file)
         file.outside = file.deleted = False
-        if is_sweep and file.checked not in (None, version_of(stat, file.row.codec)):
+        if is_sweep and file.checked is not None and not file.is_as_checked(stat):
             self._looker.changed(file)
         return self._check(file, stat, now)
 
     def _check(self, file: Tracked, stat: os.stat_result, now: float) -> bool:
         """Compare a file that has changed with its row; False if it is another one now."""
         row = file.row
-        version = version_of(stat, row.codec)
-        if file.checked == version and file.degraded_since is None:
+        if file.is_as_checked(stat) and file.degraded_since is None:
             return True
         self._known.stir(file)
         if row.codec != PLAIN:
             is_as_it_was = (stat.st_size, stat.st_mtime) == (row.size_seen, row.mtime_seen)
             if file.checked is None and row.gone_at is not None and is_as_it_was:
-                file.checked, file.done = version, True
+                file.was_checked(stat)
+                file.done = True
                 return True
         try:
             self._descriptors.goes_on(file)
@@ -210,7 +245,7 @@ class Scanner:
             file.row = with_head(file.row, head)  # all that tells its copy while none of it is read
         file.starts_with(head)
         self._known.saw(file, stat, now)
-        file.checked = version_of(stat, file.row.codec)
+        file.was_checked(stat)
         file.degraded_since = None
         if self._once and file.end is None and file.row.codec == PLAIN:
             file.end = stat.st_size
@@ -226,12 +261,35 @@ class Scanner:
 
     # -- files not known
 
-    def _meet(self, path: bytes, stat: os.stat_result, now: float) -> None:
-        """An inode that no live row has."""
+    def _try_again(self, path: bytes) -> None:
+        self._tried.add(path)
+        self._looker.look_again(path)
+
+    def _meet_in_turn(self, path: bytes, stat: os.stat_result, now: float) -> None:
+        if not self._may_wait(path, stat, now):
+            self._meet(path, stat, now)
+
+    def _may_wait(self, path: bytes, stat: os.stat_result, now: float) -> bool:
+        """Whether nothing is to be done now with an inode that no live row has: it is to be let alone, or has its turn.
+
+        What may go on with a log that is known does not wait, or that log would be given up meanwhile.
+        """
         if stat.st_size == 0 or self._notices.is_ignored(stat):
-            return
+            return True
+        if path in self._tried or (path not in self.strangers and self._known.of_log(logical_path(path))):
+            return False
+        self.strangers.add(path, stat, now, is_old=self._is_old(stat, now))
+        return True
+
+    def _is_old(self, stat: os.stat_result, now: float) -> bool:
+        """Whether what a file holds counts as read."""
+        skipped = self._skip_older_than if self.first_run else None
+        return skipped is not None and now - stat.st_mtime >= skipped
+
+    def _meet(self, path: bytes, stat: os.stat_result, now: float, end: tuple[int, int] | None = None) -> None:
+        """An inode that no live row has. If it is that of `end`, its first so many bytes count as read."""
         if self.copies.is_waiting(stat, now):
-            self._looker.look_again(path)
+            self._try_again(path)
             return
         try:
             descriptor = open_file(path)
@@ -243,12 +301,12 @@ class Scanner:
             return
         file = None
         try:
-            file = self._meet_open(path, descriptor, now)
+            file = self._meet_open(path, descriptor, now, end)
         except OSError as error:
             self._cannot_meet(path, error)
         if file is None:
             if not self._notices.is_ignored(stat):
-                self._looker.look_again(path)
+                self._try_again(path)
             os.close(descriptor)
         else:
             self._descriptors.keep(file, descriptor)
@@ -256,9 +314,9 @@ class Scanner:
     def _cannot_meet(self, path: bytes, error: OSError) -> None:
         self._notices.unreadable.add(path)
         self._notices.cannot_read(path, error)
-        self._looker.look_again(path)
+        self._try_again(path)
 
-    def _meet_open(self, path: bytes, descriptor: int, now: float) -> Tracked | None:
+    def _meet_open(self, path: bytes, descriptor: int, now: float, end: tuple[int, int] | None) -> Tracked | None:
         """The file that is followed from now on; None if it is not to be read, or not yet."""
         stat = os.fstat(descriptor)
         # Another file may have taken the place of what was found there, a known one too.
@@ -287,7 +345,7 @@ class Scanner:
         adopted = adopt(self._known, self.copies, self._descriptors, stranger, now, given_up=None)
         if adopted is True:
             return None
-        file = adopted or self._follow_new(stranger, now)
+        file = adopted or self._follow_new(stranger, now, end)
         if not self._known.has(key_of(file)):
             self._known.add(file)
         self._saw(file, stat, stranger.head, now)
@@ -312,7 +370,7 @@ class Scanner:
             return False
         return bool(head)
 
-    def _follow_new(self, stranger: Stranger, now: float) -> Tracked:
+    def _follow_new(self, stranger: Stranger, now: float, end: tuple[int, int] | None) -> Tracked:
         stat, head = stranger.stat, stranger.head
         row = new_row(self._known.source, stranger.path, stat, stranger.birth, stranger.codec)
         start = len(UTF8_BOM) if head.startswith(UTF8_BOM) else 0
@@ -320,19 +378,21 @@ class Scanner:
         file = Tracked(row=row, path=row.path, looked_to=start)
         # Its lines may wait in it; who finds it rotated away after a restart must know that it is ours.
         file.dirty = not self._once
-        if self.first_run and self._skip_older_than is not None and now - stat.st_mtime >= self._skip_older_than:
-            self._start_at_end(file, stranger, now)
+        if end is not None and end[0] == stat.st_ino:
+            self._start_at(end[1], file, stranger, now)
+        elif self._is_old(stat, now):
+            self._start_at(stat.st_size, file, stranger, now)
         self._found.append(row.path)
         return file
 
-    def _start_at_end(self, file: Tracked, stranger: Stranger, now: float) -> None:
-        """Take what is there as read; a line that is not ended yet still counts as new."""
+    def _start_at(self, end: int, file: Tracked, stranger: Stranger, now: float) -> None:
+        """Take what was there at first as read; a line that is not ended yet still counts as new."""
         file.dirty = file.started_inside = True
         file.row = with_head(file.row, stranger.head)
         if file.row.codec != PLAIN:
             file.gone_at, file.done = now, True
             return
-        stream, size = stranger.stream, stranger.stat.st_size
+        stream, size = stranger.stream, min(end, stranger.stat.st_size)
         begin = max(file.row.position, size - self._line_bytes)
         last = stream.pread(size - begin, begin)
         newline = last.rfind(b"\n") + 1
@@ -404,7 +464,7 @@ class Scanner:
         if stat is None:
             return False
         self._known.saw(file, stat, now)
-        file.deleted = True
+        file.deleted, file.checked = True, None
         self._known.stir(file)
         return bool(file.row.partial or file.unread or file.looked_to > file.read_end or not file.is_quiet(now))
 

@@ -136,7 +136,7 @@ class FilesSource:
 
     async def scan(self, now: float) -> Sequence[SkippedFile]:
         """Look at the disk."""
-        if self._looker.is_idle(now):
+        if self._scanner.is_idle(now):
             return ()
         await asyncio.to_thread(self._scanner.scan, now)
         self._progress = self._measure(now)
@@ -295,7 +295,8 @@ class FilesSource:
         unread = file.unread
         if unread:
             waited = now - (file.unread_since if file.unread_since is not None else now)
-            hurried = flush or file.renamed or file.deleted or file.row.codec != PLAIN
+            is_old = not file.row.id and file.is_quiet(now)  # nothing is to be waited for that may come with it
+            hurried = flush or is_old or file.renamed or file.deleted or file.row.codec != PLAIN
             if hurried or unread >= WORTH_READING_BYTES or waited >= self._linger_seconds:
                 return True
         return file.is_quiet(now) and self._holds_back(file)
@@ -464,9 +465,11 @@ class FilesSource:
         return measure(
             files,
             followed=len(self._known),
+            strangers=self._scanner.strangers,
             unreadable=self._notices.unreadable,
             scanned_at=self._scanner.scanned_at,
             exhausted=self._once
+            and not self._scanner.strangers
             and not self._scanner.copies.holds_up()
             and not any(self._is_ready(file, now, flush=True) for file in files),
             now=now,

@@ -28,9 +28,6 @@ ROTATED_SECONDS: Final = 60.0
 _MAX_GOALS: Final = 64
 
 
-FileVersion = tuple[int, float, float]
-
-
 @dataclass(slots=True, eq=False)
 class Tracked:
     """One file that is followed."""
@@ -59,8 +56,8 @@ class Tracked:
     renamed: bool = False
     deleted: bool = False
     """No path leads to it any more, but a descriptor does."""
-    checked: FileVersion | None = None
-    """What stat said of it when its content was last compared with the row."""
+    checked: float | None = None
+    """Beside `size` and `mtime`, what stat said of it when its content was last compared with the row."""
     dirty: bool = False
     """The row has news to commit even if no line is read."""
     done: bool = False
@@ -73,8 +70,10 @@ class Tracked:
     lost_bytes: int = 0
     """Bytes known to have been there and not read when it went."""
     through: float | None = None
-    goals: list[tuple[float, int]] = field(default_factory=list)
+    goals: tuple[tuple[float, int], ...] = ()
     """(time, size then), for sizes not read to yet."""
+    found_by: bytes = b""
+    """The hash of its head when it was entered."""
 
     def __post_init__(self) -> None:
         self.home = logical_path(self.path)
@@ -119,7 +118,7 @@ class Tracked:
         self.degraded_since = None if self.degraded_since is None else self.degraded_since + seconds
         self.gone_at = None if self.gone_at is None else self.gone_at + seconds
         self.through = None if self.through is None else self.through + seconds
-        self.goals = [(at + seconds, size) for at, size in self.goals]
+        self.goals = tuple((at + seconds, size) for at, size in self.goals)
 
     def is_settled(self, *, once: bool) -> bool:
         """Whether nothing is to be done with it until something new is seen of it."""
@@ -135,24 +134,44 @@ class Tracked:
         """Remember that it has its size now, to say later that it was read so far."""
         if self.is_read_to(self.size):
             self.through = now
-            self.goals.clear()
+            self.goals = ()
         elif self.goals and self.goals[-1][1] == self.size:
-            self.goals[-1] = (now, self.size)
+            self.goals = (*self.goals[:-1], (now, self.size))
         else:
-            self.goals.append((now, self.size))
+            self.goals = (*self.goals, (now, self.size))
             if len(self.goals) > _MAX_GOALS:  # thinned: what is left out only makes `through` later than it could be
                 self.goals = self.goals[::-2][::-1]
 
     def reached(self) -> None:
         """Draw the consequences of a commit."""
         while self.goals and self.is_read_to(self.goals[0][1]):
-            self.through = self.goals.pop(0)[0]
+            self.through, self.goals = self.goals[0][0], self.goals[1:]
 
     def is_read_to(self, size: int) -> bool:
         """Whether it was read to a size that it had."""
         if self.row.codec != PLAIN:
             return self.done or (size <= self.emptied and b"\n" not in self.row.partial)
         return self.done or self.settled >= size
+
+    def is_as_checked(self, stat: os.stat_result) -> bool:
+        """Whether stat says nothing else than when its content was last compared with the row."""
+        return (stat.st_size, stat.st_mtime, self._changed(stat)) == (self.size, self.mtime, self.checked)
+
+    def was_checked(self, stat: os.stat_result) -> None:
+        """Its content is that of the row, and stat, which was taken over, said so of it."""
+        self.checked = self._changed(stat)
+
+    def _changed(self, stat: os.stat_result) -> float:
+        """The time of change that programs cannot set back.
+
+        It tells of renames, too; to compare a compressed file after each of them would cost decompressing it.
+        """
+        return stat.st_ctime if self.row.codec == PLAIN else 0.0
+
+    def rests(self) -> None:
+        """Nothing is to be done with it: all that must be kept of its head is in the row."""
+        if len(self.head) > MARKER_BYTES:
+            self.head = self.head[:MARKER_BYTES]
 
     def seen(self, stat: os.stat_result, now: float, *, quiet_seconds: float) -> None:
         """Take over what stat says; `quiet_seconds` is how long ago it was written to by its own word."""
@@ -194,14 +213,6 @@ def with_head(row: FileState, head: bytes) -> FileState:
     if len(head) <= row.head_bytes:
         return row
     return replace(row, head_bytes=len(head), head_hash=sha256(head).digest())
-
-
-def version_of(stat: os.stat_result, codec: str) -> FileVersion:
-    """What differs once a file was written to: its size and both its times of change, of which programs set one back.
-
-    The other one tells of renames, too; to compare a compressed file after each of them would cost decompressing it.
-    """
-    return stat.st_size, stat.st_mtime, stat.st_ctime if codec == PLAIN else 0.0
 
 
 _MOST_HELD_BYTES: Final = 256 * 1024 * 1024
