@@ -54,6 +54,8 @@ class SourceProgress:
     degraded: int
     """Files that cannot be read now."""
     unread_bytes: int
+    deleted_bytes: int
+    """Bytes of deleted files that are held open until they are read: their space is not free before."""
     oldest_unread_at: float | None
     read_through: float | None
     """Wall time T such that every live file was read up to the size that it had at T (files unreadable for 15

@@ -129,6 +129,9 @@ class FilesTold(Told):
         self._files = maker.gauge("source_files", "Files of a source that are followed", "source")
         self._degraded = maker.gauge("source_degraded_files", "Files of a source that cannot be read now", "source")
         self._unread_bytes = maker.gauge("source_unread_bytes", "Bytes not read yet", "source")
+        self._deleted_bytes = maker.gauge(
+            "source_deleted_bytes", "Bytes of deleted files that are held open until they are read", "source"
+        )
         self._lag = maker.gauge("source_lag_seconds", "Age of the oldest unread byte", "source")
 
     def watch_overflowed(self, *, source: str) -> None:
@@ -179,5 +182,6 @@ class FilesTold(Told):
         self._files.labels(source).set(progress.files)
         self._degraded.labels(source).set(progress.degraded)
         self._unread_bytes.labels(source).set(progress.unread_bytes)
+        self._deleted_bytes.labels(source).set(progress.deleted_bytes)
         oldest = progress.oldest_unread_at
         self._lag.labels(source).set(0 if oldest is None else max(0.0, now - oldest))

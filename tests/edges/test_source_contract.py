@@ -237,9 +237,11 @@ async def test_deleted_file_is_read_to_its_end(world):
         assert await w.step() == [b"two"]
         writer.write(b"ee")
     assert await w.step() == []
+    assert w.progress().deleted_bytes == len(b"one\ntwo\nthree")
     assert await w.step(6.0) == [b"three"]
     await w.step(6.0)
     await w.step()
+    assert w.progress().deleted_bytes == 0
     assert [row.gone_at is not None for row in w.rows.values()] == [True]
     assert len(w.source._descriptors) == 0
 

@@ -41,7 +41,14 @@ PRICES = Prices(
     as_of="2026-11-22",
 )
 DONE = SourceProgress(
-    files=1, degraded=0, unread_bytes=0, oldest_unread_at=None, read_through=None, left_out=(), exhausted=True
+    files=1,
+    degraded=0,
+    unread_bytes=0,
+    deleted_bytes=0,
+    oldest_unread_at=None,
+    read_through=None,
+    left_out=(),
+    exhausted=True,
 )
 
 
