@@ -68,7 +68,7 @@ def test_many_files_found_or_left_out_at_once_have_few_lines_of_log():
     stream = io.StringIO()
     configure_logging(stream=stream)
     told = Telemetry(CollectorRegistry())
-    told.files_found(source="varlog", paths=[f"/log/{at}" for at in range(10_000)])
+    told.files_found(source="varlog", paths=[b"/log/%d" % at for at in range(10_000)])
     skips = [SkippedFile(path=b"/log/%d" % at, reason="binary", detail="", hint="") for at in range(10_000)]
     told.files_skipped(source="varlog", skipped=skips)
     rows = [json.loads(line) for line in stream.getvalue().splitlines()]

@@ -138,10 +138,10 @@ class FilesTold(Told):
         """More changed in the files of a source than the kernel keeps; they are all looked at again."""
         self._overflows.labels(source).inc()
 
-    def files_found(self, *, source: str, paths: Sequence[str]) -> None:
+    def files_found(self, *, source: str, paths: Sequence[bytes]) -> None:
         """Files are followed from now on; a few are named one by one, of many only some of them."""
         for path in paths[:_NAMED_FILES]:
-            self._log.info("file_found", source=source, path=path)
+            self._log.info("file_found", source=source, path=path.decode("utf-8", "backslashreplace"))
         if len(paths) > _NAMED_FILES:
             self._log.info("files_found", source=source, files=len(paths), not_named=len(paths) - _NAMED_FILES)
 

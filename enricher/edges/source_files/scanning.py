@@ -135,7 +135,7 @@ class Scanner:
             self._notices.forget(is_there=os.path.lexists)
         self.first_run = False
         if self._found and not self.strangers:
-            self._telemetry.files_found(source=self._known.source, paths=[readable(path) for path in self._found])
+            self._telemetry.files_found(source=self._known.source, paths=self._found)
             self._found.clear()
 
     @property
