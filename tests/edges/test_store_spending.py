@@ -36,7 +36,7 @@ async def book_records(store):
     planned = a_batch("r1", task="t", purpose="records", state=BatchState.PLANNED, window=W1)
     (batch,) = await store.records.plan_batches(number, [(planned, refs)])
     done = replace(batch, input_tokens=100, cached_tokens=10, output_tokens=20, cost_usd=2.0, outcome="completed")
-    await store.records.collect(done, [ItemResult(7, "ok", 1, 0, b"{}", (100, 10, 20))], NOW)
+    await store.records.collect(done, [ItemResult(7, "ok", 1, 0, b"{}")], NOW)
     await store.records.name_task("t", "mood", "1", NOW)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -114,8 +115,8 @@ class SqliteRecords:
         # An answer that is ok is never replaced: what a batch that is remembered has needs no look into the table.
         for bodies in self._bodies.values():
             is_here, places = bodies.find(left)
-            for item, place in zip(left[is_here].tolist(), places.tolist(), strict=True):
-                answers[item] = Answered(item, "ok", bodies.at(place))
+            here = left[is_here].tolist()
+            answers.update(zip(here, map(Answered, here, repeat("ok"), bodies.each(places)), strict=True))
             left = left[~is_here]
         if not len(left):
             return answers

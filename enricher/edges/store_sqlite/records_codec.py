@@ -71,6 +71,11 @@ class Bodies:
         """What was said."""
         return self.data[self.ends[place - 1] if place else 0 : self.ends[place]]
 
+    def each(self, places: NDArray[np.uint32]) -> list[bytes]:
+        """What was said at each of some places."""
+        data, ends = self.data, self.ends
+        return [data[ends[place - 1] if place else 0 : ends[place]] for place in places.tolist()]
+
 
 def encode_bodies(results: Sequence[ItemResult]) -> bytes:
     """Items, which of them are answered, ends and bodies, one after the other, compressed."""
