@@ -283,6 +283,10 @@ ANYWHERE = (
 )
 
 
+_MAX_NOTATION = 200
+"""strptime takes time with the square of its notation: minutes for some hundred kilobytes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserTime:
     """A pattern of the user's: a regular expression with a group named `time`, and how that text is to be read.
@@ -306,6 +310,8 @@ class UserTime:
             raise ValueError("the time pattern has no group named time: write (?P<time>...) around the time")
         if notation == "epoch":
             return cls(pattern=pattern, format=notation)
+        if len(notation) > _MAX_NOTATION:
+            raise ValueError(f"the time format is longer than {_MAX_NOTATION} characters")
         has_day = "%d" in notation and re.search("%[mbB]", notation)
         if not (has_day and re.search("%[HI]", notation)):
             raise ValueError(f"the time format {notation!r} lacks a month, a day or an hour: %m %d %H, or say epoch")

@@ -323,6 +323,7 @@ def test_a_pattern_may_lack_the_year_or_be_an_epoch_or_have_an_offset():
         ("(.*)", "%d.%m. %H", "no group named time"),
         ("(?P<time>.*)", "%H:%M", "lacks a month"),
         ("(?P<time>.*)", "%d.%m. %H %Q", "strptime"),
+        ("(?P<time>.*)", "%d.%m%H" * 20_000, "longer than 200 characters"),
     ],
 )
 def test_a_pattern_that_cannot_work_is_refused_with_a_reason(regex, notation, message):
