@@ -6,6 +6,7 @@ Signals become the stop event here and nowhere else.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import logging
@@ -45,6 +46,8 @@ _OBJECTS_BETWEEN_LOOKS: Final = 10_000
 _HEAPS, _TRIM_BYTES, _MAP_BYTES = -8, -1, -3
 _KEPT_BYTES: Final = 32 * 1024 * 1024
 """What a block of lines takes on its way from the file into the spool."""
+_GIVE_BACK_SECONDS: Final = 10.0
+"""Seldom enough: it takes milliseconds, as does having the pages mapped again that the next blocks need."""
 
 # What the kernel's prctl.h calls PR_SET_DUMPABLE.
 _MAY_BE_DUMPED: Final = 4
@@ -129,6 +132,20 @@ def keep_memory_private() -> None:
         prctl(_MAY_BE_DUMPED, 0, 0, 0, 0)
 
 
+async def give_back_memory(every_seconds: float) -> None:
+    """Hand what is free in the C library's heap to the system, again and again, until it is cancelled.
+
+    By itself the library gives back only what lies at the end of the heap. The rest stays resident: what several
+    threads happened to need at once, and the gaps that small things which live long leave between large ones which do
+    not. So the heap grows for as long as chance finds a worse layout, though no more is in use than before. Where the
+    library is not glibc, nothing happens.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    while trim is not None:
+        await asyncio.sleep(every_seconds)
+        await asyncio.to_thread(trim, 0)  # some milliseconds, more where the machine is busy
+
+
 async def until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, _T]]) -> _T:
     """Run a command whose stop event SIGTERM and SIGINT set; a second one of either leaves at once."""
     keep_memory_private()
@@ -137,7 +154,13 @@ async def until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, _T]]
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _stop_or_leave, stop)
-    return await work(stop)
+    giving_back = asyncio.create_task(give_back_memory(_GIVE_BACK_SECONDS))
+    try:
+        return await work(stop)
+    finally:
+        giving_back.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await giving_back
 
 
 def leave_within(seconds: float) -> None:
