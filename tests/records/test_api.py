@@ -54,6 +54,8 @@ def test_the_examples_of_the_documentation_do_what_they_say(example, server, tmp
     )
     monkeypatch.setattr(configuration, "SYSTEM_FILE", tmp_path / "enricher.toml")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    # Other tests of the same process may have set it up, to print.
+    monkeypatch.setattr(structlog, "is_configured", lambda: False)
     said = []
     doctest.DocTestRunner(verbose=False).run(example, out=said.append)
     assert [] == said
