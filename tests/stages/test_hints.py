@@ -46,8 +46,8 @@ async def test_hint_that_comes_before_the_batch_is_known_is_kept_for_it(tmp_path
         await until_done(bench, batch.batch_id)
         state = bench.store.batches
 
-        async def unknown(states):
-            return [] if BatchState.OPEN in states else await state(states)
+        async def unknown(states, purpose="events"):
+            return [] if BatchState.OPEN in states else await state(states, purpose)
 
         bench.store.batches = unknown
         bench.track.look_at(batch.batch_id)
