@@ -9,6 +9,7 @@ import gzip
 import os
 import shutil
 import tempfile
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -423,6 +424,29 @@ async def test_first_lines_of_the_new_file_end_the_event_of_the_old_one(world):
     assert (b"", 15) == (new.data, new.length)
     assert [b"6 six"] == await w.step()
     assert {13, 21} == {row.position for row in w.rows.values()}
+
+
+async def test_after_hours_in_which_nothing_was_read_little_is_held_and_all_is_read_once(world):
+    """Each file's event may go on in all those after it: held at once, that grows with the square of their number."""
+    w = await world()
+    w.joined = odd_lines
+    files, each = 120, 100
+    for number in range(files, 0, -1):
+        lines = (b"%d %s\n" % (2 * (number * each + line), b"x" * 990) for line in range(each))
+        w.append(f"a.log.{number}", b"".join(lines))
+        os.utime(w.path(f"a.log.{number}"), (w.now - number, w.now - number))
+    await w.start()
+    tracemalloc.start()
+    try:
+        await w.step()
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
+    for _ in range(200):
+        if len(w.read) >= files * each:
+            break
+        await w.step(1.0)
+    assert files * each == len(w.read) == len(set(w.read))
 
 
 async def test_positions_of_both_files_move_together_or_not_at_all(world):

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from enricher.ports import Joined
 
 _NUMBER: Final = re.compile(rb"\.([0-9]{1,4})(?:\.[a-z0-9]+)?$")
+_LOOKED_AT_BYTES: Final = 16 * 1024 * 1024
+"""Of first lines that are held at once. A single sequel may have those of the longest event, and of one file more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,11 @@ class Sequel:
     """Files, each the successor of the one before it, and whole lines at their start."""
     taken: int | None
     """Bytes of all these lines that belong to the event which the file holds back; None: lines to come may tell."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all these lines."""
+        return sum(len(text) for _, text in self.parts)
 
 
 class Handover:
@@ -57,11 +64,17 @@ class Handover:
         if self.joined is None:
             return
         followers = dict(_successions(self._known))
+        room = _LOOKED_AT_BYTES
         for file, after in followers.items():
             unread = _has_lines(file)
             if not _is_waited_for(file, after, now) or not (unread or _holds_an_event(file)):
                 continue
+            if room <= 0:
+                # After hours in which nothing was read there are thousands: their turn comes after those before them.
+                self.waiting.add(after)
+                continue
             sequel = self._sequel(file, followers, now)
+            room -= sequel.size if sequel is not None else 0
             if sequel is not None and (unread or sequel.taken != 0):
                 self._sequels[file] = sequel
                 self.waiting.update(part for part, _ in sequel.parts)
@@ -84,11 +97,13 @@ class Handover:
         assert self.joined is not None
         parts: list[tuple[Tracked, bytes]] = []
         last = file
-        while (after := followers.get(last)) is not None:
+        size = 0
+        while (after := followers.get(last)) is not None and size <= self._line_bytes:
             text, is_all = self._first_lines(after)
             if not text:
                 break
             parts.append((after, text))
+            size += len(text)
             last = after
             if not is_all or not self._is_over(after, now):
                 break
