@@ -110,8 +110,8 @@ def admin_for(
 ) -> AdminServer:
     """Build the admin address, and say what can be read there that may not be meant to; `wake` gets ids of batches."""
     # Only the daemon serves HTTP.
-    from enricher.edges.admin_http import AdminServer  # noqa: PLC0415
-    from enricher.edges.webhook_http import WebhookDoor  # noqa: PLC0415
+    from enricher.edges.admin_http import AdminServer  # noqa: PLC0415 - only the daemon serves HTTP
+    from enricher.edges.webhook_http import WebhookDoor  # noqa: PLC0415 - as above
 
     for text, hint in exposures(settings, access):
         telemetry.admin_exposed(text=text, hint=hint)
