@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -13,15 +12,18 @@ import typer
 from enricher import config as configuration
 from enricher import show
 from enricher.cli.options import ConfigOption, PathsArgument, check_paths, with_paths
-from enricher.cli.running import leave_within, set_up_logging, to_bar, until_stopped
+from enricher.cli.running import Hangups, leave_within, set_up_logging, to_bar, until_stopped
 from enricher.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from enricher.access import Access
     from enricher.compose import Mode
     from enricher.config import Config
     from enricher.core.books import StoreSummary
+    from enricher.edges.systemd import Notifier
     from enricher.telemetry import Telemetry
 
 _LEAVE_SECONDS: Final = 2.0
@@ -36,52 +38,89 @@ def run(config: ConfigOption = None) -> None:
     from enricher.telemetry import Telemetry
 
     set_up_logging(quiet=False)
-    telemetry = Telemetry()
-    settings: Config | None = configuration.load(config)
-    while settings is not None:
-        settings = asyncio.run(until_stopped(partial(_serve, settings, config, telemetry)))
-        if settings is not None:
-            telemetry.reload_finished()
+    hangups = Hangups()
+    settings = configuration.load(config)
+    asyncio.run(until_stopped(partial(_serve, settings, config, Telemetry(), hangups)))
 
 
 async def _serve(
-    settings: Config, config_path: Path | None, telemetry: Telemetry, stop: asyncio.Event
+    settings: Config, config_path: Path | None, telemetry: Telemetry, hangups: Hangups, stop: asyncio.Event
+) -> None:
+    """Run the daemon until it is stopped, and again with each new configuration.
+
+    One loop for all of it, as its end takes the handlers of signals away: nobody heard them until the next one ran.
+    """
+    from enricher.edges.systemd import Notifier
+
+    fresh: Config | None = settings
+    while fresh is not None:
+        fresh = await _live(fresh, config_path, telemetry, Notifier(os.environ), hangups, stop)
+        if stop.is_set():
+            break  # it drained for a reload when it was told to stop
+        if fresh is not None:
+            telemetry.reload_finished()
+    leave_within(_LEAVE_SECONDS)
+
+
+async def _live(
+    settings: Config,
+    config_path: Path | None,
+    telemetry: Telemetry,
+    notifier: Notifier,
+    hangups: Hangups,
+    stop: asyncio.Event,
 ) -> Config | None:
-    """Run the daemon until it is stopped (None) or reloaded (the new configuration)."""
+    """Run the daemon with one configuration, until it is stopped (None) or has another one to run with."""
     from enricher import app, compose
     from enricher import provider as providers
     from enricher.access import read_access
-    from enricher.edges.systemd import Notifier
 
-    reloaded: list[Config] = []
+    def checked(candidate: Config) -> tuple[providers.Provider, Access]:
+        provider = providers.choose(candidate, environment=os.environ, config_path=config_path, now=app.wall_time())
+        return provider, read_access(candidate.admin, os.environ)
 
-    def reload() -> None:
+    def reload() -> Config | None:
         try:
             fresh = configuration.load(config_path)
-            providers.choose(fresh, environment=os.environ, config_path=config_path, now=app.wall_time())
-            read_access(fresh.admin, os.environ)
+            checked(fresh)
         except ConfigError as fault:
             telemetry.reload_refused(faults=fault.faults)
             notifier.ready()
-            return
-        reloaded.append(fresh)
+            return None
         notifier.reloading()
-        stop.set()
+        return fresh
 
-    notifier = Notifier(os.environ)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-    provider = providers.choose(settings, environment=os.environ, config_path=config_path, now=app.wall_time())
-    access = read_access(settings.admin, os.environ)
+    provider, access = checked(settings)
     enricher = app.Enricher(config=settings, provider=provider, telemetry=telemetry, mode=compose.Mode(once=False))
+    ending = asyncio.Event()
+    awaiting_end = asyncio.create_task(_await_end(stop, hangups, reload, ending))
     try:
         await enricher.open()
-        await enricher.run(stop, notifier, access)
+        await enricher.run(ending, notifier, access)
     finally:
         await enricher.close()
-    if reloaded:
-        return reloaded[-1]
-    leave_within(_LEAVE_SECONDS)
-    return None
+        awaiting_end.cancel()
+    return await awaiting_end
+
+
+async def _await_end(
+    stop: asyncio.Event, hangups: Hangups, reload: Callable[[], Config | None], ending: asyncio.Event
+) -> Config | None:
+    """Set `ending` when the daemon is stopped (None), or hung up and `reload` found a configuration to go on with."""
+    stopped = asyncio.create_task(stop.wait())
+    hung_up = asyncio.create_task(hangups.next())
+    try:
+        while True:
+            await asyncio.wait((stopped, hung_up), return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                return None
+            if (fresh := reload()) is not None:
+                return fresh
+            hung_up = asyncio.create_task(hangups.next())
+    finally:
+        ending.set()
+        stopped.cancel()
+        hung_up.cancel()
 
 
 def once(

@@ -163,6 +163,31 @@ async def until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, _T]]
             await giving_back
 
 
+class Hangups:
+    """SIGHUP, heard from the first line of this process to its last: its default is to end it.
+
+    A handler of the loop's would be there only while the loop is. Several in a row, while nobody waits, are one.
+    """
+
+    def __init__(self) -> None:
+        self._heard = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        signal.signal(signal.SIGHUP, self._hear)
+
+    async def next(self) -> None:
+        """Wait for a hangup that nobody has waited for."""
+        self._loop = asyncio.get_running_loop()
+        await self._heard.wait()
+        self._heard.clear()
+
+    def _hear(self, _number: int, _frame: object) -> None:
+        if self._loop is None:
+            self._heard.set()
+        elif not self._loop.is_closed():
+            # Not at once: this comes between any two instructions, those of the event's own waiting among them.
+            self._loop.call_soon_threadsafe(self._heard.set)
+
+
 def leave_within(seconds: float) -> None:
     """Leave with 0 after so long, where a thread that nobody waits for any more keeps the process from its end.
 

@@ -291,6 +291,32 @@ def test_a_reload_takes_a_valid_file_and_refuses_a_broken_one(bench, run):
     assert 0 == daemon.running.code
 
 
+def test_hangups_that_come_all_the_time_reload_it_and_never_end_it(bench, run):
+    daemon = run().ready()
+
+    def hang_up():
+        daemon.running.signal(signal.SIGHUP)
+        return len(daemon.running.happened("reload_finished")) >= 20
+
+    daemon.running.until(hang_up)
+    started = len(daemon.running.happened("daemon_started"))
+    daemon.running.signal(signal.SIGHUP)
+    daemon.running.until(lambda: len(daemon.running.happened("daemon_started")) > started)
+
+    assert daemon.stop() < 10
+    assert 0 == daemon.running.code
+
+
+def test_a_stop_while_it_reloads_is_a_stop_as_any_other(bench, run):
+    daemon = run().ready()
+
+    daemon.running.signal(signal.SIGHUP)
+    daemon.running.until(lambda: daemon.told.count("READY=1") == 2 or "RELOADING" in "".join(daemon.told))
+
+    assert daemon.stop() < 10
+    assert 0 == daemon.running.code
+
+
 def test_a_service_manager_that_does_not_read_does_not_hold_it_up(bench, run):
     daemon = run(full=True)
 
