@@ -23,7 +23,7 @@ from enricher.core.collecting import Collected, Ending, why_unanswered
 from enricher.core.ledger import RequestState
 from enricher.core.records.checks import first_fault
 from enricher.core.records.chunking import texts_of
-from enricher.core.records.item import item_of
+from enricher.core.records.item import custom_ids
 from enricher.core.records.ledger import REDUCE, ItemResult
 from enricher.core.records.response import ResultReader, Said, Strange
 from enricher.core.records.task import TEXT_FIELD
@@ -166,22 +166,20 @@ class RecordBatches:
 
     def _read(self, refs: NDArray[np.void], chunks: Iterable[bytes]) -> _Read:
         """The first success wins over every other line of an item, as in `core.batch.reconcile`."""
-        places = {item: at for at, item in enumerate(refs["item"].tolist())}
-        attempts = refs["attempt"].tolist()
+        places = {name: at for at, name in enumerate(custom_ids(refs["item"], refs["attempt"].tolist()))}
         said_of: dict[int, Said] = {}
         strange = Strange()
         unknown = repeated = 0
         for said in self._reader.read(chunks, strange):
-            named = item_of(said.custom_id)
-            at = None if named is None else places.get(named[0])
-            if named is None or at is None or attempts[at] != named[1]:
+            at = places.get(said.custom_id)
+            if at is None:
                 unknown += 1
                 continue
-            before = said_of.get(at)
-            if before is not None:
+            before = said_of.setdefault(at, said)
+            if before is not said:
                 repeated += 1
-            if before is None or (before.failure is not None and said.failure is None):
-                said_of[at] = said
+                if before.failure is not None and said.failure is None:
+                    said_of[at] = said
         odd = (
             ("unknown_custom_id", unknown),
             ("repeated_custom_id", repeated),

@@ -17,7 +17,11 @@ from enricher.core.prompt import to_body
 from enricher.core.records.task import EMBEDDINGS, MODERATIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from hashlib import _Hash as Hash
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from enricher.core.records.task import RecordTask
 
@@ -88,18 +92,7 @@ def item_under(seed: Hash, text: str) -> int:
     return int.from_bytes(hashed.digest()[:_ID_BYTES], "big", signed=True)
 
 
-def custom_id(item: int, attempt: int) -> str:
-    """Return the custom_id of the nth sending of an item, as `Asking.line` writes it."""
-    return f"r{item & 0xFFFFFFFFFFFFFFFF:016x}-{attempt}"
-
-
-def item_of(custom_id: str) -> tuple[int, int] | None:
-    """Return item and attempt of a custom_id; None for one that is none of ours."""
-    # Called for a million lines: what is no number is found by failing, not by a pattern.
-    try:
-        item, attempt = int(custom_id[1:17], 16), int(custom_id[18:])
-    except ValueError:
-        return None
-    if item < 0 or attempt < 0 or custom_id[:1] != "r" or custom_id[17:18] != "-":
-        return None
-    return item - (1 << 64) if item >> 63 else item, attempt
+def custom_ids(items: NDArray[np.int64], attempts: Iterable[int]) -> Iterator[str]:
+    """Return the custom_id of each item in its nth sending, as `Asking.line` writes it."""
+    digits = items.astype(">i8").tobytes().hex()
+    return (f"r{digits[at : at + 16]}-{n}" for at, n in zip(range(0, len(digits), 16), attempts, strict=True))

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from itertools import repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from enricher.core.records.ledger import Answered
 from enricher.edges.store_sqlite import records, records_codec, spending
+from enricher.edges.store_sqlite.records import Decided
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -23,9 +25,9 @@ if TYPE_CHECKING:
     from enricher.core.ledger import LedgerBatch
     from enricher.core.records.ledger import Chunk, Index, ItemResult, Known, Paid, Run, RunOverview
     from enricher.edges.store_sqlite.connection import Connection
-    from enricher.edges.store_sqlite.records import Decided
     from enricher.edges.store_sqlite.records_codec import Bodies
 
+_FATE: Final = attrgetter("status", "attempt", "tries")
 _REMEMBERED_BATCHES: Final = 3
 """Rows are written in the order in which they were asked: few batches are looked at in turn."""
 
@@ -161,15 +163,17 @@ class SqliteRecords:
 
 
 def _encoded(results: Sequence[ItemResult]) -> tuple[list[Decided], bytes]:
-    """What became of the items, by what that is: most of them have the same fate, which is then said once."""
-    fates: dict[tuple[str, int, int], list[int]] = {}
-    for place, one in enumerate(results):
-        fates.setdefault((one.status, one.attempt, one.tries), []).append(place)
+    """What became of the items, by what that is: most of them have the same fate, which is then said once.
+
+    What was said of them is in the same order. Items are hashes: in theirs the tree is walked once, out of it for each.
+    """
     items = np.array([one.item for one in results], dtype=np.int64)
+    fates = list(map(_FATE, results))
     found: list[Decided] = []
-    for fate, members in fates.items():
-        places = np.array(members)
-        # Items are hashes: in their order the tree is walked once, out of it for each of them.
+    order: list[int] = []
+    for fate in dict.fromkeys(fates):
+        places = np.flatnonzero([one == fate for one in fates])
         places = places[np.argsort(items[places])]
-        found.append((fate, list(zip(items[places].tolist(), places.tolist(), strict=True))))
-    return found, records_codec.encode_bodies(results)
+        found.append(Decided(*fate, first_place=len(order), items=items[places].tolist()))
+        order += places.tolist()
+    return found, records_codec.encode_bodies([results[place] for place in order])
