@@ -8,7 +8,8 @@ same case as a restart. The alphabetical order of the stages is the order of the
                       +----------------+----- the store (SQLite) ------+---------------+
 
 `core/` decides and never does I/O, `edges/` does I/O and never decides, `ports.py` stands between them, `app.py` ties
-the knot, `batchserver/` is an OpenAI-compatible batch server of our own: the default without a key, and the test bench.
+the knot, `daemon.py` and `once.py` run what it tied, `batchserver/` is an OpenAI-compatible batch server of our own:
+the default without a key, and the test bench.
 """
 
 __version__ = "0.1.0"

@@ -20,6 +20,7 @@ from enricher.config import AdminSettings, BatchSettings, Config, SinkSettings, 
 from enricher.core.answer import Answer
 from enricher.core.ledger import Kind
 from enricher.dryrun import estimate, pack_kinds
+from enricher.once import Once, Progress
 from enricher.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ async def run(stop: asyncio.Event, *, paths: Sequence[Path], limit: int, small: 
         await enricher.open()
         known = {kind.signature for kind in await enricher.kinds_seen() if kind.answer is not None}
         with show.progress(err) as bar:
-            summary = await enricher.once(stop, _teller(bar, err, known))
+            summary = await Once(enricher).run(stop, _teller(bar, err, known))
             seen = await enricher.kinds_seen()
         _show(out, config, provider, seen, known, summary.requests.get("answered", 0))
     finally:
@@ -114,11 +115,11 @@ def _export_journal() -> Path:
     return path
 
 
-def _teller(bar: Bar, err: Console, known: set[str]) -> Callable[[app.Progress], None]:
+def _teller(bar: Bar, err: Console, known: set[str]) -> Callable[[Progress], None]:
     task = bar.add_task("starting", total=None)
     shown = set(known)
 
-    def tell(progress: app.Progress) -> None:
+    def tell(progress: Progress) -> None:
         if progress.phase == "reading":
             total = progress.read_bytes + progress.unread_bytes
             bar.update(

@@ -20,6 +20,7 @@ from enricher.compose import Mode, gold_file, source_of
 from enricher.config import AdminSettings, SinkSettings
 from enricher.core.gold import Agreement, Case, Given, agreement, read_cases
 from enricher.errors import ConfigError, UsageError
+from enricher.once import Once, Progress
 from enricher.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ async def evaluate(
     config_path: Path | None,
     task: str,
     dataset: Path | None,
-    tell: Callable[[app.Progress], None],
+    tell: Callable[[Progress], None],
 ) -> Evaluation:
     """Ask about every case and compare. Raises UsageError, ConfigError, TryAgainError, the provider's errors."""
     text, name = _dataset(task, dataset)
@@ -96,7 +97,7 @@ async def evaluate(
     enricher = app.Enricher(config=config, provider=provider, telemetry=Telemetry(), mode=Mode(once=True))
     try:
         await enricher.open()
-        summary = await enricher.once(stop, tell)
+        summary = await Once(enricher).run(stop, tell)
     finally:
         await enricher.close()
     given = _read_answers(directory / "answers", cases)

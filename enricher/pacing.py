@@ -9,11 +9,14 @@ Invariant: a change wakes every stage that rests. Must never: know what a stage 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+TICK_SECONDS: Final = 0.5
+"""How often a stage that found nothing looks again."""
 _IDLE_TICKS: Final = 4
 
 
@@ -71,3 +74,10 @@ class Pacing:
 def _awake(resting: asyncio.Future[None]) -> None:
     if not resting.done():
         resting.set_result(None)
+
+
+async def wait(stop: asyncio.Event, seconds: float) -> None:
+    """Do nothing for so long, or until `stop`."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

@@ -6,10 +6,11 @@ import asyncio
 import threading
 import time
 
-from enricher import app, provider
+from enricher import app, daemon, provider
 from enricher.access import read_access
 from enricher.compose import Mode, source_of
 from enricher.config import AdminSettings, Config, ProviderSettings, SinkSettings
+from enricher.daemon import Daemon
 from enricher.telemetry import Telemetry
 
 
@@ -41,8 +42,8 @@ async def until(is_so):
 
 
 async def test_a_daemon_whose_store_hangs_does_not_feed_the_watchdog(tmp_path, monkeypatch):
-    monkeypatch.setattr(app, "REPORT_SECONDS", 0.1)
-    monkeypatch.setattr(app, "_LAG_PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(daemon, "REPORT_SECONDS", 0.1)
+    monkeypatch.setattr(daemon, "_LAG_PROBE_SECONDS", 0.01)
     config = Config(
         state_dir=tmp_path / "state",
         sources=(source_of([tmp_path], "logs"),),
@@ -54,7 +55,7 @@ async def test_a_daemon_whose_store_hangs_does_not_feed_the_watchdog(tmp_path, m
     enricher = app.Enricher(config=config, provider=chosen, telemetry=Telemetry(), mode=Mode(once=False))
     fed, stop, hangs = Fed(), asyncio.Event(), threading.Event()
     await enricher.open()
-    running = asyncio.create_task(enricher.run(stop, fed, read_access(config.admin, {})))
+    running = asyncio.create_task(Daemon(enricher).run(stop, fed, read_access(config.admin, {})))
     try:
         await until(lambda: len(fed.at) > 3)
         enricher.store._db._thread.submit(hangs.wait)

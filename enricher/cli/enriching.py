@@ -74,6 +74,7 @@ async def _live(
     from enricher import app, compose
     from enricher import provider as providers
     from enricher.access import read_access
+    from enricher.daemon import Daemon
 
     def checked(candidate: Config) -> tuple[providers.Provider, Access]:
         provider = providers.choose(candidate, environment=os.environ, config_path=config_path, now=app.wall_time())
@@ -96,7 +97,7 @@ async def _live(
     awaiting_end = asyncio.create_task(_await_end(stop, hangups, reload, ending))
     try:
         await enricher.open()
-        await enricher.run(ending, notifier, access)
+        await Daemon(enricher).run(ending, notifier, access)
     finally:
         await enricher.close()
         awaiting_end.cancel()
@@ -162,6 +163,7 @@ def _left_unasked(summary: StoreSummary) -> list[str]:
 def _once(settings: Config, config_path: Path | None, mode: Mode) -> StoreSummary:
     from enricher import app
     from enricher import provider as providers
+    from enricher.once import Once
     from enricher.telemetry import Telemetry
 
     provider = providers.choose(settings, environment=os.environ, config_path=config_path, now=app.wall_time())
@@ -177,7 +179,7 @@ def _once(settings: Config, config_path: Path | None, mode: Mode) -> StoreSummar
         try:
             await enricher.open()
             with show.progress(err) as bar:
-                return await enricher.once(stop, to_bar(bar))
+                return await Once(enricher).run(stop, to_bar(bar))
         finally:
             await enricher.close()
 

@@ -31,7 +31,7 @@ from enricher.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from enricher.app import Progress
+    from enricher.once import Progress
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 64

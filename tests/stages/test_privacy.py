@@ -20,6 +20,7 @@ from enricher.config import AdminSettings, BatchSettings, Config, PrivacySetting
 from enricher.core.pseudonym import PSEUDONYM
 from enricher.core.redact import clean
 from enricher.edges.clock_system import SystemClock
+from enricher.once import Once
 from enricher.telemetry import Telemetry
 from tests.batchserver.obedient import ObedientBackend
 from tests.core.hostile import DEFUSED, NOISE, ORDERS
@@ -59,7 +60,7 @@ async def enriched(
     try:
         await enricher.open()
         async with asyncio.timeout(60):
-            await enricher.once(asyncio.Event(), lambda *_: None)
+            await Once(enricher).run(asyncio.Event(), lambda *_: None)
         async with httpx2.AsyncClient() as http:
             files = (await http.get(f"{url}/files")).json()["data"]
             contents = [(await http.get(f"{url}/files/{file['id']}/content")).content for file in files]
