@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from enricher.core.timestamp_formats import REACH_BYTES
+
 if TYPE_CHECKING:
     import re
 
@@ -76,7 +78,7 @@ def find_runs(
         len(starts) * width > 2 * len(data) + _SMALL_BYTES
     ):  # lines shorter than the columns: the rows would not fit memory
         return None
-    at, is_odd = (starts[:-1], np.zeros(len(starts) - 1, np.bool_)) if anchor == b"" else _brackets(data, starts)
+    at, is_odd = (starts[:-1], np.zeros(len(starts) - 1, np.bool_)) if anchor == b"" else _brackets(data, starts, width)
     rows = gather(data, at, width)
     moment, fraction, suffix = (slice(*(place - shift for place in template.span(group))) for group in (1, 2, 3))
     seconds = slice(moment.stop - 2 if seconds_width else moment.stop, moment.stop)
@@ -97,17 +99,20 @@ def find_runs(
     )
 
 
-def _brackets(data: bytes, starts: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+def _brackets(
+    data: bytes, starts: npt.NDArray[np.intp], width: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
     """Where each line has its first `[`, and which lines are odd: those without, or without an IPv4 address in front.
 
-    An address in front keeps a line from having any of the formats that stand at the line's start.
+    An address in front keeps a line from having any of the formats that stand at the line's start. Odd, too, are lines
+    whose columns reach farther in than a time is looked for.
     """
     places = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("["))
     at = np.append(places, len(data))[np.searchsorted(places, starts[:-1])]
     head = np.frombuffer(gather(data, starts[:-1], 4), np.uint8).reshape(-1, 4)
     digit, dot = _is_digit(head), head == ord(".")
     is_address = digit[:, 0] & (dot[:, 1] | (digit[:, 1] & (dot[:, 2] | (digit[:, 2] & dot[:, 3]))))
-    is_odd = (at >= starts[1:]) | ~is_address
+    is_odd = (at >= starts[1:]) | (at - starts[:-1] + width > REACH_BYTES) | ~is_address
     return np.where(is_odd, starts[:-1], at), is_odd
 
 

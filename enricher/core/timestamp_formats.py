@@ -2,8 +2,9 @@ r"""The time formats that are known, each as one regular expression and one read
 
 Every pattern has exactly three groups: the moment (to the second), the digits of its fraction, and a suffix that the
 reader needs to understand the moment (an offset, or the year where it stands last). What a line's format is depends on
-the line alone, never on the lines before it: the formats of LINE_START exclude each other, and those of ANYWHERE are
-looked at only when none of LINE_START matches, in their order. A reader never looks at a clock, an anchor or a zone.
+the line alone, never on the lines before it: no line has two of them. The formats of LINE_START exclude each other, and
+each of ANYWHERE is looked at only when none of LINE_START and none before it matches. A reader never looks at a clock,
+an anchor or a zone.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-# How far into a line the formats of ANYWHERE are looked for: a hostile line must not cost scans of its whole length.
-_REACH_BYTES = 65_536
+REACH_BYTES = 65_536
+"""How far into a line the formats of ANYWHERE are looked for: a hostile line must not cost scans of all its length."""
 _USER_REACH_BYTES = 512  # what `core.pattern` lets the costliest pattern look at
 
 
@@ -158,6 +159,7 @@ _EPOCH = rb"([12]\d{9})(?:\.(?=\d)|(?=(?:\d{3}){0,3}(?!\d|\.\d)))(\d{1,9})?\d*()
 _DOTTED = rb"\d{4}\.\d\d\.\d\d"
 _DOTTED_TIME = rb"\d{4}-\d\d-\d\d-\d\d\.\d\d\.\d\d\.(\d{6})"
 _EPOCH_END = rb"(?=[\s,;:|\])]|$)"
+_DAY_MONTH_YEAR = rb"\d\d[-/ ][A-Z][a-z]{2}[-/ ]\d{4}[ :]" + _CLOCK
 
 
 _START_SOURCES: tuple[tuple[str, bytes, Reader, int], ...] = (
@@ -179,7 +181,7 @@ _START_SOURCES: tuple[tuple[str, bytes, Reader, int], ...] = (
     (
         # BIND, Tomcat, and Redis behind its process id and role.
         "day_month_year",
-        rb"(?:\d{1,9}:[A-Z] |\[)?(\d\d[-/ ][A-Z][a-z]{2}[-/ ]\d{4}[ :]" + _CLOCK + rb")" + _FRACTION + _OFFSET,
+        rb"(?:\d{1,9}:[A-Z] |\[)?(" + _DAY_MONTH_YEAR + rb")" + _FRACTION + _OFFSET,
         _read_day_month_year,
         3,
     ),
@@ -198,7 +200,12 @@ _START_SOURCES: tuple[tuple[str, bytes, Reader, int], ...] = (
         _read_epoch,
         0,
     ),
-    ("epoch_fifth_column", rb"\d{1,9} [A-Za-z]\S* \S+ \S+ ([12]\d{9})(?!\S)()()", _read_epoch, 0),
+    (
+        "epoch_fifth_column",
+        rb"(?!" + _DAY_MONTH_YEAR + rb"(?!\d))\d{1,9} [A-Za-z]\S* \S+ \S+ ([12]\d{9})(?!\S)()()",
+        _read_epoch,
+        0,
+    ),
     ("audit", rb"(?:type=\S+ )?msg=audit\(([12]\d{9})\.(\d{3}):()", _read_epoch, 0),
     # A program's name, a level or a key may stand before the time: one word, or any date in a text would count.
     ("second_word", rb"[\[(]?[A-Za-z][^\s=]{0,63}[ \t]{1,4}\[?" + _ISO, _read_iso, 3),
@@ -241,7 +248,7 @@ def _find_json(line: bytes) -> re.Match[bytes] | None:
     """The time among an object's own members; one further in only where these have none."""
     if line[:1] != b"{":
         return None
-    first = match = _JSON(line, 0, _REACH_BYTES)
+    first = match = _JSON(line, 0, REACH_BYTES)
     if first is None or line.find(b"{", 1, first.start()) < 0:
         return first
     at = depth = 0
@@ -250,23 +257,28 @@ def _find_json(line: bytes) -> re.Match[bytes] | None:
             depth += {b"{": 1, b"}": -1}.get(brace[0], 0)
         if depth == 1:
             return match
-        at, match = match.start(), _JSON(line, match.end(), _REACH_BYTES)
+        at, match = match.start(), _JSON(line, match.end(), REACH_BYTES)
     return first
 
 
 def _find_access(line: bytes) -> re.Match[bytes] | None:
     if b"[" not in line or line[:1] in _NO_TEXT_TIME or _ANY_START(line):
         return None
-    return _ACCESS(line, 0, _REACH_BYTES)
+    return _ACCESS(line, 0, REACH_BYTES)
 
 
 def _find_logfmt(line: bytes) -> re.Match[bytes] | None:
     if b"=" not in line or line[:1] in _NO_TEXT_TIME or _ANY_START(line) or _find_access(line):
         return None
-    return _LOGFMT(line, 0, _REACH_BYTES)
+    return _LOGFMT(line, 0, REACH_BYTES)
 
 
 _CURSOR = re.compile(rb"__CURSOR=[^\n]{0,200};t=([0-9a-f]{12,15})()()(?=;)").match
+
+
+def _find_cursor(line: bytes) -> re.Match[bytes] | None:
+    found = _CURSOR(line)
+    return None if found is None or _find_access(line) or _find_logfmt(line) else found
 
 
 def _read_cursor(moment: bytes, suffix: bytes | None) -> int:
@@ -279,7 +291,7 @@ ANYWHERE = (
     TimeFormat(name="json", find=_find_json, read=_read_member, columns_from=None, seconds_width=3),
     TimeFormat(name="access", find=_find_access, read=_read_day_month_year, columns_from=b"[", seconds_width=3),
     TimeFormat(name="logfmt", find=_find_logfmt, read=_read_member, columns_from=None, seconds_width=3),
-    TimeFormat(name="cursor", find=_CURSOR, read=_read_cursor, columns_from=None),
+    TimeFormat(name="cursor", find=_find_cursor, read=_read_cursor, columns_from=None),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from enricher.core import timestamp
 from enricher.core.timestamp import TimeContext, UserTime, block_times, first_time, line_times, starts_with_time
 from enricher.core.timestamp_columns import find_runs, line_starts
-from enricher.core.timestamp_formats import ANYWHERE, LINE_START
+from enricher.core.timestamp_formats import ANYWHERE, LINE_START, find_time
 
 HOUR = 3600
 LOGHUB = Path(os.environ.get("ENRICHER_LOGHUB", Path(__file__).parents[2] / "../shared/loghub")).resolve()
@@ -124,6 +125,27 @@ def test_no_line_has_two_formats_so_the_order_of_trying_cannot_matter(line):
     anywhere = [form.name for form in ANYWHERE if form.find(line.encode())]
     assert 1 == len(at_start) + len(anywhere)
     assert bool(at_start) == starts_with_time(line.encode())
+
+
+def test_no_line_made_of_two_others_has_two_formats():
+    """Else a line's time would hang on the format of the lines before it, and on where blocks are cut."""
+    lines = [line.encode() for line, _ in FORMATS] + [b"__CURSOR=s=1;i=2;m=4;t=64d5c1b0a2f00;x=5"]
+    heads = {line[: find_time(line)[1].end()] for line in lines} | {lines[-1]}
+    tails = {line[find_time(line)[1].start() :] for line in lines} | {
+        line[find_time(line)[1].start(1) :] for line in lines
+    }
+    for head, glue, tail in itertools.product(sorted(heads), (b"", b" ", b" a ", b" a b ", b"["), sorted(tails)):
+        line = head + glue + tail
+        of = [form.name for form in (*LINE_START, *ANYWHERE) if form.find(line)]
+        found = find_time(line)
+        assert of == ([] if found is None else [found[0].name]), line
+
+
+def test_a_time_that_stands_too_far_into_a_line_is_none_whatever_stands_around_it():
+    lines = [f'10.0.0.1 - {"a" * size}[22/Nov/2026:10:00:0{at} +0000] "GET"' for at, size in enumerate((0, 70_000, 0))]
+    alone = [find_time(line.encode()) is not None for line in lines]
+    assert [True, False, True] == alone
+    assert [f"2026-11-22T10:00:0{at}Z" for at in (0, 0, 2)] == times(*lines)
 
 
 def test_a_line_without_a_time_takes_the_time_of_the_event_before():

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from enricher.core.timestamp import TimeContext, UserTime, block_times, first_time, line_times
 from enricher.core.timestamp_columns import line_starts
-from enricher.core.timestamp_formats import find_time, starts_with_time
+from enricher.core.timestamp_formats import ANYWHERE, LINE_START, find_time, starts_with_time
 from enricher.core.timestamp_instants import FARTHEST_AHEAD_SECONDS, OLDEST_SECONDS
 
 ZONES = ("UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York", "Australia/Lord_Howe")
@@ -56,16 +56,16 @@ def _epoch(text: str | None) -> float | None:
 
 def _found_within(line: bytes, context: TimeContext) -> None:
     found = find_time(line)
+    # Of two formats the one that the lines before have would be taken, and where blocks are cut would count.
+    assert [form for form in (*LINE_START, *ANYWHERE) if form.find(line)] == ([] if found is None else [found[0]])
     if found is None:
         assert not starts_with_time(line)
         return
-    form, match = found
+    _, match = found
     assert 0 <= match.start() <= match.start(1) <= match.end(1) <= match.end() <= len(line)
     assert len(match.groups()) == 3
     assert match[1]
     assert re.fullmatch(rb"\d{0,9}", match[2] or b"")
-    # What was found does not hang on what stands behind its end by more than one byte.
-    assert form.find(line) is not None
     own = first_time(line, context)
     assert own is None or OLDEST_SECONDS <= own <= context.now + FARTHEST_AHEAD_SECONDS
 
