@@ -86,8 +86,15 @@ class RecordOutput(Protocol):
         Raises OutputError; then `abandon` it.
         """
 
+    def seal(self) -> str:
+        """Everything was written: make it durable, beside its place. Again, it does nothing.
+
+        Returns by what it will be known for what this run has written, once it is in its place; "" where that cannot be
+        told before. Raises OutputError; then `abandon` it.
+        """
+
     def finish(self) -> None:
-        """Everything was written: make it durable and put it in its place. Raises OutputError."""
+        """Put it in its place, and seal it before where that was not done. Raises OutputError; then `abandon` it."""
 
     def abandon(self) -> None:
         """Leave nothing behind of what was written since `begin`; what lay there before is untouched."""
@@ -120,8 +127,8 @@ class RecordStore(Protocol):
     async def spent(self, run: int) -> tuple[int, float]:
         """Requests that were sent for a run, one that was sent again counted again, and USD paid for them."""
 
-    async def wrote(self, output: str, mark: str) -> bool:
-        """Whether a run that is done left the output so: then it may be replaced."""
+    async def wrote(self, output: str, marks: Collection[str]) -> bool:
+        """Whether a run has left the output under one of these marks, or was about to: then it may be replaced."""
 
     async def name_task(self, task: str, name: str, version: str, now: float) -> None:
         """Keep what a task's hash was called, for reports."""

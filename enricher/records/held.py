@@ -85,6 +85,10 @@ class HeldReplies:
             else:
                 self.replies.append(Reply(None, f"{row['status']}: {row['error']}"))
 
+    def seal(self) -> str:
+        """It lasts as long as the process."""
+        return ""
+
     def finish(self) -> None:
         """It is whole."""
 

@@ -35,7 +35,7 @@ from enricher.stages.submit import Submit, SubmitSettings
 from enricher.stages.track import Track, TrackSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from enricher.config import Config
     from enricher.core.ledger import LedgerBatch
@@ -77,8 +77,8 @@ class JobSettings:
     budget_usd: float | None = None
     """At most so much for this job; None: what `[budget]` leaves."""
     wait: bool = True
-    mark: Callable[[], str] = str
-    """Says what lies where the output goes, "" for nothing: a later run replaces it if it is still that."""
+    marks: Callable[[], Sequence[str]] = tuple
+    """Says what lies where the output goes, () for nothing: a later run replaces it if it is still that."""
 
 
 class Job:
@@ -391,8 +391,8 @@ class Job:
         """Write the rows with their answers. Raises OutputError, TryAgainError."""
         self._tell(JobProgress(phase="writing", rows=run.rows, cost_usd=self._cost_usd))
         joined = Joined(self._task, run.columns, key_column=run.key_column, text_column=self._given.text_column)
-        ended = partial(self._end, run)
-        written = await write_output(self._records, run, self._output, joined, self._reducing, ended, stop)
+        sealed, ended = partial(self._sealed, run), partial(self._end, run)
+        written = await write_output(self._records, run, self._output, joined, self._reducing, sealed, ended, stop)
         asked, cost_usd = await self._records.spent(run.id)
         return Report(
             task=self._task.name,
@@ -416,9 +416,14 @@ class Job:
             notes.append(f"no price of {self._settings.model} is known: no budget was held; set [prices]")
         return notes
 
+    async def _sealed(self, run: Run, mark: str) -> None:
+        """The output is about to get its name: killed just then, this run knows it for its own, or what was there."""
+        await self._records.save_run(replace(run, mark=" ".join((*self._settings.marks(), mark))))
+
     async def _end(self, run: Run) -> None:
         """The output has its name; what it looks like is kept, so that a later run may replace it."""
-        await self._records.end_run(replace(run, state="done", ended_at=self._clock.now(), mark=self._settings.mark()))
+        mark = " ".join(self._settings.marks())
+        await self._records.end_run(replace(run, state="done", ended_at=self._clock.now(), mark=mark))
 
 
 def plan_settings(config: Config, prices: Prices | None, task: RecordTask) -> PlanSettings:

@@ -10,9 +10,8 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enricher.core.records.address import sqlite_address
 from enricher.edges.record_inputs import open_input
-from enricher.edges.record_outputs import open_output
+from enricher.edges.record_outputs import look, open_output
 from enricher.errors import UsageError
 from enricher.records.engine import open_engine
 from enricher.records.order import load_record_task
@@ -56,14 +55,15 @@ async def open_job(
         stack.callback(given.close)
         engine = await stack.enter_async_context(open_engine(settings, provider, patience_seconds=patience_seconds))
         # What an earlier run has written, and nobody has touched since, may be replaced.
-        is_ours = bool(_mark(order.output)) and await engine.store.records.wrote(order.output, _mark(order.output))
+        found = look(order.output)
+        is_ours = await engine.store.records.wrote(found.name, found.marks)
         output = open_output(order.output, file_format=order.output_format, overwrite=order.overwrite or is_ours)
         asked = engine.settings(
             task,
             model=order.model,
             budget_usd=order.budget_usd,
             wait=order.wait,
-            mark=lambda: _mark(order.output),
+            marks=lambda: look(order.output).marks,
         )
         yield engine.job(task, given, output, asked, tell)
 
@@ -73,13 +73,3 @@ def _refuse_input_as_output(given: str, output: str) -> None:
     with contextlib.suppress(OSError, ValueError):
         if given != "-" and output != "-" and Path(given).samefile(output):
             raise UsageError(f"{output} is the input", hint="give the output another name")
-
-
-def _mark(output: str) -> str:
-    """Say what lies at a path, or of a database that has the table: size and time, or "" for nothing."""
-    database = sqlite_address(output)
-    try:
-        state = Path(database.path if database else output).stat()
-    except (OSError, ValueError):
-        return ""
-    return f"{state.st_size}:{state.st_mtime_ns}"

@@ -106,10 +106,11 @@ async def write_output(
     output: RecordOutput,
     joined: Joined,
     reducing: Asking | None,
+    sealed: Callable[[str], Awaitable[None]],
     ended: Callable[[], Awaitable[None]],
     stop: asyncio.Event | None = None,
 ) -> Written:
-    """Write every row of a run. `ended` is called once the output has its name.
+    """Write every row of a run. `sealed` gets the output's mark just before it has its name, `ended` is called after.
 
     Raises OutputError, TryAgainError when `stop` was set, and leaves nothing of a part behind then. Cancelled, it ends
     what a thread is about to write, and an output that has its name is one that has `ended`.
@@ -117,6 +118,8 @@ async def write_output(
     written = Written()
 
     async def finish() -> None:
+        if mark := await asyncio.to_thread(output.seal):
+            await sealed(mark)
         await asyncio.to_thread(output.finish)
         await ended()
 

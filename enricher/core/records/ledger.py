@@ -65,7 +65,7 @@ class Run:
     began_at: float = 0.0
     ended_at: float | None = None
     mark: str = ""
-    """The output as it was left: its size and time."""
+    """The output as it was left, and before that as it is about to be: marks that its vendor gives it, with spaces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

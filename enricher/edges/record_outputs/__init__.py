@@ -1,5 +1,5 @@
 """Records as an output: a file or a table that appears whole or not at all. One module per vendor."""
 
-from enricher.edges.record_outputs.opening import open_output
+from enricher.edges.record_outputs.opening import Found, look, open_output
 
-__all__ = ["open_output"]
+__all__ = ["Found", "look", "open_output"]

@@ -67,13 +67,18 @@ class DelimitedOutput:
             raise OutputError(f"{self.name}: a text cannot be written: {error}") from error
         self._file.write(data)
 
-    def finish(self) -> None:
-        """Put the file in its place, written again where columns came after its header."""
+    def seal(self) -> str:
+        """Make the file durable, written again where columns came after its header."""
         if len(self._columns) > self._header_columns:
             with self._file.again() as written:
                 text = io.TextIOWrapper(written, encoding="utf-8", newline="")
                 self._widen(csv.reader(text, delimiter=self._delimiter))
                 text.detach()
+        return self._file.seal()
+
+    def finish(self) -> None:
+        """Put the file in its place."""
+        self.seal()
         self._file.settle()
 
     def _widen(self, rows: Iterator[list[str]]) -> None:

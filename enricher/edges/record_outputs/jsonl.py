@@ -37,6 +37,10 @@ class JsonlOutput:
             raise OutputError(f"{self.name}: a row cannot be written as JSON: {error}") from error
         self._file.write(data)
 
+    def seal(self) -> str:
+        """Make the file durable."""
+        return self._file.seal()
+
     def finish(self) -> None:
         """Put the file in its place."""
         self._file.settle()

@@ -5,6 +5,7 @@ Never here: how something is written.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -53,6 +54,34 @@ def open_output(spec: str, *, file_format: TableFormat | None = None, overwrite:
             return ParquetOutput(place)
         case _:
             assert_never(kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What lies at an output's address."""
+
+    name: str
+    """As `RecordOutput.name`."""
+    marks: tuple[str, ...]
+    """By any of which what a run has written there is known, until somebody else has touched it; () for nothing."""
+
+
+def look(spec: str) -> Found:
+    """Say what lies at an address."""
+    from enricher.edges.record_outputs.place import mark_of
+
+    database = sqlite_address(spec)
+    path = Path(database.path if database else spec)
+    name = f"{path}#{database.table or DEFAULT_TABLE}" if database else spec
+    try:
+        marks = [mark_of(path.stat())]
+        if database:
+            from enricher.edges.record_outputs.sqlite import mark_of_database
+
+            marks.append(mark_of_database(path))
+    except (OSError, ValueError):
+        marks = []
+    return Found(name, tuple(filter(None, marks)))
 
 
 def _format_of(spec: str) -> TableFormat:

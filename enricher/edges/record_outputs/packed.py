@@ -76,9 +76,15 @@ class PackedFile:
             if self._place.is_stream:
                 self._packer.flush()  # somebody reads along
 
+    def seal(self) -> str:
+        """End the compression and make the file durable; returns its mark."""
+        if self._packer is not None:
+            self._end()
+        return self._place.seal()
+
     def settle(self) -> None:
-        """End the compression and put the file in its place."""
-        self._end()
+        """Put the file in its place."""
+        self.seal()
         self._place.settle()
 
     def abandon(self) -> None:

@@ -66,6 +66,7 @@ class ParquetOutput:
         self._writer: Any = None
         self._pending: list[Any] = []
         self._segments: list[_Segment] = []
+        self._is_whole = False
 
     def begin(self, columns: Sequence[str]) -> None:
         """Open the file."""
@@ -110,8 +111,19 @@ class ParquetOutput:
         if pending:
             self._writer.write_table(pa.Table.from_batches(pending, schema), row_group_size=_GROUP_ROWS)
 
+    def seal(self) -> str:
+        """Write what is left, all of it once more where its kinds have become wider, and make the file durable."""
+        if not self._is_whole:
+            self._write_the_end()
+            self._is_whole = True
+        return self._place.seal()
+
     def finish(self) -> None:
-        """Write what is left, all of it once more where its kinds have become wider, and put the file in its place."""
+        """Put the file in its place."""
+        self.seal()
+        self._place.settle()
+
+    def _write_the_end(self) -> None:
         with self._mapped():
             self._flush()
             if self._segments:
@@ -122,7 +134,6 @@ class ParquetOutput:
                 self._flush()
             self._close_writer()
         self._close_segments()
-        self._place.settle()
 
     def _close_writer(self) -> None:
         writer, self._writer = self._writer, None

@@ -32,6 +32,7 @@ class Place:
         self._overwrite = overwrite
         self._temporary: Path | None = None
         self._file: BinaryIO | None = None
+        self._mark: str | None = None
         self.is_stream = self._path is None or is_special(self._path)
         """Nothing can be taken back, or written at another place than the end."""
 
@@ -101,15 +102,26 @@ class Place:
         assert self._file is not None
         return self._file
 
+    def seal(self) -> str:
+        """Make what was written durable; returns its mark, which giving it its name does not change."""
+        if self._mark is not None:
+            return self._mark
+        with mapped(self.name):
+            self.file.flush()
+            if self._temporary is None:
+                self._mark = ""
+            else:
+                os.fsync(self.file.fileno())
+                self._keep_mode(self.file)
+                self._mark = mark_of(os.fstat(self.file.fileno()))
+        return self._mark
+
     def settle(self) -> None:
         """Make what was written durable and give it its name."""
-        file, temporary = self._file, self._temporary
-        assert file is not None
+        self.seal()
+        file, temporary = self.file, self._temporary
         with mapped(self.name):
-            file.flush()
             if temporary is not None and self._path is not None:
-                os.fsync(file.fileno())
-                self._keep_mode(file)
                 if self._path.exists() and not self._overwrite:
                     raise OutputError(f"{self.name} was made by another process meanwhile", hint="give another name")
                 temporary.rename(self._path)
@@ -134,6 +146,11 @@ class Place:
             # What could not be written cannot be flushed either, and nobody wants it.
             with contextlib.suppress(OSError):
                 file.close()
+
+
+def mark_of(state: os.stat_result) -> str:
+    """Tell a file from what another process has made of it, or put in its place: by its size and time."""
+    return f"{state.st_size}:{state.st_mtime_ns}"
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _MAX_INTEGER: Final = 1 << 63
 _AS_THEY_ARE: Final = frozenset((str, float, bool, type(None)))
+_HEADER_BYTES: Final = 100
+_IN_WAL: Final = 2
 
 
 class SqliteOutput:
@@ -35,6 +37,9 @@ class SqliteOutput:
         self._is_new = False
         self._part = ""
         self._columns: list[str] = []
+        self._commits: int | None = None
+        """How many there will have been with this one; None where nobody counts them."""
+        self._mark: str | None = None
 
     def check(self) -> None:
         """OutputError where the table is there and not to be replaced, or nothing can be written."""
@@ -66,6 +71,9 @@ class SqliteOutput:
             # Else a rename looks into every view, and refuses for one that is broken already.
             connection.execute("PRAGMA legacy_alter_table = ON")
             connection.execute("BEGIN IMMEDIATE")
+            # From here on nobody else commits.
+            before = _commits_of(self._path)
+            self._commits = None if before is None else before + 1
             self._check_table(connection)
             names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
             self._part = next(name for n in range(len(names) + 1) if (name := f"{self._table}__part{n}") not in names)
@@ -106,12 +114,21 @@ class SqliteOutput:
         connection.execute(f"DROP TABLE {keyed}")
         connection.execute(f"ALTER TABLE {plain} RENAME TO {keyed}")
 
+    def seal(self) -> str:
+        """Give the table its name, for nobody else as yet; returns what the commit will make of the database."""
+        if self._mark is None:
+            connection = self._open()
+            with self._mapped():
+                connection.execute(f"DROP TABLE IF EXISTS {_quoted(self._table)}")
+                connection.execute(f"ALTER TABLE {_quoted(self._part)} RENAME TO {_quoted(self._table)}")
+                self._mark = "" if self._commits is None else _mark(self._path, self._commits)
+        return self._mark
+
     def finish(self) -> None:
-        """Give the table its name, and commit."""
+        """Commit."""
+        self.seal()
         connection = self._open()
         with self._mapped():
-            connection.execute(f"DROP TABLE IF EXISTS {_quoted(self._table)}")
-            connection.execute(f"ALTER TABLE {_quoted(self._part)} RENAME TO {_quoted(self._table)}")
             connection.execute("COMMIT")
             self._connection = None
             connection.close()
@@ -139,6 +156,30 @@ class SqliteOutput:
             yield
         except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError) as error:
             raise OutputError(f"{self.name} cannot be written: {error}", hint=_hint(str(error))) from error
+
+
+def mark_of_database(path: Path) -> str:
+    """Tell a database from what others have made of it, by how often something was committed to it.
+
+    Unlike size and time this is known before a commit; "" for one with a write-ahead log, whose commits nobody counts.
+    Raises OSError.
+    """
+    commits = _commits_of(path)
+    return "" if commits is None else _mark(path, commits)
+
+
+def _mark(path: Path, commits: int) -> str:
+    # One that was put in its place has another number.
+    return f"{path.stat().st_ino}:{commits}"
+
+
+def _commits_of(path: Path) -> int | None:
+    """Of the header (sqlite.org/fileformat2.html, 1.3): how it is written at byte 18, the change counter at 24."""
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    if not header:
+        return 0
+    return None if header[18] == _IN_WAL else int.from_bytes(header[24:28], "big")
 
 
 def _quoted(name: str) -> str:

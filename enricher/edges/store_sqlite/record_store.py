@@ -68,9 +68,9 @@ class SqliteRecords:
         """Requests that were sent for a run, and USD paid for them."""
         return await self._db.read(records.spent, run)
 
-    async def wrote(self, output: str, mark: str) -> bool:
-        """Whether a run that is done left the output so."""
-        return await self._db.read(records.wrote, output, mark)
+    async def wrote(self, output: str, marks: Collection[str]) -> bool:
+        """Whether a run has left the output under one of these marks, or was about to."""
+        return await self._db.read(records.wrote, output, marks)
 
     async def name_task(self, task: str, name: str, version: str, now: float) -> None:
         """Keep what a task's hash was called."""

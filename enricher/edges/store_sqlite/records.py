@@ -20,7 +20,7 @@ from enricher.edges.store_sqlite.records_codec import EncodedChunk
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -85,10 +85,10 @@ def spent(db: sqlite3.Connection, run: int) -> tuple[int, float]:
     return int(requests), float(cost_usd)
 
 
-def wrote(db: sqlite3.Connection, output: str, mark: str) -> bool:
-    """Whether a run that is done left the output so."""
-    found = db.execute("SELECT 1 FROM record_runs WHERE output = ? AND mark = ? AND state = 'done'", (output, mark))
-    return found.fetchone() is not None
+def wrote(db: sqlite3.Connection, output: str, marks: Collection[str]) -> bool:
+    """Whether a run has left the output under one of these marks, or was about to."""
+    found = db.execute("SELECT mark FROM record_runs WHERE output = ? AND mark != ''", (output,))
+    return any(not set(marks).isdisjoint(row["mark"].split()) for row in found)
 
 
 def name_task(db: sqlite3.Connection, task: str, name: str, version: str, now: float) -> None:
