@@ -51,7 +51,7 @@ class Joined:
         self._names = {name: f"input.{name}" if name in taken else name for name in kept}
         # Rows that go out with the columns that they came with, in that order: most of them.
         is_as_is = bool(key_column) and text_column is None and all(new == old for old, new in self._names.items())
-        self._as_is = (key_column, *kept) if is_as_is else ()
+        self._as_is = (key_column, *kept) if is_as_is else None
         self.columns: tuple[str, ...] = (self.key, *self._names.values(), *task.fields, *RESERVED_FIELDS)
         self.rows_at_once: Final = _ROWS_WITH_VECTORS if task.kind == "vector" else None
         """How many are made before they are written; None: all of a chunk."""

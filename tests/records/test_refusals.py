@@ -110,6 +110,30 @@ async def test_files_that_are_passed_over_and_the_first_reason_of_each_status_ar
         assert ["files passed over: 1 .png"] == list(report.notes)
 
 
+async def test_a_document_that_cannot_be_read_has_its_row_and_its_key_and_costs_no_other(tmp_path):
+    async with a_desk(tmp_path, lambda _: GLAD) as desk:
+        documents = tmp_path / "documents"
+        documents.mkdir()
+        (documents / "a.txt").write_text("one")
+        (documents / "b.txt").write_bytes(b"caf\xe9")
+        for output in ("out.jsonl", "out.csv", "out.db"):
+            report = await desk.run(desk.task(LABEL), documents, output)
+            assert {"ok": 1, "unreadable": 1} == report.statuses
+            assert report.reasons["unreadable"].startswith("b.txt: ")
+        assert [("a.txt", "ok"), ("b.txt", "unreadable")] == [(row["id"], row["status"]) for row in desk.rows()]
+
+
+async def test_a_format_that_there_is_not_is_refused_before_anything_is_read(tmp_path):
+    async with a_desk(tmp_path, lambda _: GLAD) as desk:
+        given = desk.write("in.jsonl", texts(2))
+        for named in ({"input_format": "xml"}, {"output_format": "xml"}):
+            with pytest.raises(UsageError, match="there is no format 'xml'"):
+                await desk.run(desk.task(LABEL), given, **named)
+        with pytest.raises(UsageError, match="is a database"):
+            await desk.run(desk.task(LABEL), given, "out.db", output_format="csv")
+        assert [] == desk.model.asked
+
+
 async def test_an_output_that_is_the_input_is_refused(tmp_path):
     async with a_desk(tmp_path, lambda _: GLAD) as desk:
         given = desk.write("in.jsonl", texts(2))

@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from enricher.errors import UsageError
+
 TableFormat = Literal["jsonl", "csv", "tsv", "parquet"]
 TABLE_FORMATS: Final[tuple[TableFormat, ...]] = ("jsonl", "csv", "tsv", "parquet")
 
@@ -19,6 +21,7 @@ _NAMED: Final = re.compile(r".+?\.([a-z]+)(\.(?:gz|zst))?", re.IGNORECASE | re.D
 _SQLITE: Final = re.compile(
     r"(?:sqlite:(?P<prefixed>[^#]+)|(?P<path>[^#]+\.(?:db|sqlite3?)))(?:#(?P<table>.+))?", re.DOTALL
 )
+_POSTGRES: Final = ("postgresql://", "postgres://")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,26 @@ def sqlite_address(spec: str) -> SqliteAddress | None:
     if found is None:
         return None
     return SqliteAddress(path=found["prefixed"] or found["path"], table=found["table"] or "")
+
+
+def is_postgres(spec: str) -> bool:
+    """Whether it is the address of a PostgreSQL database."""
+    return spec.startswith(_POSTGRES)
+
+
+def asked_format(spec: str, name: str | None) -> TableFormat | None:
+    """The format that was asked for by name; None where none was.
+
+    Raises UsageError for one that there is not, and for any of a database, which has its own.
+    """
+    if name is None:
+        return None
+    if is_postgres(spec) or sqlite_address(spec):
+        raise UsageError(f"{spec} is a database, which has no format {name}", hint="leave the format out")
+    found = next((one for one in TABLE_FORMATS if one == name), None)
+    if found is None:
+        raise UsageError(f"there is no format {name!r}", hint=f"name one of {', '.join(TABLE_FORMATS)}")
+    return found
 
 
 def format_of_name(name: str) -> TableFormat | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from enricher.core.records.address import TABLE_FORMATS, format_of_name, sqlite_address
+from enricher.core.records.address import TABLE_FORMATS, asked_format, format_of_name, is_postgres, sqlite_address
 from enricher.edges.record_inputs.refusals import cannot_read
 from enricher.errors import UsageError
 
@@ -36,7 +36,8 @@ def open_input(
     """
     from enricher.edges.record_inputs.table import TableInput
 
-    if spec.startswith(("postgresql://", "postgres://")):
+    file_format = asked_format(spec, file_format)
+    if is_postgres(spec):
         return TableInput(_postgres_reader(spec, query), key)
     if database := sqlite_address(spec):
         return TableInput(_sqlite_reader(database, query), key)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, assert_never
 
-from enricher.core.records.address import TABLE_FORMATS, format_of_name, sqlite_address
+from enricher.core.records.address import TABLE_FORMATS, asked_format, format_of_name, sqlite_address
 from enricher.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def open_output(spec: str, *, file_format: TableFormat | None = None, overwrite:
     from enricher.edges.record_outputs.packed import PackedFile
     from enricher.edges.record_outputs.place import Place
 
+    file_format = asked_format(spec, file_format)
     if database := sqlite_address(spec):
         from enricher.edges.record_outputs.sqlite import SqliteOutput
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from enricher.core.records.address import SqliteAddress, format_of_name, sqlite_address
+from enricher.core.records.address import SqliteAddress, asked_format, format_of_name, sqlite_address
+from enricher.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,18 @@ def test_a_database_is_told_by_its_suffix_or_prefix(spec, path, table):
 @pytest.mark.parametrize("spec", ["a.csv", "a.db.csv", "sqlite:", "a#b.db", "-"])
 def test_anything_else_is_no_database(spec):
     assert sqlite_address(spec) is None
+
+
+@pytest.mark.parametrize("spec", ["a.csv", "-", "docs", "a"])
+def test_a_format_that_there_is_may_be_asked_for_and_another_is_refused_with_those_there_are(spec):
+    assert (None, "tsv") == (asked_format(spec, None), asked_format(spec, "tsv"))
+    with pytest.raises(UsageError, match="there is no format 'xml'") as refused:
+        asked_format(spec, "xml")
+    assert "jsonl, csv, tsv, parquet" in refused.value.hint
+
+
+@pytest.mark.parametrize("spec", ["a.db", "sqlite:a#t", "postgresql://u@h/d"])
+def test_a_format_of_a_database_is_refused_and_not_passed_over(spec):
+    assert asked_format(spec, None) is None
+    with pytest.raises(UsageError, match="is a database, which has no format csv"):
+        asked_format(spec, "csv")
