@@ -188,7 +188,9 @@ def _write_chunk(
         statuses = Counter(map(str, map(_STATUS, part)))
         for status in statuses.keys() - {"ok", *written.reasons}:
             first = next(row for row in part if row["status"] == status)
-            written.reasons[status] = f"{first[joined.key]}: {first['error']}"
+            key, error = f"{first[joined.key]}: ", str(first["error"])
+            # Of documents, and of rows without a key, the reason begins with the place that they are named by.
+            written.reasons[status] = error if error.startswith(key) else key + error
         written.statuses.update(statuses)
         output.write(part)
 

@@ -119,7 +119,7 @@ async def test_a_document_that_cannot_be_read_has_its_row_and_its_key_and_costs_
         for output in ("out.jsonl", "out.csv", "out.db"):
             report = await desk.run(desk.task(LABEL), documents, output)
             assert {"ok": 1, "unreadable": 1} == report.statuses
-            assert report.reasons["unreadable"].startswith("b.txt: ")
+            assert "b.txt: it is not UTF-8: byte 0xe9 at byte 4" == report.reasons["unreadable"]
         assert [("a.txt", "ok"), ("b.txt", "unreadable")] == [(row["id"], row["status"]) for row in desk.rows()]
 
 
