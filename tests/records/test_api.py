@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from enricher import config as configuration
+from enricher.config import loading
 from enricher.edges.record_outputs.jsonl import JsonlOutput
 from tests.records.desk import LABEL, a_desk
 from tests.system.bench import Server
@@ -52,7 +52,7 @@ def test_the_examples_of_the_documentation_do_what_they_say(example, server, tmp
     Path("enricher.toml").write_text(
         f'state_dir = "state"\n[provider]\nbase_url = "{server.url}"\n[batch]\npoll_interval_seconds = 1\n'
     )
-    monkeypatch.setattr(configuration, "SYSTEM_FILE", tmp_path / "enricher.toml")
+    monkeypatch.setattr(loading, "SYSTEM_FILE", tmp_path / "enricher.toml")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     # Other tests of the same process may have set it up, to print.
     monkeypatch.setattr(structlog, "is_configured", lambda: False)
