@@ -18,7 +18,7 @@ from enricher.core import pricing
 from enricher.core.answer import Usage
 from enricher.core.task import parse_task
 from enricher.edges.credential import PROVIDER_KEY, read_secret
-from enricher.errors import ConfigError
+from enricher.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,6 +98,15 @@ def choose(
         poll_interval_seconds=min(config.batch.poll_interval_seconds, 1.0),
         weights=weights,
     )
+
+
+def check_lasting(provider: Provider) -> None:
+    """Raise UsageError for one that ends with this process: nobody could come for its answers later."""
+    if provider.kind == "local":
+        raise UsageError(
+            "the embedded model works only while a process waits for it",
+            hint="wait for it, or give the model a server of its own: enricher serve-batches",
+        )
 
 
 def describe(config: Config, *, environment: Mapping[str, str], config_path: Path | None, now: float) -> Provider:

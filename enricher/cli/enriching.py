@@ -167,6 +167,8 @@ def _once(settings: Config, config_path: Path | None, mode: Mode) -> StoreSummar
     from enricher.telemetry import Telemetry
 
     provider = providers.choose(settings, environment=os.environ, config_path=config_path, now=app.wall_time())
+    if not mode.wait:
+        providers.check_lasting(provider)
     if mode.digest and provider.kind == "local":
         raise UsageError(
             "--digest: the embedded model is asked about one kind of event at a time, not about windows",

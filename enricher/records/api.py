@@ -50,11 +50,12 @@ async def run_async(
     call goes on. The output appears whole or not at all.
 
     Raises ConfigError (BudgetError among them), UsageError, InputError, OutputError, LockedError, StoreError, the
-    provider's errors, and TryAgainError when `stop` was set, or while the provider works if `wait` is False.
+    provider's errors, and TryAgainError when `stop` was set. If `wait` is False: TryAgainError while the provider
+    works, and UsageError for the embedded model, which works only while a process waits for it.
     """
     order = Order(task=task, input=str(input), output=str(output), wait=wait, **keywords)
     settings, config_path = find_configuration(config)
-    async with open_job(order, settings, choose_provider(settings, config_path), tell) as job:
+    async with open_job(order, settings, choose_provider(settings, config_path, wait=wait), tell) as job:
         return await job.run(stop or asyncio.Event())
 
 

@@ -93,7 +93,7 @@ async def submit_async(
     order = Order(task=task, input=str(input), output=str(output), **keywords)
     _check_deferrable(order)
     settings, config_path = find_configuration(config)
-    provider = _remote(choose_provider(settings, config_path))
+    provider = choose_provider(settings, config_path, wait=False)
     order = _elsewhere(order)
     async with open_job(order, settings, provider, tell, patience_seconds=_PATIENCE_SECONDS) as job:
         run = await job.send()
@@ -213,22 +213,13 @@ def _reopened(handle: Handle, config: Config | Path | None) -> tuple[Config, Pro
         config = Path(handle["config"])
     settings, config_path = find_configuration(config)
     settings = settings.model_copy(update={"state_dir": Path(handle["state_dir"])})
-    provider = _remote(choose_provider(settings, config_path))
+    provider = choose_provider(settings, config_path, wait=False)
     if provider.base_url != handle["base_url"]:
         raise UsageError(
             f"it was submitted to {handle['base_url']}, and the configuration here names {provider.base_url}",
             hint="give the same configuration:  config=...",
         )
     return settings, provider, Order(**handle["order"])
-
-
-def _remote(provider: Provider) -> Provider:
-    if provider.kind == "local":
-        raise UsageError(
-            "the embedded model works only while a process waits for it",
-            hint="run it instead of submitting it, or give the model a server of its own: enricher serve-batches",
-        )
-    return provider
 
 
 def _check_deferrable(order: Order) -> None:

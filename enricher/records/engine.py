@@ -40,10 +40,16 @@ def find_configuration(config: Config | Path | None) -> tuple[Config, Path | Non
     return configuration.load_or_here(config), config
 
 
-def choose_provider(settings: Config, config_path: Path | None) -> Provider:
-    """Choose who is asked, by this process's environment. Raises ConfigError."""
+def choose_provider(settings: Config, config_path: Path | None, *, wait: bool) -> Provider:
+    """Choose who is asked, by this process's environment. Raises ConfigError.
+
+    Without `wait` other processes come for the answers: UsageError where the provider does not outlast this one.
+    """
     now = SystemClock().now()
-    return providers.choose(settings, environment=os.environ, config_path=config_path, now=now)
+    provider = providers.choose(settings, environment=os.environ, config_path=config_path, now=now)
+    if not wait:
+        providers.check_lasting(provider)
+    return provider
 
 
 def job_settings(

@@ -103,7 +103,7 @@ async def evaluate_async(
     check_expected(found, assessment.scorers)
     _check_size(found, assessment)
     judges = read_judges(assessment.scorers, found.rows.columns(), _judging_task)
-    async with open_engine(settings, choose_provider(settings, config_path)) as engine:
+    async with open_engine(settings, choose_provider(settings, config_path, wait=trial.wait)) as engine:
         _check_twins(engine, record_task, cells)
         rounds = Rounds(engine, stop=stop or asyncio.Event(), tell=tell, budget_usd=trial.budget_usd, wait=trial.wait)
         replies = await rounds.ask(

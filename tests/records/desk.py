@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from enricher import records
+from enricher.batchserver.model_weights import SMALL_WEIGHTS
 from enricher.batchserver.server import BatchServer
 from enricher.batchserver.settings import ServerSettings
-from enricher.config import Config
+from enricher.config import Config, shipped
+from enricher.core.pricing import FREE
+from enricher.core.task import parse_task
 from enricher.edges.clock_system import SystemClock
+from enricher.provider import Provider
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +44,19 @@ additionalProperties = false
 required = ["mood"]
 properties = { mood = { type = "string", enum = ["glad", "sad"] } }
 """
+
+
+EMBEDDED = Provider(
+    kind="local",
+    base_url="",
+    endpoint="/v1/chat/completions",
+    model=SMALL_WEIGHTS.name,
+    task=parse_task(shipped("tasks/logs-local.toml"), name="logs-local"),
+    prices=FREE,
+    reasoning_effort="",
+    poll_interval_seconds=0.05,
+    weights=SMALL_WEIGHTS,
+)
 
 
 class Model:

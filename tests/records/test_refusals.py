@@ -10,10 +10,13 @@ import sqlite3
 import pytest
 
 from enricher import records
+from enricher.cli.enriching import _once
+from enricher.compose import Mode
 from enricher.core.records.task import parse_record_task
 from enricher.errors import BudgetError, ConfigError, InputError, TryAgainError, UsageError
+from enricher.records.evaluating import evaluate_async
 from enricher.records.order import Order, load_record_task, parse_columns, parse_options
-from tests.records.desk import LABEL, a_desk
+from tests.records.desk import EMBEDDED, LABEL, Desk, a_desk
 
 GLAD = {"mood": "glad"}
 
@@ -51,6 +54,25 @@ async def test_an_interrupt_while_writing_leaves_no_part_and_the_answers(tmp_pat
         assert [] == [path for path in tmp_path.iterdir() if "out" in path.name]
         assert {"ok": 3} == (await desk.run(task, given)).statuses
         assert 3 == len(desk.model.asked)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda desk: desk.run("label", desk.write("in.jsonl", texts(1)), wait=False),
+        lambda desk: records.submit_async("label", desk.write("in.jsonl", texts(1)), "out.jsonl", config=desk.config),
+        lambda desk: evaluate_async("evaluate", config=desk.config, wait=False),
+        lambda desk: asyncio.to_thread(_once, desk.config, None, Mode(once=True, wait=False)),
+    ],
+    ids=["run", "submit", "evaluate", "once"],
+)
+async def test_what_nobody_waits_for_is_not_asked_of_the_embedded_model(tmp_path, monkeypatch, ask):
+    monkeypatch.setattr("enricher.provider.choose", lambda *_args, **_more: EMBEDDED)
+    monkeypatch.setattr("enricher.provider.embedded_server", None)
+    with pytest.raises(UsageError, match="only while a process waits for it") as caught:
+        await ask(Desk(tmp_path, "http://127.0.0.1:9/v1", None))
+    assert "wait for it" in caught.value.hint
+    assert not (tmp_path / "state").exists()
 
 
 async def test_an_input_that_is_refused_leaves_no_run_and_no_rows(tmp_path):

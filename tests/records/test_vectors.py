@@ -12,19 +12,16 @@ import pytest
 from enricher import records
 from enricher.batchserver.backend_schema import SchemaBackend
 from enricher.batchserver.embeddings import to_vector
-from enricher.batchserver.model_weights import SMALL_WEIGHTS
-from enricher.config import Config, shipped
-from enricher.core.pricing import FREE
+from enricher.config import Config
 from enricher.core.records.response import ResultReader
 from enricher.core.records.task import parse_record_task
-from enricher.core.task import parse_task
 from enricher.edges.clock_system import SystemClock
 from enricher.edges.record_outputs.parquet import ParquetOutput
 from enricher.errors import ConfigError
-from enricher.provider import Provider, find_prices
+from enricher.provider import find_prices
 from enricher.records import probing
 from enricher.records.job import plan_settings
-from tests.records.desk import PRICES, Desk, a_desk
+from tests.records.desk import EMBEDDED, PRICES, Desk, a_desk
 
 EMBEDDINGS = "/v1/embeddings"
 
@@ -152,19 +149,8 @@ async def test_comments_are_moderated_and_flagged_ones_name_their_categories(tmp
 
 
 async def test_the_embedded_model_is_not_asked_for_vectors(tmp_path, monkeypatch):
-    local = Provider(
-        kind="local",
-        base_url="",
-        endpoint="/v1/chat/completions",
-        model=SMALL_WEIGHTS.name,
-        task=parse_task(shipped("tasks/logs-local.toml"), name="logs-local"),
-        prices=FREE,
-        reasoning_effort="",
-        poll_interval_seconds=0.05,
-        weights=SMALL_WEIGHTS,
-    )
-    monkeypatch.setattr("enricher.provider.choose", lambda *_args, **_more: local)
-    monkeypatch.setattr("enricher.provider.describe", lambda *_args, **_more: local)
+    monkeypatch.setattr("enricher.provider.choose", lambda *_args, **_more: EMBEDDED)
+    monkeypatch.setattr("enricher.provider.describe", lambda *_args, **_more: EMBEDDED)
     desk = Desk(tmp_path, "http://127.0.0.1:9/v1", None)
     with pytest.raises(ConfigError, match="the embedded model answers /v1/chat/completions only") as caught:
         await records.plan_async("embed", desk.write("in.jsonl", texts(1)), config=desk.config)
