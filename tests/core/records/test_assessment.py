@@ -115,6 +115,17 @@ def test_any_row_is_a_case(values):
     assert isinstance(case_of("1", values, not_expected=("id", "text")).expected, dict)
 
 
+def test_the_shipped_evaluation_is_one_of_the_shipped_task_that_labels():
+    evaluated, labels = (
+        parse_record_task((TASKS / f"{name}.toml").read_text(encoding="utf-8"), name=name)
+        for name in ("evaluate", "label")
+    )
+    explained, terse = (task_in(evaluated, cell) for cell in evaluated.assessment.matrix.cells)
+    # What has the same hash has the same answers.
+    assert labels.hash == explained.hash != terse.hash
+    assert labels.answer_tokens == explained.answer_tokens
+
+
 def test_the_shipped_task_scores_its_shipped_cases():
     task = parse_record_task((TASKS / "evaluate.toml").read_text(encoding="utf-8"), name="evaluate")
     lines = (TASKS / "evaluate.gold.jsonl").read_text(encoding="utf-8").splitlines()
