@@ -17,6 +17,12 @@ is answered, `collect` writes the output.
 True
 >>> records.collect(handle).asked
 0
+
+`evaluate` asks a task about labelled rows in every cell of its matrix of prompts, models and parameters.
+
+>>> found = records.evaluate("evaluate")  # the rows that come with it
+>>> len(found.evaluation.cases), found.verdict.passed  # answers that somebody made up
+(24, False)
 """
 
 from __future__ import annotations
@@ -31,16 +37,20 @@ from enricher.records.deferred import (
     submit,
     submit_async,
 )
+from enricher.records.evaluating import Evaluated, evaluate, evaluate_async
 from enricher.records.planning import Estimate
 from enricher.records.progress import JobProgress, Report
 
 __all__ = [
     "Estimate",
+    "Evaluated",
     "Handle",
     "JobProgress",
     "Report",
     "collect",
     "collect_async",
+    "evaluate",
+    "evaluate_async",
     "is_done",
     "is_done_async",
     "plan",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 from enricher import config as configuration
 from enricher.core.records.assessment import task_in
@@ -20,6 +20,7 @@ from enricher.core.records.results import evaluate as rank
 from enricher.core.records.scorers import score_case
 from enricher.edges.record_inputs import open_input
 from enricher.errors import ConfigError, UsageError
+from enricher.records.api import silent
 from enricher.records.dataset import check_expected, read_dataset
 from enricher.records.engine import choose_provider, find_configuration, open_engine
 from enricher.records.order import Order, load_record_task
@@ -48,22 +49,37 @@ MAX_ANSWERS: Final = 500_000
 """All are held in memory, with their scores."""
 
 
+class Tried(TypedDict, total=False):
+    """What may be said of an evaluation: keywords of both calls."""
+
+    options: Mapping[str, object]
+    """Of the task, by name, as of a run."""
+    columns: Mapping[str, str]
+    """Under which column of the data set lies what a prompt calls otherwise."""
+    key: str | None
+    """The column that names a case, as of a run."""
+    baseline: Path | None
+    """Instead of what the gate compares with."""
+    making: Path | None
+    """A baseline that is to be written: where the gate names the same one, it need not be there yet."""
+    seed: int
+    """Of the resampling behind intervals and p values; the same gives the same figures."""
+    budget_usd: float | None
+    """Refuse what all cells together would likely cost more, before anything is sent. None: what `[budget]` leaves."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What is asked for: as on the command line."""
+    """What is asked for: the keywords of `Tried`, and what they are about."""
 
     task: str
     dataset: str | None
-    """None: the labelled rows that come with a shipped task."""
     options: Mapping[str, Any] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
     baseline: Path | None = None
-    """Instead of what the gate compares with."""
     making: Path | None = None
-    """A baseline that is to be written: where the gate names the same one, it need not be there yet."""
     seed: int = SEED
-    """Of the resampling behind intervals and p values."""
     budget_usd: float | None = None
     wait: bool = True
 
@@ -84,16 +100,23 @@ async def evaluate_async(
     dataset: str | Path | None = None,
     *,
     config: Config | Path | None = None,
-    tell: Callable[[JobProgress], None] = lambda _: None,
+    tell: Callable[[JobProgress], None] = silent,
     stop: asyncio.Event | None = None,
-    **options: Any,  # noqa: ANN401 - the fields of `Trial`
+    wait: bool = True,
+    **keywords: Unpack[Tried],
 ) -> Evaluated:
-    """Ask a task about labelled rows in every cell, and compare the cells.
+    """Ask a task about labelled rows in every cell of its matrix, and compare the cells.
+
+        found = await records.evaluate_async("mood.toml", "labelled.jsonl", budget_usd=5)
+
+    `dataset` is any input that a run takes, with what is expected of each row; None takes the labelled rows that come
+    with a shipped task. `config`, `tell`, `stop` and `wait` are as of `run_async`, and so is what ends it midway: what
+    was answered in a cell is kept, and not asked again.
 
     Raises ConfigError (BudgetError among them), UsageError, InputError, LockedError, StoreError, the provider's errors,
     and TryAgainError when `stop` was set, or while the provider works if `wait` is False.
     """
-    trial = Trial(task=task, dataset=None if dataset is None else str(dataset), **options)
+    trial = Trial(task=task, dataset=None if dataset is None else str(dataset), wait=wait, **keywords)
     settings, config_path = find_configuration(config)
     record_task, assessment = _task(trial)
     gate, baseline, notes = await asyncio.to_thread(_gate, assessment.gate, trial)
@@ -124,9 +147,24 @@ async def evaluate_async(
     return Evaluated(evaluation=evaluation, verdict=verdict, notes=notes)
 
 
-def evaluate(task: str, dataset: str | Path | None = None, **options: Any) -> Evaluated:  # noqa: ANN401 - as above
-    """Do as `evaluate_async`, and block until it is done."""
-    return asyncio.run(evaluate_async(task, dataset, **options))
+def evaluate(
+    task: str,
+    dataset: str | Path | None = None,
+    *,
+    config: Config | Path | None = None,
+    tell: Callable[[JobProgress], None] = silent,
+    wait: bool = True,
+    **keywords: Unpack[Tried],
+) -> Evaluated:
+    """Do as `evaluate_async`, and block until it is done.
+
+    >>> found = evaluate("evaluate")
+    >>> sorted(cell.name for cell in found.evaluation.ranking)
+    ['explained', 'terse']
+    >>> 0 <= found.evaluation.best.summary.mean <= 1
+    True
+    """
+    return asyncio.run(evaluate_async(task, dataset, config=config, tell=tell, wait=wait, **keywords))
 
 
 def _shipped_dataset(task: str) -> Path:

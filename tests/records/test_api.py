@@ -22,7 +22,7 @@ from tests.system.bench import Server
 
 ROOT = Path(__file__).parents[2]
 GLAD = {"mood": "glad"}
-MODULES = ("enricher.records", "enricher.records.api", "enricher.records.deferred")
+MODULES = ("enricher.records", "enricher.records.api", "enricher.records.deferred", "enricher.records.evaluating")
 REVIEWS = ("It broke on the second day.", "Works as it should.", "It is blue.")
 
 
@@ -80,10 +80,13 @@ async def main() -> None:
     handle: records.Handle = await records.submit_async("label", "in.jsonl", "out.csv", overwrite=True)
     if await records.is_done_async(handle):
         report = await records.collect_async(handle, config=Path("enricher.toml"))
+    found: records.Evaluated = await records.evaluate_async("evaluate", baseline=Path("main.json"), seed=2, wait=False)
+    print([cell.name.upper() for cell in found.evaluation.ranking], found.verdict and found.verdict.passed)
     print(estimate.likely_usd, report.statuses.get("ok", 0), report.notes[0].upper(), handle["run"] + 1)
     # Said by their types, so that each of these is a fault which mypy finds:
     records.run("label", "in.jsonl", "out.csv", budget_usd="two")  # type: ignore[arg-type]
     records.run("label", "in.jsonl", "out.csv", colour="red")  # type: ignore[call-arg]
+    records.evaluate("evaluate", "cases.jsonl", model="m")  # type: ignore[call-arg]
     records.plan("label", "in.jsonl", input_format="xls")  # type: ignore[arg-type]
     print(report.rows.upper())  # type: ignore[attr-defined]
 

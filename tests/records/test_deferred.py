@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from enricher.errors import BudgetError, LockedError, TryAgainError, UsageError
 from enricher.records import deferred
 from enricher.records.planning import Planner
 from tests.records.desk import LABEL, a_desk
+from tests.system.bench import Server, environment
 
 GLAD = {"mood": "glad"}
 
@@ -156,6 +160,47 @@ async def test_a_state_directory_that_another_process_holds_is_waited_for(tmp_pa
         with pytest.raises(LockedError):
             await records.is_done_async(handle, config=desk.config)
         await store.close()
+
+
+PROCESS = """
+import json, sys
+from pathlib import Path
+from enricher import records
+
+handle = json.load(sys.stdin)
+print(json.dumps({code}))
+"""
+
+
+def in_a_process(directory, code, handle=None):
+    """What a process of its own, in a directory of its own, says that a call has returned."""
+    directory.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", PROCESS.format(code=code)]
+    asked = {"input": json.dumps(handle), "env": environment(directory), "cwd": directory}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **asked)
+    assert (0, "") == (done.returncode, done.stderr)
+    return json.loads(done.stdout)
+
+
+def test_three_processes_submit_look_and_collect_as_the_workers_of_a_scheduler(tmp_path):
+    server = Server(tmp_path / "server")
+    try:
+        given, output, config = (tmp_path / name for name in ("in.jsonl", "out.csv", "enricher.toml"))
+        given.write_text("".join(json.dumps(row) + "\n" for row in texts(5)))
+        provider = f'[provider]\nbase_url = "{server.url}"\n[batch]\npoll_interval_seconds = 1\n'
+        config.write_text(f'state_dir = "{tmp_path}/state"\n{provider}')
+        submit = f"records.submit('label', {str(given)!r}, {str(output)!r}, config=Path({str(config)!r}))"
+        handle = in_a_process(tmp_path / "first", submit)
+        until = time.monotonic() + 60
+        while not in_a_process(tmp_path / "second", "records.is_done(handle)", handle):
+            assert time.monotonic() < until
+        report = in_a_process(tmp_path / "third", "records.collect(handle).to_json()", handle)
+        ledger = server.ledger()
+    finally:
+        server.end()
+    assert ({"ok": 5}, 5) == (report["statuses"], report["asked"])
+    assert 5 == ledger["lines_answered"] == ledger["lines_uploaded"]
+    assert 6 == len(output.read_text().splitlines())
 
 
 async def test_names_of_files_hold_in_another_directory(tmp_path, monkeypatch):
