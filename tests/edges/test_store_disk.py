@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -17,45 +15,10 @@ from enricher.edges.store_sqlite import SqliteStore, connection
 from enricher.edges.store_sqlite.connection import DATABASE_NAME
 from enricher.edges.store_sqlite.reserve import RESERVE_NAME, Reserve
 from enricher.errors import StoreError, StoreFullError
+from tests.disks import fill, remount
 from tests.edges.test_store_sqlite import W0, a_block, a_shape, close_pane, deliver, in_database, three_lines
 
 MEGABYTE = 1 << 20
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """Mount a disk of some megabytes, in memory; skipped where that is not allowed."""
-    mounted = []
-
-    def mount(megabytes):
-        place = tmp_path / f"disk{len(mounted)}"
-        place.mkdir()
-        made = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "tmpfs", place],
-            capture_output=True,
-            check=False,
-        )
-        if made.returncode:
-            pytest.skip(f"a tmpfs cannot be mounted here: {made.stderr.decode().strip()}")
-        mounted.append(place)
-        return place
-
-    yield mount
-    for place in mounted:
-        subprocess.run(["umount", "-l", place], check=True)
-
-
-def remount(place, options):
-    subprocess.run(["mount", "-o", f"remount,{options}", place], check=True)
-
-
-def fill(place, *, leave=0):
-    """Let a file of somebody else's take the room of a disk, but for some bytes."""
-    filler = place / "of-somebody-else"
-    with filler.open("ab") as file, contextlib.suppress(OSError):
-        free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
-        os.posix_fallocate(file.fileno(), file.tell(), max(1, free - leave))
-    return filler
 
 
 def noise(number, size=MEGABYTE):

@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import sqlite3
-import subprocess
 from collections import Counter
 
 import pytest
 
+from tests.disks import fill, remount
 from tests.system.bench import assert_manifests_true, events, log_lines, manifests
 from tests.system.test_run import MANY, Daemon
 
 MEGABYTE = 1 << 20
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """Mount a disk of some megabytes, in memory; skipped where that is not allowed."""
-    mounted = []
-
-    def mount(megabytes):
-        place = tmp_path / f"disk{len(mounted)}"
-        place.mkdir()
-        options = f"size={megabytes}m,mode=755"
-        made = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, check=False)
-        if made.returncode:
-            pytest.skip(f"a tmpfs cannot be mounted here: {made.stderr.decode().strip()}")
-        mounted.append(place)
-        return place
-
-    yield mount
-    for place in mounted:
-        subprocess.run(["umount", "-l", place], check=True)
 
 
 @pytest.fixture
@@ -50,19 +29,6 @@ def run(bench):
     yield start
     for one in daemons:
         one.end()
-
-
-def remount(place, options):
-    subprocess.run(["mount", "-o", f"remount,{options}", place], check=True)
-
-
-def fill(place, *, leave=0):
-    """Let a file of somebody else's take the room of a disk, but for some bytes."""
-    filler = place / "of-somebody-else"
-    with filler.open("ab") as file, contextlib.suppress(OSError):
-        free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
-        os.posix_fallocate(file.fileno(), file.tell(), max(1, free - leave))
-    return filler
 
 
 def noise(lines, *, size=800, hour=8):
