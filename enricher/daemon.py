@@ -174,7 +174,7 @@ class Daemon:
         if self._failure:
             reasons.append(f"store: {self._failure}")
         blocked = (stage.blocked for stage in (self._app.submit, self._app.track) if stage.blocked is not None)
-        reasons += [f"provider: {error}" + (f" ({error.hint})" if error.hint else "") for error in blocked]
+        reasons += [f"{error.about}: {error}" + (f" ({error.hint})" if error.hint else "") for error in blocked]
         if self._app.ingest.held_by is not None:
             reasons.append(f"reading: {HELD[self._app.ingest.held_by]}")
         reasons += [sink.trouble for sink in self._app.sinks if sink.trouble]

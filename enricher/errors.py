@@ -10,6 +10,7 @@ EnricherError                  base; `hint` says what the reader can do about it
 ├── StoreError                 the store cannot be read or written
 │   ├── StoreFullError         the disk of the store has no room
 │   └── StoreVersionError      the store was written by a newer version
+├── BatchFileError             a file of a batch cannot be written or read for now: it is made, or fetched, again
 ├── ProviderError              what the batch provider answered, mapped at the edge
 │   ├── TransientProviderError try again later (timeouts, 408, 409, 429, 5xx, connection)
 │   ├── UnclearProviderError   the request may have been carried out: look before trying again
@@ -24,7 +25,7 @@ EnricherError                  base; `hint` says what the reader can do about it
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 
 class EnricherError(Exception):
@@ -78,12 +79,20 @@ class StoreVersionError(StoreError):
     """The store was written by a newer version of enricher."""
 
 
+class BatchFileError(EnricherError):
+    """A file of a batch cannot be written or read for now. It is a copy, and what it holds is not lost."""
+
+    about: ClassVar = "batches"
+
+
 NOT_THE_API: Final = "not_the_api"
 """Code of a PermanentProviderError where something else than the Batch API answered: a page, a proxy."""
 
 
 class ProviderError(EnricherError):
     """The batch provider answered with an error."""
+
+    about: ClassVar = "provider"
 
     def __init__(
         self, message: str = "", *, hint: str = "", code: str = "", retry_after_seconds: float | None = None

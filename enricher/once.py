@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from enricher.core.ledger import BatchState
-from enricher.errors import AuthProviderError, TryAgainError
+from enricher.errors import AuthProviderError, BatchFileError, TryAgainError
 from enricher.pacing import TICK_SECONDS, wait
 from enricher.status import HELD
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from enricher.app import Enricher
     from enricher.core.books import StoreSummary
     from enricher.core.ledger import KindSeen
-    from enricher.errors import ProviderError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,9 +123,10 @@ class Once:
             self._app.write.release_pending()
 
     async def _raise_if_stuck(self, summary: StoreSummary) -> None:
-        blocked: ProviderError | None = self._app.submit.blocked or self._app.track.blocked
-        # A refused key blocks what is open as well; anything else lets open batches come to their end.
-        if blocked is not None and (isinstance(blocked, AuthProviderError) or not summary.batches.get("open")):
+        blocked = self._app.submit.blocked or self._app.track.blocked
+        # A refused key and a disk block what is open as well; anything else lets open batches come to their end.
+        stops_all = isinstance(blocked, AuthProviderError | BatchFileError)
+        if blocked is not None and (stops_all or not summary.batches.get("open")):
             raise blocked
         if self._app.mode.wait:
             return

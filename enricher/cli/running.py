@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from enricher import show
 from enricher.errors import (
     AuthProviderError,
+    BatchFileError,
     ConfigError,
     EnricherError,
     LockedError,
@@ -64,7 +65,7 @@ def exit_code(fault: EnricherError) -> int:
             return EXIT_USAGE
         case LockedError():
             return EXIT_LOCKED
-        case TryAgainError() | StoreError():
+        case TryAgainError() | StoreError() | BatchFileError():
             return EXIT_AGAIN
         case _:
             return EXIT_FAILED

@@ -1,7 +1,7 @@
 """The directory of batch files: input files until their batch is done, downloads until they are read.
 
 Everything in it can be made again from the store or the provider, so nothing here is precious: what a process that was
-killed has left is removed by the next.
+killed has left is removed by the next, and what cannot be written whole takes no room of a disk that is full.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import aiofiles
 
 from enricher import private
-from enricher.errors import StoreError
+from enricher.errors import BatchFileError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Collection, Iterator
@@ -44,15 +44,21 @@ class DirectoryBatchFiles:
         final = self.path(name)
         partial = final.with_name(final.name + ".part")
         try:
-            # Requests hold what is sent to a provider, raw lines if so configured.
-            async with aiofiles.open(partial, "wb", opener=private.opener) as out:
-                async for block in blocks:
-                    await out.write(block)
-                await out.flush()
-                await asyncio.to_thread(os.fsync, out.fileno())
-            await asyncio.to_thread(partial.replace, final)
+            try:
+                await asyncio.to_thread(private.make_directory, self._directory)  # somebody may have tidied up
+                # Requests hold what is sent to a provider, raw lines if so configured.
+                async with aiofiles.open(partial, "wb", opener=private.opener) as out:
+                    async for block in blocks:
+                        await out.write(block)
+                    await out.flush()
+                    await asyncio.to_thread(os.fsync, out.fileno())
+                await asyncio.to_thread(partial.replace, final)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    partial.unlink()
+                raise
         except OSError as error:
-            raise StoreError(
+            raise BatchFileError(
                 f"{partial}: cannot be written: {error.strerror}", hint="is there room, and may the daemon write there?"
             ) from error
         return final
@@ -63,16 +69,20 @@ class DirectoryBatchFiles:
 
     def read(self, name: str) -> Iterator[bytes]:
         """Chunks of a file."""
-        with self.path(name).open("rb") as handle:
-            while chunk := handle.read(_CHUNK_BYTES):
-                yield chunk
+        path = self.path(name)
+        try:
+            with path.open("rb") as handle:
+                while chunk := handle.read(_CHUNK_BYTES):
+                    yield chunk
+        except OSError as error:
+            raise BatchFileError(f"{path}: cannot be read: {error.strerror}", hint="check its disk") from error
 
     async def remove(self, names: Collection[str]) -> None:
-        """Remove files."""
+        """Remove files; the next process removes what cannot be."""
 
         def unlink() -> None:
             for name in names:
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):
                     self.path(name).unlink()
 
         await asyncio.to_thread(unlink)

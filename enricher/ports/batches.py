@@ -60,7 +60,10 @@ class BatchClient(Protocol):
         """Ask to cancel; terminal only later."""
 
     async def download(self, file_id: str, path: Path, *, max_bytes: int) -> None:
-        """Stream a file to `path` (temporary name, renamed when whole); PermanentProviderError for a larger one."""
+        """Stream a file to `path` (temporary name, renamed when whole).
+
+        PermanentProviderError for one that is larger, BatchFileError where there is no room for it.
+        """
 
     async def delete_file(self, file_id: str) -> None:
         """Delete a file; a missing one is fine."""
@@ -79,10 +82,13 @@ class BatchClient(Protocol):
 
 
 class BatchFiles(Protocol):
-    """Where input files wait for upload and downloads for reading: a directory under the state directory."""
+    """Where input files wait for upload and downloads for reading: a directory under the state directory.
+
+    BatchFileError where one cannot be written or read: it is made, or fetched, again later.
+    """
 
     async def write(self, name: str, blocks: AsyncIterable[bytes]) -> Path:
-        """Write an input file whole (temporary name, fsync, rename); the same name again replaces it. StoreError."""
+        """Write an input file whole (temporary name, fsync, rename); the same name again replaces it."""
 
     def path(self, name: str) -> Path:
         """Where a file of this name lies or would lie."""
@@ -91,7 +97,7 @@ class BatchFiles(Protocol):
         """Chunks of a file, blocking: for a worker thread."""
 
     async def remove(self, names: Collection[str]) -> None:
-        """Remove files; missing ones are fine."""
+        """Remove files; missing ones are fine, and what cannot be removed goes later."""
 
 
 class Workload(Protocol):

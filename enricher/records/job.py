@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from enricher.core.ledger import BatchState
 from enricher.core.records.item import Asking
 from enricher.core.records.ledger import FINAL, Run
-from enricher.errors import AuthProviderError, InputError, TryAgainError, UsageError
+from enricher.errors import AuthProviderError, BatchFileError, InputError, TryAgainError, UsageError
 from enricher.records.budget import check_budget, check_price
 from enricher.records.planning import Estimate, Planner, PlanSettings
 from enricher.records.probing import Probe
@@ -372,8 +372,8 @@ class Job:
     def _raise_if_blocked(self, batches: list[LedgerBatch]) -> None:
         is_open = any(one.state in _WITH_PROVIDER for one in batches)
         blocked = self._submit.blocked or self._track.blocked
-        # A refused key blocks what is open as well; anything else lets open batches come to their end.
-        if blocked is not None and (isinstance(blocked, AuthProviderError) or not is_open):
+        # A refused key blocks what is open as well, as does a disk; anything else lets open batches come to their end.
+        if blocked is not None and (isinstance(blocked, AuthProviderError | BatchFileError) or not is_open):
             raise blocked
 
     def _raise_if_stuck(self, batches: list[LedgerBatch]) -> None:

@@ -20,6 +20,7 @@ from enricher.core.pricing import BudgetVerdict
 from enricher.errors import (
     NOT_THE_API,
     AuthProviderError,
+    BatchFileError,
     NotFoundProviderError,
     PermanentProviderError,
     ProviderError,
@@ -71,8 +72,8 @@ class Submit:
         self._workload = workload
         self._jitter = jitter
         self._begun = False
-        self.blocked: ProviderError | None = None
-        """Why nothing can be submitted until an operator acts: a refused key, an unknown model."""
+        self.blocked: ProviderError | BatchFileError | None = None
+        """Why nothing can be submitted until an operator acts: a refused key, an unknown model, a full disk."""
 
     def look_again(self) -> None:
         """Try what waits at the next step: the wall clock was set, and waits end at a time of it."""
@@ -113,6 +114,9 @@ class Submit:
                     assert_never(todo)
         except ProviderError as error:
             await self._failed(batch, todo, error)
+            return False
+        except BatchFileError as error:
+            await self._hold_for_disk(batch, error)
             return False
         if self.blocked is not None and todo is not Step.RESERVE:
             self.blocked = None
@@ -257,6 +261,14 @@ class Submit:
         await self._store.save_batch(job.held_back(current, str(error), until=now + wait))
         reason = _REASONS.get(type(error), "permanent")
         self._telemetry.batch_waited(batch=current, reason=reason, seconds=wait, error=str(error), hint=error.hint)
+
+    async def _hold_for_disk(self, batch: LedgerBatch, error: BatchFileError) -> None:
+        """Its file could not be written or read: what the ledger says of the batch stays true."""
+        current = next((one for one in await self._own_batches() if one.id == batch.id), batch)
+        wait = self._backoff(current.failures, None)
+        self.blocked = error
+        await self._store.save_batch(job.held_back(current, str(error), until=self._clock.now() + wait))
+        self._telemetry.batch_waited(batch=current, reason="disk", seconds=wait, error=str(error), hint=error.hint)
 
     async def _learn_limit(self, batch: LedgerBatch, error: ProviderError) -> bool:
         """Remember the queue's limit; whether that was the end of a batch that is larger, and is cut anew."""

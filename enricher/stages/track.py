@@ -17,7 +17,13 @@ from enricher.core import job
 from enricher.core.collecting import Ending
 from enricher.core.job import Step
 from enricher.core.ledger import BatchState
-from enricher.errors import AuthProviderError, NotFoundProviderError, PermanentProviderError, ProviderError
+from enricher.errors import (
+    AuthProviderError,
+    BatchFileError,
+    NotFoundProviderError,
+    PermanentProviderError,
+    ProviderError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -72,15 +78,15 @@ class Track:
         """Ids of batches that were said to have ended, in the order in which that was said."""
         self._refusal: ProviderError | None = None
         """A batch ended for a reason that an operator must mend (an unknown model)."""
-        self._held: dict[int, ProviderError] = {}
-        """By batch that is open: what an operator must mend before it goes on (a key, a proxy, a file too large)."""
+        self._held: dict[int, ProviderError | BatchFileError] = {}
+        """By batch that is open: what an operator must mend before it goes on (a key, a proxy, a full disk)."""
         self._unknown: Counter[int] = Counter()
         """Polls in a row that did not find a batch. In memory: a restart counts anew rather than ask too early."""
         self.progress: dict[int, tuple[int, int]] = {}
         """Requests done and in all of each open batch, as last polled: for a progress bar."""
 
     @property
-    def blocked(self) -> ProviderError | None:
+    def blocked(self) -> ProviderError | BatchFileError | None:
         """What an operator must mend, of any batch; None if all goes on."""
         return self._refusal or next(iter(self._held.values()), None)
 
@@ -130,7 +136,7 @@ class Track:
                 return await self._end(batch, seen)
         except NotFoundProviderError as error:
             return await self._not_found(batch, error)
-        except ProviderError as error:
+        except (ProviderError, BatchFileError) as error:
             await self._hold(batch, error, collecting=collecting)
             return False
         wait = self._settings.poll_interval_seconds
@@ -219,10 +225,11 @@ class Track:
         self._forget(batch)
         return True
 
-    async def _hold(self, batch: LedgerBatch, error: ProviderError, *, collecting: bool) -> None:
+    async def _hold(self, batch: LedgerBatch, error: ProviderError | BatchFileError, *, collecting: bool) -> None:
         """Look at the batch again later; `collecting`: it has ended, and its files could not be fetched."""
         refused = isinstance(error, AuthProviderError | PermanentProviderError)
-        if refused:
+        disk = isinstance(error, BatchFileError)
+        if refused or disk:
             self._held[batch.id] = error
         if not isinstance(error, NotFoundProviderError):
             self._unknown.pop(batch.id, None)
@@ -230,11 +237,10 @@ class Track:
         if collecting and isinstance(error, PermanentProviderError):
             most = job.MAX_COLLECT_BACKOFF_SECONDS
         first = min(self._settings.poll_interval_seconds, 30.0)
-        wait = error.retry_after_seconds or job.backoff_seconds(
-            batch.failures, first=first, jitter=self._jitter(), most=most
-        )
+        asked = error.retry_after_seconds if isinstance(error, ProviderError) else None
+        wait = asked or job.backoff_seconds(batch.failures, first=first, jitter=self._jitter(), most=most)
         await self._store.save_batch(job.held_back(batch, str(error), until=self._clock.now() + wait))
-        reason = "auth" if refused else "transient"
+        reason = "disk" if disk else "auth" if refused else "transient"
         self._telemetry.batch_waited(batch=batch, reason=reason, seconds=wait, error=str(error), hint=error.hint)
 
     async def _clean_up(self, batch: LedgerBatch, seen: ProviderBatch, names: Sequence[str]) -> None:

@@ -99,10 +99,10 @@ class BatchesTold(MoneyTold):
         self._log.info("batch_created", name=batch.name, batch_id=batch.batch_id, adopted=adopted)
 
     def batch_waited(self, *, batch: LedgerBatch, reason: str, seconds: float, error: str = "", hint: str = "") -> None:
-        """The batch must wait: budget, token_limit, transient, auth, unclear, cancelling."""
+        """The batch must wait: budget, token_limit, transient, auth, unclear, cancelling, disk."""
         if reason == "budget":
             self._over_budget.inc()
-        note = self._log.error if reason == "auth" else self._log.warning
+        note = self._log.error if reason in {"auth", "disk"} else self._log.warning
         note("batch_waited", name=batch.name, reason=reason, seconds=round(seconds, 1), error=error, hint=hint)
 
     def batch_ended(self, *, batch: LedgerBatch, outcomes: Mapping[str, int], mended: int) -> None:

@@ -15,9 +15,9 @@ from enricher.edges.batch_openai import OpenAIBatchClient
 from enricher.errors import (
     NOT_THE_API,
     AuthProviderError,
+    BatchFileError,
     NotFoundProviderError,
     PermanentProviderError,
-    StoreError,
     TransientProviderError,
     UnclearProviderError,
 )
@@ -338,7 +338,7 @@ async def test_a_download_that_breaks_off_is_tried_again_and_leaves_no_file(benc
 
 async def test_a_download_that_cannot_be_written_says_where(bench, tmp_path):
     _, client = await bench(body=b"{}")
-    with pytest.raises(StoreError, match=r"nowhere/out\.part: cannot be written: No such file"):
+    with pytest.raises(BatchFileError, match=r"nowhere/out\.part: cannot be written: No such file"):
         await client.download("file-1", tmp_path / "nowhere" / "out", max_bytes=1 << 20)
 
 

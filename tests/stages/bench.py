@@ -132,6 +132,7 @@ async def a_bench(
     max_requests=50_000,
     digest=None,
     limit_kinds=None,
+    files_directory=None,
 ):
     script = FaultScript.from_mapping({"fault": list(faults)}) if faults else None
     server = BatchServer(
@@ -149,7 +150,7 @@ async def a_bench(
     store = await SqliteStore.open(tmp_path / "state")
     clock, telemetry = ManualClock(), Telemetry()
     client = OpenAIBatchClient(base_url=url, api_key="sk-test", timeout_seconds=timeout_seconds, telemetry=telemetry)
-    files = DirectoryBatchFiles(tmp_path / "batches")
+    files = DirectoryBatchFiles(files_directory or tmp_path / "batches")
     numbers = iter(range(10_000))
     given = {"store": store, "clock": clock, "telemetry": telemetry}
     plan = Plan(

@@ -31,10 +31,10 @@ from enricher.edges.batch_openai.bounded import ACCEPT_ENCODING, AnswerError, bo
 from enricher.errors import (
     NOT_THE_API,
     AuthProviderError,
+    BatchFileError,
     NotFoundProviderError,
     PermanentProviderError,
     ProviderError,
-    StoreError,
     TransientProviderError,
     UnclearProviderError,
 )
@@ -91,9 +91,12 @@ class OpenAIBatchClient:
 
     async def upload(self, path: Path, name: str) -> str:
         """Upload an input file, streamed from disk."""
-        with self._mapped("upload", unclear=True), path.open("rb") as handle:
-            made = await self._client.files.create(file=(name, handle, "application/jsonl"), purpose="batch")
-            return _identifier(made)
+        try:
+            with self._mapped("upload", unclear=True), path.open("rb") as handle:
+                made = await self._client.files.create(file=(name, handle, "application/jsonl"), purpose="batch")
+                return _identifier(made)
+        except OSError as error:
+            raise BatchFileError(f"{path}: cannot be read: {error.strerror}", hint="check its disk") from error
 
     async def find_upload(self, name: str) -> str | None:
         """Newest file of ours with this name."""
@@ -147,7 +150,7 @@ class OpenAIBatchClient:
             return self._shown(await self._client.batches.cancel(batch_id, timeout=_CALL_TIMEOUT_SECONDS))
 
     async def download(self, file_id: str, path: Path, *, max_bytes: int) -> None:
-        """Stream a file to disk; `path` appears only when it is whole. Raises StoreError where it cannot be written."""
+        """Stream a file to disk; `path` appears only when it is whole."""
         partial = path.with_name(path.name + ".part")
         try:
             try:
@@ -155,10 +158,11 @@ class OpenAIBatchClient:
                     await self._stream(file_id, partial, max_bytes)
                 await aiofiles.os.replace(partial, path)
             except BaseException:
-                partial.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    partial.unlink()
                 raise
         except OSError as error:
-            raise StoreError(
+            raise BatchFileError(
                 f"{partial}: cannot be written: {error.strerror}", hint="is there room, and may the daemon write there?"
             ) from error
 
