@@ -219,6 +219,17 @@ def token_limit_in(message: str) -> int | None:
     return int(digits) if 0 < len(digits) <= 15 else None
 
 
+def believed_limit(tokens: int, *, learned_at: float, now: float) -> int:
+    """What a limit of the token queue is taken for now: as it was told for a day, then twice as much with each day.
+
+    A provider tells of a limit only to who meets it, and raises it with what an account has paid. To ask for more than
+    there is costs a refusal, which tells the limit anew, and no money. A limit that was told in what is yet to be, by a
+    clock that has been set back, is as old as that is far away.
+    """
+    days = int(abs(now - learned_at) / WINDOW_SECONDS)
+    return tokens << min(days, 30)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
     """What becomes of a request after a sending."""

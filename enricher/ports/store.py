@@ -228,10 +228,10 @@ class Store(Protocol):
     async def reserved_tokens(self, model: str) -> int:
         """Input tokens of batches of a model that may be in the provider's queue."""
 
-    async def token_limit(self, model: str) -> int | None:
-        """The provider's queue limit as learned from its errors."""
+    async def token_limit(self, model: str, now: float) -> int | None:
+        """The provider's queue limit as learned from its errors, as far as it is believed still (`core.job`)."""
 
-    async def learn_token_limit(self, model: str, limit: int) -> None:
+    async def learn_token_limit(self, model: str, limit: int, now: float) -> None:
         """Remember it."""
 
     # -- write

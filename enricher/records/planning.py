@@ -97,7 +97,7 @@ class Planner:
         """Plan what is open in these chunks; how many requests that were."""
         taken = ItemSet()
         taken.add(await self._store.live_items())
-        limit = await self._ledger.token_limit(run.model)
+        limit = await self._ledger.token_limit(run.model, now)
         most_tokens = min(self._settings.max_tokens, int(limit * _MOST_OF_THE_QUEUE) if limit else 10**12)
         waiting: list[NDArray[np.void]] = []
         sizes: list[NDArray[np.int64]] = []

@@ -130,7 +130,8 @@ class Plan:
         if not closed and not kinds and not again:
             return False
         digests = await draft_digests(self._store, self._settings, self._told_of(closed, now))
-        drafted = await draft(self._store, self._settings, kinds, panes, again, digests)
+        limit = await self._store.token_limit(self._settings.model, now)
+        drafted = await draft(self._store, self._settings, kinds, panes, again, digests, limit=limit)
         batches = await self._batches(drafted, now)
         await self._store.commit_plan(
             closed=closed,
@@ -278,8 +279,13 @@ async def draft(
     panes: Sequence[tuple[int, int]],
     again: Sequence[LedgerRequest] = (),
     digests: Sequence[LedgerRequest] = (),
+    *,
+    limit: int | None = None,
 ) -> Draft:
-    """Pack kinds into requests, price them, and cut them, with the others given, into batch files."""
+    """Pack kinds into requests, price them, and cut them, with the others given, into batch files.
+
+    `limit` is that of the provider's token queue, if it is known.
+    """
     samples: Mapping[str, list[bytes]] = {}
     if settings.privacy != "templates" and kinds:
         samples = await store.samples({kind.signature: kind.shapes for kind in kinds}, panes, examples.CANDIDATES)
@@ -298,7 +304,6 @@ async def draft(
         )
         by_signature = {kind.signature: kind for kind in together}
         fresh[renewed] += [_ledger_request(settings, request, by_signature) for request in packed]
-    limit = await store.token_limit(settings.model)
     first = [*(_resent(request) for request in again), *fresh[False], *digests]
     files = [
         *_cut(settings, first, settings.max_requests, limit),

@@ -151,7 +151,7 @@ class Submit:
         return True
 
     async def _queue_has_room(self, batch: LedgerBatch) -> bool:
-        limit = await self._store.token_limit(batch.model)
+        limit = await self._store.token_limit(batch.model, self._clock.now())
         reserved = await self._store.reserved_tokens(batch.model)
         # A batch larger than the whole limit goes when the queue is empty: the provider's count may be lower than ours.
         if limit is None or reserved == 0 or reserved + batch.tokens <= limit:
@@ -274,7 +274,7 @@ class Submit:
         """Remember the queue's limit; whether that was the end of a batch that is larger, and is cut anew."""
         limit = job.token_limit_in(str(error))
         if limit is not None:
-            await self._store.learn_token_limit(batch.model, limit)
+            await self._store.learn_token_limit(batch.model, limit, self._clock.now())
         if not job.is_too_large(batch, limit):
             return False
         done, collected = await self._workload.lose(

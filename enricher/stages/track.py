@@ -194,7 +194,7 @@ class Track:
         self._forget(batch)
         limit = job.token_limit_in(text)
         if limit is not None:
-            await self._store.learn_token_limit(batch.model, limit)
+            await self._store.learn_token_limit(batch.model, limit, self._clock.now())
         if job.is_too_large(batch, limit):
             self._tell(*await self._workload.lose(replace(batch, state=BatchState.DONE, outcome="failed", error=text)))
             await self._clean_up(batch, seen, ())

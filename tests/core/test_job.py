@@ -105,6 +105,15 @@ def test_token_limit_is_read_out_of_the_message(message, expected):
     assert expected == job.token_limit_in(message)
 
 
+@pytest.mark.parametrize(
+    ("days", "factor"),
+    [(0, 1), (0.99, 1), (1, 2), (2.5, 4), (10, 1024), (20_000, 1 << 30), (-0.5, 1), (-3650, 1 << 30)],
+)
+def test_a_limit_is_believed_for_a_day_and_then_twice_as_much_each_day(days, factor):
+    now = NOW + days * job.WINDOW_SECONDS
+    assert factor * 2_000_000 == job.believed_limit(2_000_000, learned_at=NOW, now=now)
+
+
 @given(st.integers(0, 10_000), st.floats(0.01, 600), st.floats(0, 1, exclude_max=True))
 @settings(derandomize=True, max_examples=50)
 def test_backoff_never_exceeds_ten_minutes_nor_half_of_its_step(failures, first, jitter):

@@ -26,6 +26,7 @@ from enricher.edges.store_sqlite import SqliteStore
 from enricher.errors import StoreError
 
 NOW = 1_795_000_000.0  # 2026-11-18, well inside a month
+DAY = 86_400.0
 W0, W1, W2 = 1_794_996_000, 1_794_999_600, 1_795_003_200
 TASK, MODEL = "task-1", "model-1"
 IN_MEMORY = Path("/dev/shm")
@@ -705,11 +706,13 @@ async def test_money_and_tokens_are_reserved_from_the_intent_to_the_end(store):
     assert (0.0, 0) == ((await store.money(NOW)).reserved_usd, await store.reserved_tokens(MODEL))
 
 
-async def test_a_token_limit_is_learned_and_corrected(store):
-    assert None is await store.token_limit(MODEL)
-    await store.learn_token_limit(MODEL, 90_000)
-    await store.learn_token_limit(MODEL, 200_000)
-    assert 200_000 == await store.token_limit(MODEL)
+async def test_a_token_limit_is_learned_corrected_and_believed_less_each_day(store):
+    assert None is await store.token_limit(MODEL, NOW)
+    await store.learn_token_limit(MODEL, 90_000, NOW - 3 * DAY)
+    assert 8 * 90_000 == await store.token_limit(MODEL, NOW)
+    await store.learn_token_limit(MODEL, 200_000, NOW)
+    assert 200_000 == await store.token_limit(MODEL, NOW + DAY - 1)
+    assert 400_000 == await store.token_limit(MODEL, NOW + DAY)
 
 
 async def test_a_skipped_batch_costs_nothing_and_can_be_asked_later(store):
@@ -1061,12 +1064,12 @@ async def test_kinds_seen_are_counted_over_all_windows_and_stay_when_their_spool
 
 async def test_a_call_that_is_cancelled_still_completes_its_transaction(store):
     await store.intern_shapes([a_shape("a")], NOW)
-    running = asyncio.ensure_future(store.learn_token_limit(MODEL, 5))
+    running = asyncio.ensure_future(store.learn_token_limit(MODEL, 5, NOW))
     await asyncio.sleep(0)  # it is with the writer's thread now
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert 5 == await store.token_limit(MODEL)
+    assert 5 == await store.token_limit(MODEL, NOW)
 
 
 async def test_nothing_is_answered_after_close(store):

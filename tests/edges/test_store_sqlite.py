@@ -346,7 +346,7 @@ async def test_after_a_write_that_the_disk_refused_nothing_more_is_written(tmp_p
         await store.commit_block(a_block(noise, [1]), 0.0)
     assert "free space" in caught.value.hint
     with pytest.raises(StoreError, match="no room left"):
-        await store.learn_token_limit("m", 1)
+        await store.learn_token_limit("m", 1, 0.0)
     await store.close()
     store = await SqliteStore.open(tmp_path)
     assert [] == await store.files("s")
@@ -437,7 +437,7 @@ async def test_a_reader_sees_what_is_committed_beside_a_writer_and_cannot_write(
     assert 3 == (await reader.summary(0.0)).read_events
     assert [0] == [one.segment.offset async for one in reader.segments((W0, 0))]
     with pytest.raises(StoreError, match="reading only"):
-        await reader.learn_token_limit("m", 1)
+        await reader.learn_token_limit("m", 1, 0.0)
     with pytest.raises(StoreError, match="readonly database"):
         await reader._db.read(lambda db: db.execute("DELETE FROM shapes"))
     await reader.close()

@@ -86,7 +86,7 @@ async def test_a_batch_fits_into_the_bytes_and_tokens_that_it_may_have(store):
 
 async def test_a_batch_fits_into_the_queue_that_the_provider_told_of(store):
     plans = await Plans(store).read(100)
-    await store.learn_token_limit("m", 4_000)
+    await store.learn_token_limit("m", 4_000, NOW)
     batches = await plans.plan()
     assert len(batches) > 1
     assert all(one.tokens <= 4_000 for one in batches)

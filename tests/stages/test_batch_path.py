@@ -232,11 +232,15 @@ async def test_batch_over_budget_is_skipped_or_held(tmp_path, hold):
     assert summary.cost_usd == 0
 
 
-async def test_token_limit_is_learned_from_the_providers_text(tmp_path):
-    async with a_bench(tmp_path, enqueued_tokens=20_000, max_requests=2) as bench:
-        await bench.settle(seconds=60)
-        assert await bench.store.token_limit("gpt-6-luna") in (None, 20_000)
-        assert {"ok": 10} == (await bench.store.summary(0)).answers
+async def test_a_limit_that_others_use_up_is_learned_and_waited_for(tmp_path):
+    text = "Enqueued token limit reached for gpt-6-luna in organization org-x. Limit: 20,000 enqueued tokens."
+    failed = {"on": "batch", "what": "fail", "code": "token_limit_exceeded", "message": text, "times": 2}
+    async with a_bench(tmp_path, faults=[failed]) as bench:
+        summary = await bench.settle()
+        assert 20_000 == await bench.store.token_limit("gpt-6-luna", bench.clock.now())
+        ledger = await bench.ledger()
+    assert {"ok": 10} == summary.answers
+    assert (3, 10) == (ledger["batches_created"], ledger["lines_uploaded"])
 
 
 async def test_request_that_always_fails_ends_as_an_error(tmp_path):

@@ -15,7 +15,7 @@ from enricher.edges.clock_system import SettledClock
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.telemetry import Telemetry
 from tests.core.test_job import a_batch
-from tests.stages.bench import TASK, a_bench, spool_kinds
+from tests.stages.bench import MODEL, TASK, a_bench, spool_kinds
 
 WINDOW = 1_794_996_000
 HOUR, DAY, YEARS = 3600.0, 86_400.0, 10 * 365 * 86_400.0
@@ -49,11 +49,40 @@ async def test_a_file_larger_than_the_queue_is_cut_anew_and_all_is_answered(tmp_
         summary = await bench.settle()
         ledger = await bench.ledger()
         files = list((tmp_path / "batches").iterdir())
-        assert 3000 == await bench.store.token_limit(batch.model)
+        assert 3000 == await bench.store.token_limit(batch.model, bench.clock.now())
         assert 0 == await bench.store.reserved_tokens(batch.model)
     assert {"ok": 10} == summary.answers
     assert 10 == ledger["lines_answered"]
     assert [] == files
+
+
+async def test_a_limit_of_long_ago_is_tried_again_and_learned_anew_where_it_still_holds(tmp_path):
+    async with a_bench(tmp_path, enqueued_tokens=3000) as bench:
+        now = bench.clock.now()
+        await bench.store.learn_token_limit(MODEL, 3000, now - 30 * DAY)
+        await bench.plan.step()
+        (batch,) = await bench.store.batches((BatchState.PLANNED,))
+        assert batch.tokens > 3000
+        summary = await bench.settle()
+        assert 3000 == await bench.store.token_limit(MODEL, bench.clock.now())
+        assert {"ok": 10} == summary.answers
+        assert 10 == (await bench.ledger())["lines_answered"]
+
+
+async def test_a_limit_that_was_raised_since_holds_up_nothing_for_ever(tmp_path):
+    async with a_bench(tmp_path) as bench:
+        await bench.store.learn_token_limit(MODEL, 3000, bench.clock.now())
+        await bench.plan.step()
+        at_first = await bench.store.batches((BatchState.PLANNED,))
+        assert len(at_first) > 1
+        assert all(batch.tokens <= 3000 for batch in at_first)
+        await bench.settle()
+        bench.clock.time += 4 * DAY
+        await spool_kinds(bench.store, 20, start=WINDOW + 3600)
+        await bench.plan.step()
+        (batch,) = await bench.store.batches((BatchState.PLANNED,))
+        assert batch.tokens > 3000
+        assert {"ok": 20} == (await bench.settle()).answers
 
 
 @pytest.mark.parametrize("status", [403, 429])

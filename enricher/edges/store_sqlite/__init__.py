@@ -293,13 +293,13 @@ class SqliteStore(SqliteCatalogue):
         """Input tokens of batches of a model, from the intent to upload to the end."""
         return await self._db.read(ledger.reserved_tokens, model)
 
-    async def token_limit(self, model: str) -> int | None:
-        """The provider's queue limit as learned from its errors."""
-        return await self._db.read(ledger.token_limit, model)
+    async def token_limit(self, model: str, now: float) -> int | None:
+        """The provider's queue limit as learned from its errors, as far as it is believed still."""
+        return await self._db.read(ledger.token_limit, model, now)
 
-    async def learn_token_limit(self, model: str, limit: int) -> None:
+    async def learn_token_limit(self, model: str, limit: int, now: float) -> None:
         """Remember it."""
-        await self._db.write(ledger.learn_token_limit, model, limit)
+        await self._db.write(ledger.learn_token_limit, model, limit, now)
 
     # -- write
 

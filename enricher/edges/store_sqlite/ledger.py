@@ -10,6 +10,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from enricher.core import job
 from enricher.core.ledger import DIGEST_PREFIX, GOLD_PREFIX, BatchState, Money, RequestState
 from enricher.edges.store_sqlite import rows
 from enricher.edges.store_sqlite.accounts import save_account
@@ -195,17 +196,18 @@ def reserved_tokens(db: sqlite3.Connection, model: str) -> int:
     return int(row[0])
 
 
-def token_limit(db: sqlite3.Connection, model: str) -> int | None:
-    """The limit as learned."""
-    row = db.execute("SELECT tokens FROM token_limits WHERE model = ?", (model,)).fetchone()
-    return None if row is None else int(row["tokens"])
+def token_limit(db: sqlite3.Connection, model: str, now: float) -> int | None:
+    """The limit as learned, as far as it is believed still."""
+    row = db.execute("SELECT tokens, learned_at FROM token_limits WHERE model = ?", (model,)).fetchone()
+    return None if row is None else job.believed_limit(row["tokens"], learned_at=row["learned_at"], now=now)
 
 
-def learn_token_limit(db: sqlite3.Connection, model: str, limit: int) -> None:
-    """The newest word counts: limits rise with what an account has paid."""
+def learn_token_limit(db: sqlite3.Connection, model: str, limit: int, now: float) -> None:
+    """The newest word counts."""
     db.execute(
-        "INSERT INTO token_limits (model, tokens) VALUES (?, ?) ON CONFLICT DO UPDATE SET tokens = excluded.tokens",
-        (model, limit),
+        "INSERT INTO token_limits (model, tokens, learned_at) VALUES (?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET tokens = excluded.tokens, learned_at = excluded.learned_at",
+        (model, limit, now),
     )
 
 
