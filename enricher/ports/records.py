@@ -157,8 +157,8 @@ class RecordStore(Protocol):
     async def known(self, items: Collection[int]) -> Mapping[int, Known]:
         """What is known of items, of those of which anything is."""
 
-    async def answers(self, items: Collection[int]) -> Mapping[int, Answered]:
-        """The answers to items, of those that have one or are known to get none."""
+    async def answers(self, items: Sequence[int]) -> Sequence[Answered | None]:
+        """The answer to each of some items, or why there is none; None where it was never asked."""
 
     async def paid(self, run: Run, items: Collection[int]) -> Paid:
         """What was paid for the items of a run.

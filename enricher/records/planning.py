@@ -7,6 +7,7 @@ planned is in the ledger before the next batch is cut, so that memory holds one 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -268,13 +269,11 @@ def _mark_known(refs: NDArray[np.void], is_open: NDArray[np.bool_], known: Mappi
 
 async def reduction_texts(store: RecordStore, index: Index) -> dict[int, str | None]:
     """What a second request says of each row with several passages; None where one of them has no answer."""
-    ends = np.cumsum(index.counts, dtype=np.int64)
-    rows = np.flatnonzero(index.counts > 1).tolist()
-    spans = {row: index.items[ends[row] - index.counts[row] : ends[row]].tolist() for row in rows}
-    answers = await store.answers([item for items in spans.values() for item in items])
+    is_long = index.counts > 1
+    answers = iter(await store.answers(index.items[np.repeat(is_long, index.counts)].tolist()))
     texts: dict[int, str | None] = {}
-    for row, items in spans.items():
-        found = [answers.get(item) for item in items]
+    for row in np.flatnonzero(is_long).tolist():
+        found = list(islice(answers, int(index.counts[row])))
         bodies = [msgspec.json.decode(one.body) for one in found if one is not None and one.status == "ok"]
-        texts[row] = reduce_text(bodies) if len(bodies) == len(items) else None
+        texts[row] = reduce_text(bodies) if len(bodies) == len(found) else None
     return texts

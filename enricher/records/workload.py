@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import jsonschema_rs
 import msgspec
+import numpy as np
 
 from enricher.core import job, pricing
 from enricher.core.answer import Usage
@@ -34,7 +34,6 @@ from enricher.records.planning import reduction_texts
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from enricher.core.ledger import LedgerBatch, Purpose
@@ -311,13 +310,11 @@ def _told(reason: str) -> bytes:
 
 def _by_chunk(refs: NDArray[np.void]) -> list[tuple[int, slice]]:
     """Cut the places of a batch, in which chunks come one after the other, by their chunk."""
-    spans = []
-    first = 0
-    for number, group in groupby(refs["chunk"].tolist()):
-        count = sum(1 for _ in group)
-        spans.append((number, slice(first, first + count)))
-        first += count
-    return spans
+    chunks = refs["chunk"]
+    firsts = np.flatnonzero(np.diff(chunks, prepend=-1))
+    bounds = [*firsts.tolist(), len(refs)]
+    spans = map(slice, bounds, bounds[1:])
+    return list(zip(chunks[firsts].tolist(), spans, strict=False))
 
 
 _STATUS: Final = attrgetter("status")

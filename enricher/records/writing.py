@@ -36,7 +36,7 @@ COUNTED_KEY: Final = "row"
 _ROWS_WITH_VECTORS: Final = 256
 """Numbers that are objects take eight times the room of their vectors."""
 _STATUS: Final = itemgetter("status")
-_PENDING: Final = Answered(0, "pending", b"not answered yet")
+_PENDING: Final = Answered("pending", b"not answered yet")
 
 
 class Joined:
@@ -78,7 +78,7 @@ class Joined:
 
     def faulty(self, key: str, values: Mapping[str, object], status: str, reason: str) -> dict[str, object]:
         """Join a row that was not asked about with the reason."""
-        return self.row(key, values, [Answered(0, status, reason.encode("utf-8", "replace"))])
+        return self.row(key, values, [Answered(status, reason.encode("utf-8", "replace"))])
 
     def _answer(self, found: Sequence[Answered]) -> Mapping[str, object]:
         if self._task.kind == "vector":
@@ -159,8 +159,7 @@ async def _to_its_end(work: Coroutine[object, object, None]) -> None:
 async def _answers(store: RecordStore, chunk: Chunk, reducing: Asking | None) -> Sequence[Sequence[Answered]]:
     """The answers to each row of a chunk: to its passages, or the one that a second request gave."""
     index = chunk.index
-    answers = await store.answers(index.items.tolist())
-    found = [answers.get(item, _PENDING) for item in index.items.tolist()]
+    found = [one or _PENDING for one in await store.answers(index.items.tolist())]
     if len(index.items) == len(index.counts):
         return [(one,) for one in found]
     ends = np.cumsum(index.counts, dtype=np.int64).tolist()
@@ -171,8 +170,8 @@ async def _answers(store: RecordStore, chunk: Chunk, reducing: Asking | None) ->
         return rows
     for row, text in (await reduction_texts(store, index)).items():
         if text is not None:
-            item = reducing.item(text)
-            rows[row] = [(await store.answers([item])).get(item, _PENDING)]
+            (answer,) = await store.answers([reducing.item(text)])
+            rows[row] = [answer or _PENDING]
     return rows
 
 

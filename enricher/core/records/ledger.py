@@ -151,7 +151,6 @@ class Known(NamedTuple):
 class Answered(msgspec.Struct, gc=False):
     """The answer to an item, or why there is none."""
 
-    item: int
     status: str
     body: bytes
     """JSON of the answer, or a vector; why there is none, in UTF-8, unless the status is ok."""

@@ -110,23 +110,25 @@ class SqliteRecords:
         """What is known of items, of those of which anything is."""
         return await self._db.read(records.known, items)
 
-    async def answers(self, items: Collection[int]) -> dict[int, Answered]:
-        """The answers to items, and why there are none."""
-        left = np.fromiter(items, dtype=np.int64, count=len(items))
-        answers: dict[int, Answered] = {}
+    async def answers(self, items: Sequence[int]) -> list[Answered | None]:
+        """The answer to each of some items, or why there is none; None where it was never asked."""
+        wanted = np.array(items, dtype=np.int64)
+        answers = np.empty(len(wanted), dtype=object)
+        left = np.arange(len(wanted))
         # An answer that is ok is never replaced: what a batch that is remembered has needs no look into the table.
         for bodies in self._bodies.values():
-            is_here, places = bodies.find(left)
-            here = left[is_here].tolist()
-            answers.update(zip(here, map(Answered, here, repeat("ok"), bodies.each(places)), strict=True))
+            is_here, found = bodies.find(wanted[left])
+            is_here[is_here] = is_answer = bodies.answered[found]
+            answers[left[is_here]] = list(map(Answered, repeat("ok"), bodies.each(found[is_answer])))
             left = left[~is_here]
-        if not len(left):
-            return answers
-        found = await self._db.read(records.places, left.tolist())
-        said = {batch: await self._said(batch) for batch in {one[2] for one in found}}
-        for item, status, batch, place in found:
-            answers[item] = Answered(item, status, said[batch].at(place))
-        return answers
+        if len(left):
+            known = await self._db.read(records.asked_last, wanted[left].tolist())
+            for batch in {one[1] for one in known.values()}:
+                bodies = await self._said(batch)
+                own = [at for at in left.tolist() if (one := known.get(items[at])) is not None and one[1] == batch]
+                _, found = bodies.find(wanted[own])
+                answers[own] = list(map(Answered, (known[items[at]][0] for at in own), bodies.each(found)))
+        return answers.tolist()
 
     async def _said(self, batch: int) -> Bodies:
         bodies = self._bodies.get(batch)
@@ -163,17 +165,12 @@ class SqliteRecords:
 
 
 def _encoded(results: Sequence[ItemResult]) -> tuple[list[Decided], bytes]:
-    """What became of the items, by what that is: most of them have the same fate, which is then said once.
-
-    What was said of them is in the same order. Items are hashes: in theirs the tree is walked once, out of it for each.
-    """
+    """What became of the items, by what that is: most of them have the same fate, which is then said once."""
     items = np.array([one.item for one in results], dtype=np.int64)
     fates = list(map(_FATE, results))
-    found: list[Decided] = []
-    order: list[int] = []
+    found = []
     for fate in dict.fromkeys(fates):
-        places = np.flatnonzero([one == fate for one in fates])
-        places = places[np.argsort(items[places])]
-        found.append(Decided(*fate, first_place=len(order), items=items[places].tolist()))
-        order += places.tolist()
-    return found, records_codec.encode_bodies([results[place] for place in order])
+        # Items are hashes: in their order the tree is walked once, out of it for each of them.
+        members = np.sort(items[[one == fate for one in fates]])
+        found.append(Decided(*fate, items=members.tolist()))
+    return found, records_codec.encode_bodies(results)

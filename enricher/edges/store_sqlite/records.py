@@ -15,7 +15,7 @@ import numpy as np
 
 from enricher.core.ledger import BatchState
 from enricher.core.records.ledger import ITEM_REF, Known, Paid, Run, RunOverview
-from enricher.edges.store_sqlite import ledger, rows
+from enricher.edges.store_sqlite import ledger, records_codec, rows
 from enricher.edges.store_sqlite.records_codec import EncodedChunk
 
 if TYPE_CHECKING:
@@ -172,9 +172,9 @@ def known(db: sqlite3.Connection, items: Iterable[int]) -> dict[int, Known]:
     return {one.item: one for one in map(Known._make, _plain(db, _KNOWN, items))}
 
 
-def places(db: sqlite3.Connection, items: Iterable[int]) -> list[tuple[int, str, int, int]]:
-    """(item, status, batch, place in its bodies) of these items, of those that are known."""
-    return _plain(db, _PLACES, items).fetchall()
+def asked_last(db: sqlite3.Connection, items: Iterable[int]) -> dict[int, tuple[str, int]]:
+    """(status, the batch that said so) of these items, of those that were asked."""
+    return {item: (status, batch) for item, status, batch in _plain(db, _ASKED_LAST, items)}
 
 
 def bodies(db: sqlite3.Connection, batch: int) -> bytes:
@@ -237,8 +237,6 @@ class Decided(NamedTuple):
     status: str
     attempt: int
     tries: int
-    first_place: int
-    """Where the bodies of the batch have the first of them; the others follow it there."""
     items: list[int]
     """Sorted."""
 
@@ -248,10 +246,15 @@ def collect(db: sqlite3.Connection, batch: LedgerBatch, found: Sequence[Decided]
     state = db.execute("SELECT state FROM batches WHERE id = ?", (batch.id,)).fetchone()["state"]
     if state == BatchState.DONE:
         return
-    db.execute("INSERT INTO record_bodies (batch, data) VALUES (?, ?)", (batch.id, said))
+    elsewhere: list[int] = []
     for one in found:
         # One statement for all of them: of a million, those that are bound and run by themselves take twice as long.
-        db.execute(_SAVE_ANSWERS, one._asdict() | {"items": _listed(one.items), "batch": batch.id})
+        saved = db.execute(_SAVE_ANSWERS, one._asdict() | {"items": _listed(one.items), "batch": batch.id}).rowcount
+        if saved < len(one.items):
+            elsewhere += [item for item, (_, by) in asked_last(db, one.items).items() if by != batch.id]
+    if elsewhere:
+        said = records_codec.unanswer(said, elsewhere)
+    db.execute("INSERT INTO record_bodies (batch, data) VALUES (?, ?)", (batch.id, said))
     totals = rows.to_columns(batch, ("input_tokens", "cached_tokens", "output_tokens", "cost_usd"))
     ledger.end_batch(db, batch, totals, now)
     run = db.execute("UPDATE record_batches SET items = x'' WHERE batch = ? RETURNING run", (batch.id,)).fetchone()
@@ -305,8 +308,8 @@ SELECT a.item, a.status, a.attempt, a.tries,
 FROM record_answers a WHERE a.item IN (SELECT value FROM json_each(?))
 """
 
-_PLACES = """
-SELECT item, status, batch, place FROM record_answers WHERE item IN (SELECT value FROM json_each(?))
+_ASKED_LAST = """
+SELECT item, status, batch FROM record_answers WHERE item IN (SELECT value FROM json_each(?))
 """
 
 _PAID = """
@@ -329,9 +332,9 @@ FROM paid p JOIN batches b ON b.id = p.batch
 """
 
 _SAVE_ANSWERS = """
-INSERT INTO record_answers (item, place, status, attempt, tries, batch)
-SELECT value, :first_place + key, :status, :attempt, :tries, :batch FROM json_each(:items) WHERE true
+INSERT INTO record_answers (item, status, attempt, tries, batch)
+SELECT value, :status, :attempt, :tries, :batch FROM json_each(:items) WHERE true
 ON CONFLICT (item) DO UPDATE SET status = excluded.status, attempt = excluded.attempt, tries = excluded.tries,
-    place = excluded.place, batch = excluded.batch
+    batch = excluded.batch
 WHERE status != 'ok'
 """

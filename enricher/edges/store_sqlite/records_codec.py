@@ -49,32 +49,28 @@ def decode_index(data: bytes) -> Index:
 
 @dataclass(frozen=True, slots=True)
 class Bodies:
-    """What was said of the items of a batch, by place."""
+    """What was said of the items of a batch."""
 
     items: NDArray[np.int64]
-    """Those that have an answer, sorted."""
-    places: NDArray[np.uint32]
-    """Beside `items`."""
+    """Sorted."""
+    places: NDArray[np.int64]
+    """Beside `items`: which of the bodies is about it."""
+    answered: NDArray[np.bool_]
+    """Beside `items`: whether that is the answer, which is never replaced, and not why there is none."""
     ends: list[int]
     data: bytes
 
-    def find(self, wanted: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
-        """Which of these items have their answer here, and the places of those."""
-        if not len(self.items):
-            return np.zeros(len(wanted), dtype=np.bool_), self.places
+    def find(self, wanted: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+        """Which of these items the batch asked about, and where `items` has those."""
         at = np.searchsorted(self.items, wanted)
         at[at == len(self.items)] = 0
-        is_here = self.items[at] == wanted
-        return is_here, self.places[at[is_here]]
+        is_here = self.items[at] == wanted if len(self.items) else np.zeros(len(wanted), dtype=np.bool_)
+        return is_here, at[is_here]
 
-    def at(self, place: int) -> bytes:
-        """What was said."""
-        return self.data[self.ends[place - 1] if place else 0 : self.ends[place]]
-
-    def each(self, places: NDArray[np.uint32]) -> list[bytes]:
-        """What was said at each of some places."""
+    def each(self, found: NDArray[np.intp]) -> list[bytes]:
+        """What was said of each of some items, as `find` gives them."""
         data, ends = self.data, self.ends
-        return [data[ends[place - 1] if place else 0 : ends[place]] for place in places.tolist()]
+        return [data[ends[place - 1] if place else 0 : ends[place]] for place in self.places[found].tolist()]
 
 
 def encode_bodies(results: Sequence[ItemResult]) -> bytes:
@@ -88,6 +84,16 @@ def encode_bodies(results: Sequence[ItemResult]) -> bytes:
     return zstandard.ZstdCompressor(level=_LEVEL).compress(packed)
 
 
+def unanswer(data: bytes, items: Sequence[int]) -> bytes:
+    """Return bodies in which these items do not count as answered: another batch has the answer that stays."""
+    packed = bytearray(zstandard.ZstdDecompressor().decompress(data))
+    count = int.from_bytes(packed[:4], "little")
+    own = np.frombuffer(packed, dtype=np.int64, count=count, offset=4)
+    answered = np.frombuffer(packed, dtype=np.bool_, count=count, offset=4 + 8 * count)
+    answered[np.isin(own, np.array(items, dtype=np.int64))] = False
+    return zstandard.ZstdCompressor(level=_LEVEL).compress(packed)
+
+
 def decode_bodies(data: bytes) -> Bodies:
     """What `encode_bodies` was given."""
     packed = zstandard.ZstdDecompressor().decompress(data)
@@ -97,11 +103,11 @@ def decode_bodies(data: bytes) -> Bodies:
     answered = np.frombuffer(packed, dtype=np.bool_, count=count, offset=at + 8 * count)
     at += 9 * count
     ends = np.frombuffer(packed, dtype=np.uint64, count=count, offset=at)
-    places = np.flatnonzero(answered).astype(np.uint32)
-    order = np.argsort(items[places], kind="stable")
+    order = np.argsort(items)
     return Bodies(
-        items=items[places][order],
-        places=places[order],
+        items=items[order],
+        places=order,
+        answered=answered[order],
         ends=ends.tolist(),
         data=packed[at + 8 * count :],
     )
