@@ -143,7 +143,7 @@ def fastest(step: Callable[[], object]) -> float:
 
 
 def render(renderer: Renderer, spooled: SpooledSegment) -> int:
-    """Render a segment as `stages/write.py` does; gives the size."""
+    """Render a segment as `stages/write` does; gives the size."""
     page = renderer.open(spooled)
     return sum(len(page.render(first, CHUNK_EVENTS).data) for first in range(0, page.events, CHUNK_EVENTS))
 
