@@ -11,8 +11,7 @@ import zlib
 import pytest
 import zstandard
 
-from enricher.edges.source_files import source as source_module
-from enricher.edges.source_files import streams, tracking
+from enricher.edges.source_files import streams, tracking, turns
 from enricher.edges.source_files.streams import CompressedStream, codec_of
 from tests.edges.following import lines, numbers
 
@@ -125,7 +124,7 @@ async def test_what_is_being_compressed_is_read_once_whenever_it_is_looked_at(wo
 
 @each_codec
 async def test_a_large_file_is_resumed_in_its_middle_by_each_process(world, packed, monkeypatch):
-    monkeypatch.setattr(source_module, "MAX_BLOCK_BYTES", 300 * 1024)
+    monkeypatch.setattr(turns, "MAX_BLOCK_BYTES", 300 * 1024)
     w = await world()
     w.append(f"a.log.1.{packed}", PACKERS[packed](lines(0, 30_000)))
     await w.step(10.0)

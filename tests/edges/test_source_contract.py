@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from enricher.edges.source_files import source as source_module
 from enricher.edges.source_files import tracking as tracking_module
+from enricher.edges.source_files import turns
 from tests.edges.following import World, lines, numbers
 
 KIB = 1024
@@ -97,7 +97,7 @@ async def test_small_reads_wait_in_their_file_for_some_seconds(world):
 
 
 async def test_busy_file_does_not_starve_the_others(world, monkeypatch):
-    monkeypatch.setattr(source_module, "MAX_BLOCK_BYTES", 1024 * KIB)
+    monkeypatch.setattr(turns, "MAX_BLOCK_BYTES", 1024 * KIB)
     w = await world()
     for name in "abcdefgh":
         w.append(f"slow-{name}.log", name.encode() * 20 + b"\n")
@@ -523,7 +523,7 @@ async def test_compressed_file_is_read_to_its_end_once(world):
 
 
 async def test_compressed_file_goes_on_in_the_decompressed_stream_after_a_restart(world, monkeypatch):
-    monkeypatch.setattr(source_module, "MAX_BLOCK_BYTES", 300 * KIB)
+    monkeypatch.setattr(turns, "MAX_BLOCK_BYTES", 300 * KIB)
     w = await world()
     w.append("a.log.1.gz", gzip.compress(lines(0, 30_000)))
     await w.step(10.0)
@@ -752,7 +752,7 @@ async def test_once_does_not_wait_for_what_it_cannot_read(world, monkeypatch):
 
 
 async def test_read_through_is_the_last_time_at_which_all_was_read(world, monkeypatch):
-    monkeypatch.setattr(source_module, "MAX_BLOCK_BYTES", 256 * KIB)
+    monkeypatch.setattr(turns, "MAX_BLOCK_BYTES", 256 * KIB)
     w = await world()
     assert w.progress().read_through is None
     w.append("a.log", b"%b\n" % (b"x" * 100) * 10_000)

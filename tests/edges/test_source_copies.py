@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 import zstandard
 
-from enricher.edges.source_files import source
+from enricher.edges.source_files import turns
 from tests.edges.following import World, lines, numbers
 
 CODECS = {
@@ -206,7 +206,7 @@ async def test_a_file_that_came_and_was_rotated_away_between_two_looks_is_read(
         await w.start()
         # What one process met and had no time to read is known to the next one.
         with monkeypatch.context() as patch:
-            patch.setattr(source, "MAX_BLOCK_BYTES", 0)
+            patch.setattr(turns, "MAX_BLOCK_BYTES", 0)
             await w.step()
         await w.start()
     await settle(w)
@@ -235,7 +235,7 @@ async def test_a_row_of_which_a_new_file_took_the_inode_before_it_was_told_goes_
 
 
 async def test_news_of_rows_are_committed_beside_what_is_read(world, monkeypatch):
-    monkeypatch.setattr(source, "_MAX_COMPRESSED", 1)
+    monkeypatch.setattr(turns, "_MAX_COMPRESSED", 1)
     w = await world(include=[f"{world.directory}/*.log"])
     for name in "abc":
         w.append(f"{name}.log", lines(0))

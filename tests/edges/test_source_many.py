@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from enricher.edges.source_files import discovery as discovery_module
-from enricher.edges.source_files import looking, scanning, strangers
-from enricher.edges.source_files import source as source_module
+from enricher.edges.source_files import looking, scanning, strangers, turns
 from enricher.edges.source_files import tracking as tracking_module
 from enricher.edges.source_files.discovery import Discovery
 from enricher.edges.source_files.notices import Notices
@@ -271,8 +270,8 @@ async def test_descriptors_stay_below_their_bound_with_ten_thousand_files(world,
 
 async def test_a_busy_file_has_its_turn_each_time_and_leaves_each_slow_one_its_own(world, monkeypatch):
     block, slow, turn = 1024 * KIB, 400, 100
-    monkeypatch.setattr(source_module, "MAX_BLOCK_BYTES", block)
-    monkeypatch.setattr(source_module, "_MAX_BESIDE_BUSY", turn)
+    monkeypatch.setattr(turns, "MAX_BLOCK_BYTES", block)
+    monkeypatch.setattr(turns, "_MAX_BESIDE_BUSY", turn)
     w = await world()
     w.append("busy.log", b"%b\n" % (b"x" * 999) * 8 * KIB)
     for at in range(slow):

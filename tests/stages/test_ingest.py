@@ -16,7 +16,7 @@ from enricher.core.event_id import event_id
 from enricher.core.keying import EVENT_FORMAT
 from enricher.core.merge import Merger
 from enricher.core.skeleton import shape_of
-from enricher.edges.source_files import source as source_module
+from enricher.edges.source_files import turns
 from tests.fakes_ingest import BlockStore, events_of
 from tests.stages.reading import (
     ALERT,
@@ -435,8 +435,8 @@ def test_size_of_reads_changes_no_event_and_no_window(lines, cuts, block):
     async def read(pieces, block_bytes):
         store = BlockStore()
         with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
-            patch.setattr(source_module, "MAX_BLOCK_BYTES", block_bytes)
-            patch.setattr(source_module, "WORTH_READING_BYTES", block_bytes)
+            patch.setattr(turns, "MAX_BLOCK_BYTES", block_bytes)
+            patch.setattr(turns, "WORTH_READING_BYTES", block_bytes)
             w = await World(Path(directory), store, drop=("dropped",)).start()
             w.source._line_bytes = min(block_bytes, 256)
             w.append("a.log", calm)
