@@ -295,7 +295,7 @@ class Job:
             asking=self._asking,
             prices=self._settings.prices,
             warn=self._warnings.append,
-            new_id=_new_id,
+            planner=self._planner,
         )
         probed = await probe.probe(run)
         if probed is not None:

@@ -96,8 +96,7 @@ class Planner:
 
     async def plan(self, run: Run, chunks: Iterable[int], now: float) -> int:
         """Plan what is open in these chunks; how many requests that were."""
-        taken = ItemSet()
-        taken.add(await self._store.live_items())
+        taken = await self._under_way()
         limit = await self._ledger.token_limit(run.model, now)
         most_tokens = min(self._settings.max_tokens, int(limit * _MOST_OF_THE_QUEUE) if limit else 10**12)
         waiting: list[NDArray[np.void]] = []
@@ -117,10 +116,29 @@ class Planner:
             await self._commit(run, (np.concatenate(waiting), np.concatenate(sizes)), now)
         return planned
 
-    async def estimate(self, run: Run, chunks: Iterable[int]) -> Estimate:
-        """Sum up what is open in these chunks, and plan nothing."""
+    async def plan_first(
+        self, run: Run, chunks: Iterable[int], now: float
+    ) -> tuple[LedgerBatch, NDArray[np.void]] | None:
+        """Plan the first text that is open in these chunks alone; None where none is. Returns the batch, and its item.
+
+        What is under way already, since a run before was killed, is not paid for a second time.
+        """
+        taken = await self._under_way()
+        for number in sorted(chunks):
+            refs, sizes = await self.open_items(run, number, taken)
+            places = np.flatnonzero(refs["passage"] != REDUCE)[:1]
+            if len(places):
+                return await self._commit(run, (refs[places], sizes[places]), now), refs[places]
+        return None
+
+    async def _under_way(self) -> ItemSet:
         taken = ItemSet()
         taken.add(await self._store.live_items())
+        return taken
+
+    async def estimate(self, run: Run, chunks: Iterable[int]) -> Estimate:
+        """Sum up what is open in these chunks, and plan nothing."""
+        taken = await self._under_way()
         requests = size = 0
         reasons: dict[str, int] = {}
         for number in sorted(chunks):
@@ -225,7 +243,7 @@ class Planner:
         waiting[:], sizes[:] = [refs[cut:]], [own[cut:]]
         return refs[:cut], own[:cut]
 
-    async def _commit(self, run: Run, cut: tuple[NDArray[np.void], NDArray[np.int64]], now: float) -> None:
+    async def _commit(self, run: Run, cut: tuple[NDArray[np.void], NDArray[np.int64]], now: float) -> LedgerBatch:
         refs, sizes = cut
         window = int(now) // _HOUR * _HOUR
         part = await self._ledger.next_part(window)
@@ -251,7 +269,7 @@ class Planner:
             next_at=now + wait if (wait := job.resend_wait_seconds(attempt - 1)) else 0.0,
             purpose="records",
         )
-        await self._store.plan_batches(run.id, [(batch, refs)])
+        return (await self._store.plan_batches(run.id, [(batch, refs)]))[0]
 
 
 def _mark_known(refs: NDArray[np.void], is_open: NDArray[np.bool_], known: Mapping[int, Known], run: int) -> None:

@@ -9,13 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from enricher.core import job, pricing
 from enricher.core.answer import Usage
-from enricher.core.ledger import BatchState, LedgerBatch
+from enricher.core.ledger import BatchState
 from enricher.core.records.chunking import texts_of
-from enricher.core.records.ledger import ITEM_REF, ItemResult
+from enricher.core.records.ledger import ItemResult
 from enricher.core.records.response import ResultReader
 from enricher.errors import (
     NotFoundProviderError,
@@ -27,12 +25,17 @@ from enricher.errors import (
 from enricher.records.workload import Judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from enricher.core.ledger import LedgerBatch
     from enricher.core.pricing import Prices
     from enricher.core.records.item import Asking
     from enricher.core.records.ledger import Run
     from enricher.ports import BatchClient, Clock, RecordStore, Store
+    from enricher.records.planning import Planner
 
 LEAST_ITEMS: Final = 1_000
 """A run of no more items is its own probe."""
@@ -59,7 +62,7 @@ class Probe:
         asking: Asking,
         prices: Prices | None,
         warn: Callable[[str], None],
-        new_id: Callable[[], str],
+        planner: Planner,
     ) -> None:
         """`warn` is told where there is no asking at once, so that nothing was found out."""
         self._store = store
@@ -69,17 +72,19 @@ class Probe:
         self._asking = asking
         self._prices = prices
         self._warn = warn
-        self._new_id = new_id
+        self._planner = planner
 
     async def probe(self, run: Run) -> Probed | None:
         """Ask, if it is worth it; None if nothing was. Raises PermanentProviderError where the provider refuses it."""
         if run.items <= LEAST_ITEMS or await self._records.has_answers(run.task, run.model):
             return None
-        found = await self._first_open(run)
-        if found is None:
+        chunks = await self._records.chunk_numbers(run.id)
+        planned = await self._planner.plan_first(run, chunks, self._clock.now())
+        if planned is None:
             return None
-        row, ref, text = found
-        batch = await self._begin(run, ref)
+        batch, ref = planned
+        row = (await self._records.chunk(run.id, int(ref["chunk"][0]))).values[int(ref["row"][0])]
+        text = texts_of(self._asking.task, row)[int(ref["passage"][0])]
         try:
             body = await self._client.ask(self._asking.endpoint, self._asking.body(text, self._asking.reasoning_effort))
         except (NotFoundProviderError, TransientProviderError, UnclearProviderError, PermanentProviderError) as error:
@@ -100,53 +105,12 @@ class Probe:
             raise
         return await self._book(batch, ref, body, row)
 
-    async def _first_open(
-        self, run: Run
-    ) -> tuple[dict[str, object], np.ndarray[tuple[int], np.dtype[np.void]], str] | None:
-        for number in (await self._records.chunk_numbers(run.id))[:1]:
-            chunk = await self._records.chunk(run.id, number)
-            places = np.flatnonzero(chunk.index.counts)
-            first = chunk.index.items[:1]
-            # What is under way already, since a run before was killed, is not paid for a second time.
-            is_open = len(places) and not np.isin(first, await self._records.live_items())
-            if is_open and not await self._records.known(first.tolist()):
-                at = int(places[0])
-                ref = np.zeros(1, dtype=ITEM_REF)
-                ref["item"], ref["chunk"], ref["row"], ref["attempt"] = chunk.index.items[0], number, at, 1
-                row = dict(chunk.values[at])
-                return row, ref, texts_of(self._asking.task, row)[0]
-        return None
-
-    async def _begin(self, run: Run, ref: np.ndarray[tuple[int], np.dtype[np.void]]) -> LedgerBatch:
-        now = self._clock.now()
-        name = f"records-probe-{run.id}.jsonl"
-        batch = LedgerBatch(
-            id=0,
-            name=name,
-            job=self._new_id(),
-            window=int(now) // 3600 * 3600,
-            part=await self._store.next_part(int(now) // 3600 * 3600),
-            attempt=1,
-            windows=0,
-            task=run.task,
-            model=run.model,
-            endpoint=run.endpoint,
-            state=BatchState.PLANNED,
-            requests=1,
-            size_bytes=0,
-            tokens=0,
-            reserved_usd=0.0,
-            planned_at=now,
-            purpose="records",
-        )
-        return (await self._records.plan_batches(run.id, [(batch, ref)]))[0]
-
     async def _book(
         self,
         batch: LedgerBatch,
-        ref: np.ndarray[tuple[int], np.dtype[np.void]],
+        ref: NDArray[np.void],
         body: object,
-        row: dict[str, object],
+        row: Mapping[str, object],
     ) -> Probed:
         reader = ResultReader(kind=self._asking.task.kind, endpoint=self._asking.endpoint)
         said = reader.read_body(body)
@@ -167,13 +131,13 @@ class Probe:
             output_tokens=usage.output_tokens,
             cost_usd=cost,
         )
-        item = int(ref["item"][0])
+        item, attempt, tries = (int(ref[name][0]) for name in ("item", "attempt", "tries"))
         kept = said.body if isinstance(said.body, bytes) else said.body.encode("utf-8", "surrogatepass")
         result = ItemResult(
             item,
             "again" if reason else "ok",
-            1,
-            int(bool(reason)),
+            attempt,
+            tries + bool(reason),
             reason.encode() if reason else kept,
         )
         await self._records.collect(done, [result], self._clock.now())

@@ -104,3 +104,15 @@ async def test_what_comes_back_without_an_answer_again_and_again_waits_longer_ea
     (batch,) = await plans.plan()
     await plans.end(batch, "ok")
     assert [] == await plans.plan()
+
+
+async def test_the_first_text_alone_is_a_batch_like_any_other_and_the_next_one_while_that_is_under_way(store):
+    plans = await Plans(store).read(3, per_chunk=1)
+    found = [await plans.planner.plan_first(plans.run, plans.chunks, NOW) for _ in range(4)]
+    assert [(0, 1), (1, 1), (2, 1)] == [(ref["chunk"][0], batch.requests) for batch, ref in found[:3]]
+    assert found[3] is None
+    batches = [batch for batch, _ in found[:3]]
+    # As large as its line, so that it may go with the others, under a name of its own.
+    assert all(len(plans.asking.line(0, 1, "text 0")) <= one.size_bytes < 1_000 for one in batches)
+    assert all(one.tokens > 0 for one in batches)
+    assert 3 == len({one.name for one in batches}) == len({one.part for one in batches})
