@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from enricher import config as configuration
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 
 _LOOK_AGAIN_SECONDS: Final = 0.2
+SENDING_AT_ONCE: Final = 8
+"""Jobs that upload at once: of 64 cells of an evaluation each waits for the provider most of the time."""
 
 
 def find_configuration(config: Config | Path | None) -> tuple[Config, Path | None]:
@@ -99,6 +101,8 @@ class Engine:
     files: BatchFiles
     clock: SystemClock
     telemetry: Telemetry
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    sending: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SENDING_AT_ONCE))
 
     def settings(self, task: RecordTask, **settings: Any) -> JobSettings:  # noqa: ANN401 - as for `job_settings`
         """Give the settings of a job for a task."""
@@ -126,6 +130,8 @@ class Engine:
             output=output,
             settings=settings,
             tell=tell,
+            turn=self.turn,
+            sending=self.sending,
         )
 
 

@@ -99,7 +99,10 @@ class Job:
         output: RecordOutput,
         settings: JobSettings,
         tell: Callable[[JobProgress], None],
+        turn: asyncio.Lock,
+        sending: asyncio.Semaphore,
     ) -> None:
+        """Jobs that go at once share `turn`, in which each takes what another could, and the places for `sending`."""
         self._config = config
         self._store = store
         self._records = records
@@ -110,6 +113,7 @@ class Job:
         self._output = output
         self._settings = settings
         self._tell = tell
+        self._sending = sending
         self._asking = self._asks(task)
         reduce = task.long.combine.reduce if task.long else None
         self._reducing = None if reduce is None else self._asks(replace(task, system=reduce.system, long=None))
@@ -120,14 +124,15 @@ class Job:
             reducing=self._reducing,
             settings=plan_settings(config, settings.prices, task),
             new_id=_new_id,
+            turn=turn,
         )
-        self._build_stages(client, files, telemetry)
+        self._build_stages(client, files, telemetry, turn)
         self._open_chunks: set[int] = set()
         self._statuses: Counter[str] = Counter()
         self._cost_usd = 0.0
         self._warnings: list[str] = []
 
-    def _build_stages(self, client: BatchClient, files: BatchFiles, telemetry: Telemetry) -> None:
+    def _build_stages(self, client: BatchClient, files: BatchFiles, telemetry: Telemetry, turn: asyncio.Lock) -> None:
         config, poll = self._config, self._settings.poll_interval_seconds
         self._workload = RecordBatches(
             store=self._records,
@@ -152,6 +157,7 @@ class Job:
             ),
             workload=self._workload,
             jitter=jitter,
+            turn=turn,
         )
         self._track = Track(
             store=self._store,
@@ -307,17 +313,12 @@ class Job:
         self._statuses += statuses
         self._cost_usd += batch.cost_usd
 
-    async def ask(self, run: Run, stop: asyncio.Event, submitting: asyncio.Lock | None = None) -> None:
-        """Have everything answered that is open. Raises TryAgainError, the provider's errors.
-
-        Jobs that go at once share `submitting`: each looks, in two steps, for a number that no batch file has and takes
-        it, and for money that is left and takes that.
-        """
+    async def ask(self, run: Run, stop: asyncio.Event) -> None:
+        """Have everything answered that is open. Raises TryAgainError, the provider's errors."""
         if not stop.is_set():
             await self._probe(run)
-        lock = submitting or asyncio.Lock()
         while not stop.is_set():
-            moved = await self._step(run, lock)
+            moved = await self._step(run)
             batches = await self._under_way()
             if not batches and not self._open_chunks:
                 return
@@ -331,9 +332,8 @@ class Job:
 
     async def go_on(self, run: Run) -> bool:
         """Do what can be done at once; whether nothing is under way any more. Raises the provider's errors."""
-        lock = asyncio.Lock()
         while True:
-            moved = await self._step(run, lock)
+            moved = await self._step(run)
             batches = await self._under_way()
             if not batches and not self._open_chunks:
                 return True
@@ -342,13 +342,13 @@ class Job:
                 self._raise_if_blocked(batches)
                 return False
 
-    async def _step(self, run: Run, submitting: asyncio.Lock) -> bool:
+    async def _step(self, run: Run) -> bool:
         """Plan what is open, and move each batch on by one step; whether anything moved."""
         moved = False
-        async with submitting:
-            if self._open_chunks:
-                chunks, self._open_chunks = self._open_chunks, set()
-                moved = bool(await self._planner.plan(run, chunks, self._clock.now()))
+        if self._open_chunks:
+            chunks, self._open_chunks = self._open_chunks, set()
+            moved = bool(await self._planner.plan(run, chunks, self._clock.now()))
+        async with self._sending:
             moved |= await self._submit.step()
         return await self._track.step() or moved
 

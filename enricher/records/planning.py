@@ -6,6 +6,7 @@ planned is in the ledger before the next batch is cut, so that memory holds one 
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -85,13 +86,16 @@ class Planner:
         reducing: Asking | None,
         settings: PlanSettings,
         new_id: Callable[[], str],
+        turn: asyncio.Lock | None = None,
     ) -> None:
+        """Those that go at once on one store share `turn`: a number that no file has is looked for, then taken."""
         self._store = store
         self._ledger = ledger
         self._asking = asking
         self._reducing = reducing
         self._settings = settings
         self._new_id = new_id
+        self._turn = turn or asyncio.Lock()
         self._constant_tokens = estimate_tokens(asking.constant_text) + 24
 
     async def plan(self, run: Run, chunks: Iterable[int], now: float) -> int:
@@ -245,6 +249,10 @@ class Planner:
 
     async def _commit(self, run: Run, cut: tuple[NDArray[np.void], NDArray[np.int64]], now: float) -> LedgerBatch:
         refs, sizes = cut
+        async with self._turn:
+            return await self._put(run, refs, sizes, now)
+
+    async def _put(self, run: Run, refs: NDArray[np.void], sizes: NDArray[np.int64], now: float) -> LedgerBatch:
         window = int(now) // _HOUR * _HOUR
         part = await self._ledger.next_part(window)
         attempt = int(refs["attempt"].max())

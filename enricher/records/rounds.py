@@ -107,13 +107,12 @@ class Rounds:
         return found
 
     async def _answer(self, under: Sequence[_Under]) -> None:
-        lock = asyncio.Lock()
         unfinished: list[TryAgainError] = []
 
         async def ask(one: _Under) -> None:
             # That one has to wait keeps no other from being sent.
             try:
-                await one.job.ask(one.prepared.run, self._stop, lock)
+                await one.job.ask(one.prepared.run, self._stop)
             except TryAgainError as error:
                 unfinished.append(error)
 

@@ -9,6 +9,7 @@ Never here: what a request says (`core.answer`), when a batch ends (`track`).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
@@ -62,7 +63,9 @@ class Submit:
         settings: SubmitSettings,
         workload: Workload,
         jitter: Callable[[], float],
+        turn: asyncio.Lock | None = None,
     ) -> None:
+        """Those that go at once on one store share `turn`: money and room in the queue are looked for, then taken."""
         self._store = store
         self._client = client
         self._files = files
@@ -71,6 +74,7 @@ class Submit:
         self._settings = settings
         self._workload = workload
         self._jitter = jitter
+        self._turn = turn or asyncio.Lock()
         self._begun = False
         self.blocked: ProviderError | BatchFileError | None = None
         """Why nothing can be submitted until an operator acts: a refused key, an unknown model, a full disk."""
@@ -99,7 +103,8 @@ class Submit:
                 case Step.WAIT:
                     return False
                 case Step.RESERVE:
-                    moved = await self._reserve(batch)
+                    async with self._turn:
+                        moved = await self._reserve(batch)
                 case Step.FIND_UPLOAD:
                     moved = await self._find_upload(batch)
                 case Step.UPLOAD:

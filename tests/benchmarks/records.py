@@ -180,6 +180,8 @@ async def _measure(source: Path, rows: int, scratch: Path) -> Measured:
             poll_interval_seconds=1.0,
         ),
         tell=tell,
+        turn=asyncio.Lock(),
+        sending=asyncio.Semaphore(),
     )
     report = await job.run(asyncio.Event())
     marks.append(time.process_time())

@@ -9,7 +9,9 @@ from collections import Counter
 import pytest
 
 from enricher.core.records.results import write_baseline
+from enricher.edges.batch_openai import OpenAIBatchClient
 from enricher.errors import BudgetError, ConfigError, InputError, PermanentProviderError, TryAgainError, UsageError
+from enricher.records import engine
 from enricher.records.evaluating import evaluate_async
 from tests.records.desk import LABEL, Model, a_desk
 
@@ -292,6 +294,31 @@ async def test_all_cells_together_are_held_against_the_budget_first(tmp_path):
         with pytest.raises(BudgetError, match=r"80 requests cost about .* of --budget"):
             await evaluated(desk, task, dataset, budget_usd=0.001)
         assert [] == desk.model.asked
+
+
+async def test_several_cells_are_sent_at_a_time_and_no_more_than_that(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "SENDING_AT_ONCE", 3)
+    sent, most, together = [], [], asyncio.Event()
+    upload = OpenAIBatchClient.upload
+
+    async def slow(client, path, name):
+        sent.append(name)
+        most.append(len(sent))
+        # Those that go alone wait for company here, which does not come.
+        if len(sent) == 3:
+            together.set()
+        async with asyncio.timeout(20):
+            await together.wait()
+        await asyncio.sleep(0)
+        file_id = await upload(client, path, name)
+        sent.remove(name)
+        return file_id
+
+    monkeypatch.setattr(OpenAIBatchClient, "upload", slow)
+    async with a_desk(tmp_path, mood) as desk:
+        found = await evaluated(desk, desk.task(MATRIX), desk.write("cases.jsonl", labelled(4)))
+    assert (8, 3) == (len(most), max(most))
+    assert all(cell.failed == 0 for cell in found.evaluation.ranking)
 
 
 async def test_what_one_model_refuses_stops_all_at_once(tmp_path):

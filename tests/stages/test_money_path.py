@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 from dataclasses import replace
 
 import pytest
@@ -290,3 +292,21 @@ def test_a_batch_from_before_the_clock_was_set_back_still_has_a_deadline(state):
     assert job.after_poll(batch, "in_progress", late) is expected
     # One that is as it may be is left alone.
     assert batch == job.within_reach(batch, NOON + 60)
+
+
+async def test_those_that_go_at_once_do_not_take_the_same_room_in_the_queue(tmp_path):
+    async with a_bench(tmp_path, kinds=4, max_requests=2) as bench:
+        await bench.plan.step()
+        first, second = await bench.store.batches((BatchState.PLANNED,))
+        await bench.store.learn_token_limit(first.model, first.tokens + second.tokens - 1, bench.clock.now())
+        turn = asyncio.Lock()
+
+        def sends(batch):
+            workload = copy.copy(bench.submit._workload)
+            workload.takes = lambda one: one.id == batch.id
+            submit = copy.copy(bench.submit)
+            submit._workload, submit._turn = workload, turn
+            return submit
+
+        await asyncio.gather(sends(first).step(), sends(second).step())
+        assert [first.tokens] == [one.tokens for one in await bench.store.batches((BatchState.UPLOADING,))]
