@@ -6,7 +6,7 @@ terminal library takes for markup. Colour and progress only on a terminal; NO_CO
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console, Group
 from rich.progress import (
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 _SEVERITY_STYLES = {
     "fatal": "bold white on red", "critical": "bold red", "error": "red", "warning": "yellow", "notice": "cyan",
 }  # fmt: skip
+
+_WIDEST: Final = 100_000
+"""Columns of a table that is not to be folded."""
 
 
 def consoles() -> tuple[Console, Console]:
@@ -99,7 +102,15 @@ def facts(console: Console, rows: Sequence[tuple[str, str]]) -> None:
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(name, Text(safe(value)))
-    console.print(table)
+    _print(console, table)
+
+
+def _print(console: Console, table: Table, *, is_whole: bool = False) -> None:
+    """Print a table; as wide as it is if it `is_whole`, and where a program reads it: half a name is none."""
+    if is_whole or not console.is_terminal:
+        # What `print` takes for a width is no more than the console's.
+        table.width = console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum
+    console.print(table, crop=False)
 
 
 def grid(
@@ -109,9 +120,14 @@ def grid(
     rows: Sequence[Sequence[str]],
     *,
     numbers: Collection[int] = (),
+    names: Collection[int] = (),
     note: str = "",
 ) -> None:
-    """Print a plain table; `numbers` are the columns that are set to the right, `note` stands below."""
+    """Print a plain table, `note` below it.
+
+    The columns of `numbers` are set to the right, those of `names` are never folded, so that a name can be copied: a
+    terminal that is too narrow wraps the whole line itself.
+    """
     table = Table(
         title=title,
         title_justify="left",
@@ -123,10 +139,11 @@ def grid(
     )
     for at, column in enumerate(columns):
         # A path that is cut off is none; a figure that is wrapped is misread.
-        table.add_column(column, overflow="fold", justify="right" if at in numbers else "left", no_wrap=at in numbers)
+        is_whole = at in numbers or at in names
+        table.add_column(column, overflow="fold", justify="right" if at in numbers else "left", no_wrap=is_whole)
     for row in rows:
         table.add_row(*(Text(safe(cell)) for cell in row))
-    console.print(table)
+    _print(console, table, is_whole=bool(names))
 
 
 def report(console: Console, rows: Sequence[tuple[str, str]], tables: Sequence[ReportTable]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from enricher import show
@@ -33,3 +34,22 @@ def test_text_from_outside_moves_no_cursor_of_a_terminal():
     text = printed(evaluation({"m": answers}, cases, task="x\x1b]0;y\x07"), None)
     assert not {char for char in text if not char.isprintable()} - {"\n"}
     assert "[red]b" in text
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_name_can_be_copied_out_of_a_table_that_is_wider_than_the_terminal(is_terminal):
+    out = io.StringIO()
+    console = Console(file=out, width=80, markup=False, emoji=False, highlight=False, force_terminal=is_terminal)
+    name = "/srv/documents/" + "a-long-name/" * 12 + "with a space.jsonl"
+    show.grid(console, "runs", ("begun", "rows", "input"), [("2026-11-30 12:00", "1,000", name)], names=(2,))
+    assert f"1,000  {name}" in out.getvalue()
+
+
+def test_what_a_program_reads_is_not_folded():
+    out = io.StringIO()
+    console = Console(file=out, width=80, markup=False, emoji=False, highlight=False, force_terminal=False)
+    name = "/srv/documents/" + "a-long-name/" * 12
+    show.facts(console, [("output", name)])
+    show.grid(console, "runs", ("input", "rows"), [(name, "1")])
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    assert [["output", name], ["runs"], ["input", "rows"], [name, "1"]] == lines

@@ -174,6 +174,7 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
             for row in rows
         ],
         numbers=(0, 3, 4, 5),
+        names=(2, 6, 7),
     )
 
 
