@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
-from enricher.batchserver.shapes import to_error_body
+from enricher.batchserver.shapes import from_json, to_error_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,8 +115,8 @@ class HttpBackend:
 
 def _read_object(raw: bytes) -> dict[str, Any] | None:
     try:
-        answer = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        answer = from_json(raw)
+    except ValueError:
         return None
     return answer if isinstance(answer, dict) else None
 

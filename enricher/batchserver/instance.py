@@ -2,21 +2,26 @@
 
 Knows what strict structured output knows: types and unions of them, enum, const, properties, items, $ref into $defs,
 anyOf and oneOf, and the bounds of numbers, strings and arrays. A pattern is met by trying a few texts, since no general
-answer is worth its code here; where none fits, `SchemaError` says so.
+answer is worth its code here; where none fits, `SchemaError` says so. So it does for what would take too long or too
+much memory: a schema comes from whoever can reach the server, and a few of its bytes can ask for gigabytes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-import re
 from typing import Any
 
+from enricher.core.pattern import LinePattern, compile_pattern
 from enricher.errors import EnricherError
 
 Schema = dict[str, Any]
 
 MAX_DEPTH = 24
+MAX_VALUES = 5_000
+MAX_CHARACTERS = 1_000_000
+MAX_PATTERN = 1_000
 # Below this depth lists stay as short as they may be and unions take null, so that a recursive schema ends.
 _SHALLOW_DEPTH = 8
 _OPTIONAL_ITEMS = 3
@@ -69,6 +74,7 @@ class _Builder:
     def __init__(self, root: Schema, seed: str) -> None:
         self._root = root
         self._seed = seed
+        self._values = self._characters = 0
 
     def _draw(self, path: str, count: int) -> int:
         """Draw a whole number below `count`, always the same for one seed and place."""
@@ -78,14 +84,17 @@ class _Builder:
     def build(self, schema: Schema, path: str, depth: int) -> object:
         if depth > MAX_DEPTH:
             raise SchemaError(f"{path}: the schema is nested too deeply")
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise SchemaError(f"{path}: an instance would have more than {MAX_VALUES:,} values")
         if not isinstance(schema, dict):
             raise SchemaError(f"{path}: the schema is not an object")
         if "$ref" in schema:
             return self.build(self._resolve(schema["$ref"], path), path, depth + 1)
-        if "const" in schema:
-            return schema["const"]
-        if "enum" in schema:
-            return self._pick(schema["enum"], path)
+        if "const" in schema or "enum" in schema:
+            value = schema["const"] if "const" in schema else self._pick(schema["enum"], path)
+            self._spend(len(json.dumps(value)), path)
+            return value
         for union in ("anyOf", "oneOf"):
             if union in schema:
                 return self.build(self._choose(schema[union], path, depth), path, depth + 1)
@@ -111,9 +120,15 @@ class _Builder:
                 return self._array(schema, path, depth)
             case "object":
                 properties = schema.get("properties") or {}
+                self._spend(sum(map(len, properties)), path)
                 return {name: self.build(inner, f"{path}.{name}", depth + 1) for name, inner in properties.items()}
             case _:
                 raise SchemaError(f"{path}: unknown type {kind!r}")
+
+    def _spend(self, characters: int, path: str) -> None:
+        self._characters += characters
+        if self._characters > MAX_CHARACTERS:
+            raise SchemaError(f"{path}: an instance would have more than {MAX_CHARACTERS:,} characters")
 
     def _resolve(self, reference: object, path: str) -> Schema:
         target: Any = self._root
@@ -154,7 +169,7 @@ class _Builder:
         if "multipleOf" in schema:
             return self._integer(schema, path)
         low, high = _bounds(schema, 0, 1)
-        if low > high:
+        if low > high or not math.isfinite(high - low):
             raise SchemaError(f"{path}: no number fits the bounds")
         # From the open middle, so that exclusive bounds hold too.
         return round(low + (high - low) * (1 + self._draw(path, 98)) / 100, 6)
@@ -163,15 +178,13 @@ class _Builder:
         least, most = schema.get("minLength", 0), schema.get("maxLength", 1_000_000)
         if schema.get("format") in _FORMATS:
             return str(_FORMATS[schema["format"]])
+        self._spend(least, path)
         text = f"schema answer {self._draw(path, 1 << 32):08x}"
         candidates = [text, *_TEXTS] if "pattern" in schema else [text]
         fitted: list[str] = [(candidate + "x" * (least - len(candidate)))[:most] for candidate in candidates]
-        try:
-            pattern = re.compile(schema.get("pattern", ""))
-        except (re.error, TypeError) as error:
-            raise SchemaError(f"{path}: the pattern cannot be read") from error
+        pattern = _pattern(schema["pattern"], path) if "pattern" in schema else None
         for candidate in fitted:
-            if len(candidate) >= least and pattern.search(candidate):
+            if len(candidate) >= least and (pattern is None or pattern.is_in(candidate.encode())):
                 return candidate
         raise SchemaError(f"{path}: no text that is tried here fits the pattern and the length")
 
@@ -186,6 +199,15 @@ class _Builder:
         if len(unique) < least:
             raise SchemaError(f"{path}: too few different items were found")
         return unique
+
+
+def _pattern(text: str, path: str) -> LinePattern:
+    if not isinstance(text, str) or len(text) > MAX_PATTERN:
+        raise SchemaError(f"{path}: the pattern is no text of at most {MAX_PATTERN:,} characters")
+    try:
+        return compile_pattern(text)
+    except ValueError as error:
+        raise SchemaError(f"{path}: the pattern cannot be used: {error}") from error
 
 
 def _bounds(schema: Schema, low: float, high: float) -> tuple[float, float]:

@@ -16,7 +16,7 @@ import msgspec
 from aiohttp import BodyPartReader, web
 
 from enricher.batchserver.files import ReceivedFile, discard
-from enricher.batchserver.shapes import ENDPOINTS, Batch, FileObject, RefusedError, to_json
+from enricher.batchserver.shapes import ENDPOINTS, Batch, FileObject, RefusedError, from_json, to_json
 from enricher.batchserver.validation import check_upload, read_create, read_expiry
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ Piece = TypeVar("Piece")
 
 _READ_BYTES = 256 * 1024
 _FIELD_BYTES = 4096
+_MAX_PARTS = 32
+"""Of an upload's form; OpenAI's has five at most."""
 _MAX_FILES_LISTED = 10_000
 _MAX_BATCHES_LISTED = 100
 _BATCHES_LISTED = 20
@@ -107,17 +109,16 @@ class Routes:
             check_upload(filename=filename, purpose=purpose)
             if purpose == "batch" and not received.is_utf8:
                 raise RefusedError(400, "Invalid file for Batch API. Must be utf-8 encoded")  # noqa: TRY301 (one clean-up)
-            expires_after = _read_expiry_fields(form)
-        except RefusedError:
+            kept = await self._shelf.keep(
+                received,
+                filename=filename,
+                purpose=purpose or "",
+                now=self._clock.now(),
+                expires_after_seconds=_read_expiry_fields(form),
+            )
+        except (RefusedError, OSError):
             discard(received.path)
             raise
-        kept = await self._shelf.keep(
-            received,
-            filename=filename,
-            purpose=purpose or "",
-            now=self._clock.now(),
-            expires_after_seconds=expires_after,
-        )
         books = self._register.books
         await self._register.write_books(
             dataclasses.replace(books, uploads=books.uploads + 1, lines_uploaded=books.lines_uploaded + received.lines)
@@ -129,14 +130,18 @@ class Routes:
         filename, received = "", None
         try:
             parts = await request.multipart()
-            while (part := await self._in_time(parts.next())) is not None:
-                if not isinstance(part, BodyPartReader) or part.name is None:
-                    raise RefusedError(400, "The form has a part that is neither a file nor a field.")  # noqa: TRY301 (one clean-up)
-                if part.name == "file" and received is None:
-                    filename = part.filename or "upload"
+            for _ in range(_MAX_PARTS):
+                if (part := await self._in_time(parts.next())) is None:
+                    break
+                name, named_file = _names_of(part)
+                assert isinstance(part, BodyPartReader)  # or it has no name
+                if name == "file" and received is None:
+                    filename = named_file
                     received = await self._shelf.receive(self._read_part(part))
                 else:
-                    form[part.name] = await self._read_field(part)
+                    form[name] = await self._read_field(part, name)
+            else:
+                raise RefusedError(400, f"The form has more than {_MAX_PARTS} parts.")  # noqa: TRY301 (one clean-up)
         except BaseException as error:
             if received is not None:
                 discard(received.path)
@@ -263,8 +268,8 @@ class Routes:
     async def _read_json(self, request: web.Request) -> object:
         content = await self._in_time(request.read())
         try:
-            value: object = msgspec.json.decode(content)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            value = from_json(content)
+        except ValueError as error:
             raise RefusedError(400, "We could not parse the JSON body of your request.") from error
         return value
 
@@ -272,13 +277,25 @@ class Routes:
         while chunk := await self._in_time(part.read_chunk(_READ_BYTES)):
             yield chunk
 
-    async def _read_field(self, part: BodyPartReader) -> str:
+    async def _read_field(self, part: BodyPartReader, name: str) -> str:
         content = b""
         while chunk := await self._in_time(part.read_chunk(_FIELD_BYTES)):
             content += chunk
             if len(content) > _FIELD_BYTES:
-                raise RefusedError(400, f"The form field {(part.name or '')[:100]} is too long.")
+                raise RefusedError(400, f"The form field {name[:100]} is too long.")
         return content.decode()
+
+
+def _names_of(part: object) -> tuple[str, str]:
+    """Name of a field, and of a file, which some clients leave out. Raises RefusedError."""
+    name, filename = (part.name, part.filename) if isinstance(part, BodyPartReader) else (None, None)
+    if name is None:
+        raise RefusedError(400, "The form has a part that is neither a file nor a field.")
+    try:
+        f"{name}{filename}".encode()
+    except UnicodeEncodeError as error:
+        raise RefusedError(400, "The form has a name that is not encoded as UTF-8.") from error
+    return name, filename or "upload"
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiohttp import web
+from aiohttp import BadContentDispositionHeader, BadContentDispositionParam, web
 
 from enricher import private
 from enricher.batchserver.batches import BatchRegister
@@ -112,6 +113,9 @@ class BatchServer:
 
     async def _listen(self, faults: ScriptedFaults, runner: BatchRunner) -> str:
         app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_answer_errors, self._check_key])
+        for category in (BadContentDispositionHeader, BadContentDispositionParam):
+            # Each time another text of a client's, which would stand on our standard error.
+            warnings.filterwarnings("ignore", category=category)
         patience = self._settings.silent_seconds
         routes = Routes(self._register, self._shelf, runner, self._backend, faults, self._clock, patience)
         routes.add_to(app)

@@ -7,6 +7,7 @@ in the `...Record` types around them and never leaves the server. Nothing here r
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,6 +20,9 @@ from enricher.errors import EnricherError
 EMBEDDINGS = "/v1/embeddings"
 MODERATIONS = "/v1/moderations"
 ENDPOINTS = ("/v1/responses", "/v1/chat/completions", EMBEDDINGS, MODERATIONS)
+
+_MAX_NESTING = 500
+_TOKENS = re.compile(rb'"(?>(?:[^"\\]++|\\.)*)"?|[\[\]{}]', re.DOTALL).finditer
 
 
 class RefusedError(EnricherError):
@@ -40,7 +44,7 @@ class RefusedError(EnricherError):
 
 
 def to_error_body(message: str, *, status: int, code: str | None = None, param: str | None = None) -> dict[str, Any]:
-    """Return OpenAI's error object for an HTTP status."""
+    """Return OpenAI's error object for an HTTP status; what it quotes of a client may be no Unicode."""
     match status:
         case 429:
             kind = "rate_limit_error"
@@ -48,6 +52,7 @@ def to_error_body(message: str, *, status: int, code: str | None = None, param: 
             kind = "server_error"
         case _:
             kind = "invalid_request_error"
+    message = message.encode("utf-8", "replace").decode()
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
@@ -238,6 +243,25 @@ class BatchRecord:
 def to_json(value: object) -> bytes:
     """Encode an object of the wire or of the disk."""
     return msgspec.json.encode(value)
+
+
+def from_json(raw: bytes) -> Any:  # noqa: ANN401 - whatever others send
+    """Decode what others sent. Raises ValueError, for what is nested so deeply that it could not be written again, too.
+
+    How deep Python reads and writes hangs on how deep it stands: what could just be read in one place could not in
+    another, and a batch with such a line would not go on after a restart.
+    """
+    if raw.count(b"[") + raw.count(b"{") > _MAX_NESTING and _nesting(raw) > _MAX_NESTING:
+        raise ValueError("nested too deeply")
+    return msgspec.json.decode(raw)
+
+
+def _nesting(raw: bytes) -> int:
+    depth = deepest = 0
+    for token in _TOKENS(raw):
+        depth += 1 if token[0] in (b"[", b"{") else -1 if token[0] in (b"]", b"}") else 0
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def to_id(prefix: str, *parts: object) -> str:

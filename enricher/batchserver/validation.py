@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from enricher.batchserver.embeddings import count_inputs
-from enricher.batchserver.shapes import EMBEDDINGS, ENDPOINTS, LineFault, RefusedError
+from enricher.batchserver.shapes import EMBEDDINGS, ENDPOINTS, LineFault, RefusedError, from_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -207,7 +207,6 @@ class _LineChecker:
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
-        self._decoder = msgspec.json.Decoder()
         self._seen: set[str] = set()
         self._faults: list[LineFault] = []
         self._model: str | None = None
@@ -232,8 +231,8 @@ class _LineChecker:
 
     def _find_fault(self, raw: bytes) -> tuple[str, str, str | None] | None:
         try:
-            line = self._decoder.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            line = from_json(raw)
+        except ValueError:
             line = None
         if not isinstance(line, dict):
             return "invalid_json_line", "This line is not parseable as a JSON object.", None
