@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from enricher.core import batch as batch_lines
-from enricher.core.collecting import Decider
+from enricher.core.collecting import Collected, Decider, booked_surplus
 from enricher.core.ledger import DIGEST_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
-    from enricher.core.collecting import Collected, Decided, Ending
+    from enricher.core.collecting import Decided, Ending
     from enricher.core.ledger import LedgerBatch, LedgerRequest, Purpose
     from enricher.core.pricing import Prices
     from enricher.core.task import Task
@@ -55,6 +55,10 @@ class EventBatches:
         self, batch: LedgerBatch, ending: Ending, chunks: Iterable[bytes]
     ) -> tuple[LedgerBatch, Collected]:
         """Decide each request in a worker thread, and commit."""
+        if batch.is_surplus:
+            done = await asyncio.to_thread(booked_surplus, batch, chunks, self._prices)
+            await self._store.collect(done, (), self._clock.now())
+            return done, Collected(outcomes={})
         requests = await self._store.batch_requests(batch.id)
         decided = await asyncio.to_thread(self._decider().decide, batch, ending, requests, chunks)
         return await self._commit(batch, requests, decided)

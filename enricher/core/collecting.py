@@ -225,6 +225,21 @@ class Decider:
         )
 
 
+def booked_surplus(batch: LedgerBatch, chunks: Iterable[bytes], prices: Prices | None) -> LedgerBatch:
+    """A batch that nobody waits for, with what its result files say that it cost: the first success of each line."""
+    usages: dict[str, answers.Usage] = {}
+    for line in batch_lines.read_lines(chunks):
+        if not line.malformed and batch_lines.failure_of(line) is None:
+            usages.setdefault(line.custom_id, answers.read_usage(line.body))
+    return replace(
+        batch,
+        input_tokens=sum(usage.input_tokens for usage in usages.values()),
+        cached_tokens=sum(usage.cached_tokens for usage in usages.values()),
+        output_tokens=sum(usage.output_tokens for usage in usages.values()),
+        cost_usd=sum(pricing.cost(usage, prices, batch=True) for usage in usages.values()) if prices else 0.0,
+    )
+
+
 def why_unanswered(failure: batch_lines.Failure | None, ending: Ending, *, refused: bool) -> tuple[bool, bool, str]:
     """Return (again, counts, text) for a request without a usable line: `core.job.fate_of_unanswered` takes these."""
     if failure is not None:

@@ -206,6 +206,23 @@ def queue_was_full(batch: LedgerBatch, error: str, *, until: float) -> LedgerBat
     )
 
 
+def surplus(batch: LedgerBatch, batch_id: str, number: int) -> LedgerBatch:
+    """A batch that was found beside `batch`, which is open: overdue, so that the next poll cancels it.
+
+    It keeps its place in the provider's queue, and its money is reserved, until it has ended.
+    """
+    stem = batch.name.removesuffix(".jsonl")
+    return replace(
+        batch,
+        id=0,
+        name=f"{stem}-surplus{number}.jsonl",
+        job=f"{batch.job}-surplus{number}",
+        batch_id=batch_id,
+        expires_at=0.0,
+        is_surplus=True,
+    )
+
+
 def is_too_large(batch: LedgerBatch, limit: int | None) -> bool:
     """Whether a batch that the queue refused can never fit into it, and its requests are to be cut anew."""
     return limit is not None and batch.tokens > limit and batch.requests > 1

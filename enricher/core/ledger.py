@@ -151,6 +151,8 @@ class LedgerBatch:
     output_tokens: int = 0
     cost_usd: float = 0.0
     purpose: Purpose = "events"
+    is_surplus: bool = False
+    """It asks what another of ours asks: it is cancelled, and what it cost until then is booked."""
 
     @property
     def upload_name(self) -> str:

@@ -203,8 +203,11 @@ class Store(Protocol):
     async def batch_requests(self, batch: int) -> list[LedgerRequest]:
         """Requests of a batch, in the order of its file."""
 
-    async def save_batch(self, batch: LedgerBatch) -> None:
-        """Write all fields of a batch; intents are saved with it before anything is sent."""
+    async def save_batch(self, batch: LedgerBatch, surplus: Sequence[LedgerBatch] = ()) -> None:
+        """Write all fields of a batch; intents are saved with it before anything is sent.
+
+        `surplus` are new ones that were found beside it: in the ledger with it, so that no crash lets them run on.
+        """
 
     async def skip_batch(self, batch: LedgerBatch, why: str, now: float) -> None:
         """Over budget: the batch is done with outcome `skipped`, its requests `skipped`."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from enricher.core import job, pricing
 from enricher.core.answer import Usage
-from enricher.core.collecting import Collected, Ending, why_unanswered
+from enricher.core.collecting import Collected, Ending, booked_surplus, why_unanswered
 from enricher.core.ledger import RequestState
 from enricher.core.records.checks import first_fault
 from enricher.core.records.chunking import texts_of
@@ -142,6 +142,11 @@ class RecordBatches:
         self, batch: LedgerBatch, ending: Ending, chunks: Iterable[bytes]
     ) -> tuple[LedgerBatch, Collected]:
         """Read the files, judge what is said of each item, and commit."""
+        if batch.is_surplus:
+            done = await asyncio.to_thread(booked_surplus, batch, chunks, self._prices)
+            await self._store.collect(done, [], self._clock.now())
+            self._ended(done, Counter(), set())
+            return done, Collected(outcomes={})
         run, refs = await self._store.batch_items(batch.id)
         read = await asyncio.to_thread(self._read, refs, chunks)
         results: list[ItemResult] = []

@@ -30,7 +30,7 @@ from enricher.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from enricher.core.ledger import LedgerBatch
     from enricher.ports import BatchClient, BatchFiles, Clock, ProviderBatch, Store, Workload
@@ -210,14 +210,12 @@ class Submit:
             wait = self._backoff(batch.looks, None)
             await self._store.save_batch(replace(batch, looks=batch.looks + 1, next_at=self._clock.now() + wait))
             return True
-        await self._opened(batch, found[0], adopted=True)
-        for surplus in found[1:]:
-            # One that has ended cannot be cancelled; what is adopted stays so either way.
-            with contextlib.suppress(ProviderError):
-                await self._client.cancel(surplus.id)
+        await self._opened(batch, found[0], surplus=found[1:], adopted=True)
         return True
 
-    async def _opened(self, batch: LedgerBatch, made: ProviderBatch, *, adopted: bool) -> None:
+    async def _opened(
+        self, batch: LedgerBatch, made: ProviderBatch, *, surplus: Sequence[ProviderBatch] = (), adopted: bool
+    ) -> None:
         now = self._clock.now()
         opened = replace(
             batch,
@@ -230,8 +228,11 @@ class Submit:
             next_at=0.0,
             error=None,
         )
-        await self._store.save_batch(opened)
+        beside = [job.surplus(opened, one.id, number) for number, one in enumerate(surplus, 1)]
+        await self._store.save_batch(opened, beside)
         self._telemetry.batch_created(batch=opened, adopted=adopted)
+        for one in beside:
+            self._telemetry.batch_surplus(batch=one)
 
     async def _file_not_there(self, batch: LedgerBatch, error: ProviderError) -> None:
         """Right after an upload a provider may not know its own file; after some minutes it is uploaded again."""

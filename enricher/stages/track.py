@@ -118,7 +118,8 @@ class Track:
         try:
             seen = await self._client.retrieve(batch.batch_id)
             self._held = {key: why for key, why in self._held.items() if not isinstance(why, AuthProviderError)}
-            self.progress[batch.id] = (seen.completed + seen.failed, max(seen.total, batch.requests))
+            if not batch.is_surplus:
+                self.progress[batch.id] = (seen.completed + seen.failed, max(seen.total, batch.requests))
             after = job.after_poll(batch, seen.status, self._clock.now())
             collecting = after is Step.COLLECT
             if not collecting:
@@ -145,7 +146,7 @@ class Track:
         return False
 
     async def _end(self, batch: LedgerBatch, seen: ProviderBatch) -> bool:
-        if seen.status == "failed" and not seen.output_file_id:
+        if seen.status == "failed" and not seen.output_file_id and not batch.is_surplus:
             codes = {code for code, _, _ in seen.errors}
             text = "; ".join(f"{code}: {message}" for code, message, _ in seen.errors[:3]) or "failed without a reason"
             if codes & job.TOKEN_LIMIT_CODES:
@@ -246,7 +247,9 @@ class Track:
     async def _clean_up(self, batch: LedgerBatch, seen: ProviderBatch, names: Sequence[str]) -> None:
         """Files are copies by now. One that cannot be deleted expires at the provider; the call is counted."""
         await self._files.remove([batch.name, *names])
-        for file_id in (seen.input_file_id, seen.output_file_id, seen.error_file_id):
+        # The input file of a surplus batch is that of the one beside it.
+        input_file_id = None if batch.is_surplus else seen.input_file_id
+        for file_id in (input_file_id, seen.output_file_id, seen.error_file_id):
             if file_id:
                 try:
                     await self._client.delete_file(file_id)

@@ -98,6 +98,10 @@ class BatchesTold(MoneyTold):
         """The batch exists; `adopted` when it was found in the provider's list after an unclear answer."""
         self._log.info("batch_created", name=batch.name, batch_id=batch.batch_id, adopted=adopted)
 
+    def batch_surplus(self, *, batch: LedgerBatch) -> None:
+        """Another batch asks the same: it is cancelled, and what it cost until then is booked."""
+        self._log.warning("batch_surplus", name=batch.name, batch_id=batch.batch_id)
+
     def batch_waited(self, *, batch: LedgerBatch, reason: str, seconds: float, error: str = "", hint: str = "") -> None:
         """The batch must wait: budget, token_limit, transient, auth, unclear, cancelling, disk."""
         if reason == "budget":

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from enricher import records
+from enricher.batchserver.faults import FaultScript
 from enricher.errors import (
     BudgetError,
     InputError,
@@ -288,6 +289,23 @@ async def test_stopped_in_the_middle_it_goes_on_and_pays_nothing_twice(tmp_path)
         report = await desk.run(task, given)
         assert {"ok": 60} == report.statuses
         assert 60 == len(desk.model.asked)
+
+
+async def test_a_batch_that_was_created_in_vain_is_in_the_cost_of_its_run(tmp_path):
+    faults = FaultScript.from_mapping(
+        {
+            "fault": [
+                {"on": "create", "what": "accepted_status", "status": 500, "times": 2},
+                {"on": "list", "what": "status", "status": 404, "times": 2},
+                {"on": "batch", "what": "stuck", "state": "in_progress", "after_lines": 4, "skip": 1},
+            ]
+        }
+    )
+    async with a_desk(tmp_path, lambda _: GLAD, limits={"faults": faults}) as desk:
+        report = await desk.run(desk.task(LABEL), desk.write("in.jsonl", texts(10)))
+        assert ({"ok": 10}, 14) == (report.statuses, len(desk.model.asked))
+        assert report.cost_usd == pytest.approx(14 * (100 * 0.5 + 10 * 2.0) / 1e6)
+        assert [row["mood"] for row in desk.rows()] == ["glad"] * 10
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from enricher.edges.clock_system import SettledClock
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.telemetry import Telemetry
 from tests.core.test_job import a_batch
+from tests.edges.test_store_sqlite import in_database
 from tests.stages.bench import MODEL, TASK, a_bench, spool_kinds
 
 WINDOW = 1_794_996_000
@@ -85,6 +86,34 @@ async def test_a_limit_that_was_raised_since_holds_up_nothing_for_ever(tmp_path)
         (batch,) = await bench.store.batches((BatchState.PLANNED,))
         assert batch.tokens > 3000
         assert {"ok": 20} == (await bench.settle()).answers
+
+
+@pytest.mark.parametrize("lines", [0, 6, 10])
+async def test_a_batch_created_in_vain_is_cancelled_and_what_it_cost_is_booked_once(tmp_path, lines):
+    faults = [
+        {"on": "create", "what": "accepted_status", "status": 500, "times": 2},
+        # It was looked for twice in vain, and so was created again.
+        {"on": "list", "what": "status", "status": 404, "times": 2},
+        {"on": "batch", "what": "stuck", "state": "in_progress", "after_lines": lines, "skip": 1},
+        {"on": "cancel", "what": "status", "status": 500},
+    ]
+    async with a_bench(tmp_path, faults=faults) as bench:
+        await bench.settle(until=lambda summary: summary.batches.get("done") == 1)
+        (vain,) = await bench.store.batches((BatchState.OPEN, BatchState.CANCELLING))
+        assert 0 < vain.reserved_usd == (await bench.store.money(bench.clock.now())).reserved_usd
+        assert vain.tokens == await bench.store.reserved_tokens(MODEL)
+        summary = await bench.settle()
+        ledger = await bench.ledger()
+        money = await bench.store.money(bench.clock.now())
+        rows = [await bench.store.bookings(by_day=by_day) for by_day in (True, False)]
+    assert ({"ok": 10}, {"done": 2}) == (summary.answers, summary.batches)
+    assert (2, 10, 10 + lines) == (ledger["batches_created"], ledger["lines_uploaded"], ledger["lines_answered"])
+    paid = [usd for (usd,) in in_database(tmp_path / "state", "SELECT cost_usd FROM requests ORDER BY position")]
+    assert summary.cost_usd == pytest.approx(sum(paid) + sum(paid[:lines]))
+    assert (summary.cost_usd, 0.0) == (pytest.approx(money.today_usd), money.reserved_usd)
+    for bookings in rows:
+        assert summary.cost_usd == pytest.approx(sum(one.paid_usd for one in bookings))
+        assert summary.output_tokens == sum(one.output_tokens for one in bookings)
 
 
 @pytest.mark.parametrize("status", [403, 429])

@@ -42,11 +42,17 @@ def batches(db: sqlite3.Connection, states: Collection[BatchState], purpose: Pur
     return [rows.batch_from(row) for row in found]
 
 
-def save_batch(db: sqlite3.Connection, batch: LedgerBatch) -> None:
-    """All fields; one that is done already is left as it is, so that a late save cannot bring it back."""
+def save_batch(db: sqlite3.Connection, batch: LedgerBatch, surplus: Sequence[LedgerBatch] = ()) -> None:
+    """All fields; one that is done already is left as it is, so that a late save cannot bring it back.
+
+    `surplus` that was found beside a batch over records is of the same run.
+    """
     done = db.execute(_SAVE_BATCH, rows.to_columns(batch, rows.BATCH_COLUMNS))
     if not done.rowcount:
         _must_exist(db, batch)
+    for one in surplus:
+        number = db.execute(rows.INSERT_BATCH, rows.to_columns(one, rows.BATCH_COLUMNS) | {"id": None}).lastrowid
+        db.execute(_SAME_RUN, (number, batch.id))
 
 
 def skip_batch(db: sqlite3.Connection, batch: LedgerBatch, why: str, now: float) -> None:
@@ -214,6 +220,8 @@ def learn_token_limit(db: sqlite3.Connection, model: str, limit: int, now: float
 _SAVE_BATCH = rows.update_sql(
     "batches", (name for name in rows.BATCH_COLUMNS if name != "id"), "id = :id AND state != 'done'"
 )
+
+_SAME_RUN = "INSERT INTO record_batches (batch, run, items) SELECT ?, run, x'' FROM record_batches WHERE batch = ?"
 
 _END_REQUEST = """
 UPDATE requests SET state = :state, tries = tries + :counts, error = :error, changed_at = :now,

@@ -202,7 +202,7 @@ def commit_plan(
             for known_id in ids:
                 given.pop(known_id, None)
             continue
-        number = db.execute(_INSERT_BATCH, rows.to_columns(batch, rows.BATCH_COLUMNS) | {"id": None}).lastrowid
+        number = db.execute(rows.INSERT_BATCH, rows.to_columns(batch, rows.BATCH_COLUMNS) | {"id": None}).lastrowid
         for position, request_id in enumerate(ids):
             if request_id in given:
                 _save_request(db, given.pop(request_id), now)
@@ -273,7 +273,6 @@ _TAKE = f"""
 UPDATE requests SET state = 'live', position = ?, changed_at = ?, batch = ? WHERE id = ? AND state != 'live'
 RETURNING window, {IS_ASIDE.format(request="requests.id")} AS is_aside
 """  # noqa: S608 (a condition of our own)
-_INSERT_BATCH = rows.insert_sql("batches", rows.BATCH_COLUMNS)
 
 # Each sending has a number of its own, so that a custom_id means one sending.
 _UPSERT_REQUEST = f"""

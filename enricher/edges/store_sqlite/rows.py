@@ -86,6 +86,7 @@ STORED_COLUMNS = (
     "origin",
     "template",
 )
+INSERT_BATCH = insert_sql("batches", BATCH_COLUMNS)
 INSERT_ANSWER = insert_sql("answers", (*STORED_COLUMNS, "confirmed_at"))
 
 
@@ -129,7 +130,7 @@ def file_from(row: sqlite3.Row) -> FileState:
 def batch_from(row: sqlite3.Row) -> LedgerBatch:
     """A batch."""
     columns: dict[str, Any] = {name: row[name] for name in BATCH_COLUMNS}
-    return LedgerBatch(**columns | {"state": BatchState(row["state"])})
+    return LedgerBatch(**columns | {"state": BatchState(row["state"]), "is_surplus": bool(row["is_surplus"])})
 
 
 def request_from(row: sqlite3.Row, signatures: Sequence[sqlite3.Row]) -> LedgerRequest:

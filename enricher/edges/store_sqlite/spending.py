@@ -20,7 +20,10 @@ def bookings_by_day(db: sqlite3.Connection) -> list[Booking]:
 
 
 def bookings_by_window(db: sqlite3.Connection) -> list[Booking]:
-    """Requests about events by the window that needed them, batches of records by the hour of their planning."""
+    """Requests about events by the window that needed them, batches of records by the hour of their planning.
+
+    A batch that was created in vain asks nothing of its own: it counts for the first window of its file.
+    """
     return [_booking(row) for row in db.execute(_BY_WINDOW)]
 
 
@@ -65,7 +68,7 @@ SELECT window AS start, task, model, 'events' AS purpose, {_SUMS}
 FROM requests WHERE {_COST_ANYTHING} GROUP BY window, task, model
 UNION ALL
 SELECT window AS start, task, model, purpose, {_SUMS}
-FROM batches WHERE purpose = 'records' AND {_COST_ANYTHING} GROUP BY window, task, model
+FROM batches WHERE (purpose = 'records' OR is_surplus) AND {_COST_ANYTHING} GROUP BY window, task, model
 """  # noqa: S608 (as above)
 
 _ANSWERED = """
