@@ -11,7 +11,7 @@ import zlib
 import pytest
 import zstandard
 
-from enricher.edges.source_files import streams, tracking, turns
+from enricher.edges.source_files import inflating, streams, tracking, turns
 from enricher.edges.source_files.streams import CompressedStream, codec_of
 from tests.edges.following import lines, numbers
 
@@ -219,7 +219,7 @@ def test_a_stream_is_ended_where_its_compressor_ended_it_and_nowhere_else(tmp_pa
 
 def test_a_frame_of_zstd_never_makes_more_than_a_block_at_once(monkeypatch):
     made = []
-    inflater = streams._Unzstd()
+    inflater = inflating._Unzstd()
     data = zstandard.ZstdCompressor().compress(bytes(50_000_000))
     while not inflater.eof:
         made.append(len(inflater.decompress(data, 1 << 30)))
