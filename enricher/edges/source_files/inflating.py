@@ -1,7 +1,10 @@
 """What unpacks a member of a compressed file, in one form for all codecs: bounded steps over bytes as they come.
 
 Invariants: a step gives no more than it was asked for, whatever a few bytes unfold to; what is held of what was
-unpacked is bounded, and known from the member's header. Never here: files, members that follow, what damage means.
+unpacked is bounded, and known from the member's header. A block that has a checksum of its own gives nothing before
+that was found right, as far as the bound allows: gzip and zstd have one for the whole member, and xz in general, too:
+what is damaged there may give a rubbish line before it is known to be. Never here: files, members that follow, what
+damage means.
 """
 
 from __future__ import annotations
@@ -19,7 +22,11 @@ HEADER_BYTES: Final = 32
 """Of a member: enough to tell how much memory it needs."""
 _MEBIBYTE: Final = 1024 * 1024
 _MAX_DICTIONARY_BYTES: Final = 128 * _MEBIBYTE
-_SMALL_WINDOWS: Final = {"gzip": 32 * 1024, "bzip2": 4 * _MEBIBYTE}
+_CHECKED_BYTES: Final = 2 * _MEBIBYTE
+"""Of a block of bzip2, which is 900,000 bytes, and more only where a byte is repeated four times and more."""
+_STEP_BYTES: Final = 64 * 1024
+_PIECE_BYTES: Final = 512
+_SMALL_WINDOWS: Final = {"gzip": 32 * 1024, "bzip2": 4 * _MEBIBYTE + _CHECKED_BYTES}
 
 
 class Inflater(Protocol):
@@ -61,6 +68,56 @@ class _Gunzip:
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         return self._object.decompress(self._object.unconsumed_tail + data, max_length)
+
+
+class _Bunzip2:
+    """`bz2`'s object, which gives a block when its checksum was found right.
+
+    A block that is damaged is unpacked to its letters in another order, as many lines of rubbish, and that they are
+    wrong is known at its end. It is told in pieces of which hardly any holds two ends of blocks: when one and nothing
+    more has come out, a block has ended and was good. One that unfolds to more than is held back is given as it comes.
+    """
+
+    def __init__(self) -> None:
+        self._object = bz2.BZ2Decompressor()
+        self._input = bytearray()
+        self._held = bytearray()
+        self._good = b""
+        self._given = 0
+        self._is_drained = True
+
+    @property
+    def eof(self) -> bool:
+        return self._object.eof and self._given == len(self._good)
+
+    @property
+    def needs_input(self) -> bool:
+        return self._given == len(self._good) and self._is_drained and not self._input and not self._object.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._object.unused_data + bytes(self._input)
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        self._input += data
+        while self._given == len(self._good) and not self._object.eof and (self._input or not self._is_drained):
+            self._step()
+        output = self._good[self._given : self._given + max_length]
+        self._given += len(output)
+        return output
+
+    def _step(self) -> None:
+        piece = b""
+        if self._is_drained:
+            piece = bytes(self._input[:_PIECE_BYTES])
+            del self._input[:_PIECE_BYTES]
+        text = self._object.decompress(piece, _STEP_BYTES)
+        self._held += text
+        # It says that it needs input before all has come out of what it has.
+        self._is_drained = not text and self._object.needs_input
+        if self._is_drained or self._object.eof or len(self._held) > _CHECKED_BYTES:
+            self._good, self._given = bytes(self._held), 0
+            self._held.clear()
 
 
 class _Unzstd:
@@ -154,6 +211,6 @@ def inflater_for(codec: str, window_bytes: int) -> Inflater:
     if codec == "zstd":
         return _Unzstd()
     if codec == "bzip2":
-        return bz2.BZ2Decompressor()
+        return _Bunzip2()
     # A block that needs more than the first has said is damage: what is held would be more than was reckoned with.
     return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=window_bytes + _MEBIBYTE)
