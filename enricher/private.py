@@ -1,14 +1,18 @@
 """Files and directories for this user alone: how every part of the program makes what it keeps.
 
 What is kept holds log lines, answers and what they cost. So a file is 0600 and a directory 0700, whatever the umask and
-whatever was there before, and no link is followed to a file. Never here: what a user asks to have written for others.
+whatever was there before, no link is followed to a file, and a directory into which somebody else may write holds no
+state of ours. Never here: what a user asks to have written for others.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from typing import TYPE_CHECKING, Final
+
+from enricher.errors import StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +46,34 @@ def open_directory(path: Path | str, *, mode: int, dir_fd: int | None = None) ->
     """Open a directory that was just made, and give it its mode. Raises OSError, for a link too."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     return _with_mode(os.open(path, flags, dir_fd=dir_fd), mode)
+
+
+def check_owner(directory: Path, state: os.stat_result) -> None:
+    """Raise StoreError where somebody else could put files in the place of ours: as ssh does with its keys.
+
+    `state` is that of the directory as it was opened.
+
+    Who writes here, or renames what leads here, chooses what is read as our state and where raw lines are written.
+    """
+    name, user = shlex.quote(str(directory)), os.geteuid()
+    if state.st_uid not in (0, user):
+        raise StoreError(
+            f"{directory}: belongs to user {state.st_uid}, and enricher runs as user {user}",
+            hint=f"run it as that user, or give the directory away: chown -R {user} {name}",
+        )
+    if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StoreError(
+            f"{directory}: may be written by others (mode {state.st_mode & 0o7777:04o})",
+            hint=f"take that away: chmod go-w {name}",
+        )
+    for parent in directory.resolve().parents:
+        mode = parent.stat().st_mode
+        # In a directory such as /tmp nobody renames what is not theirs.
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise StoreError(
+                f"{directory}: lies in {parent}, in which anybody may rename it (mode {mode & 0o7777:04o})",
+                hint=f"take that away (chmod o-w {shlex.quote(str(parent))}), or use another directory",
+            )
 
 
 def _with_mode(descriptor: int, mode: int) -> int:

@@ -49,7 +49,8 @@ class BatchRegister:
         """Read what is there. Raises `StoreError`, `OSError`."""
         private.make_directory(self._directory)
         remove_temporary(self._directory)
-        found = sorted(read_records(self._directory, BatchRecord), key=lambda record: (record.created, record.batch.id))
+        records = read_records(self._directory, BatchRecord, lambda record: record.batch.id)
+        found = sorted(records, key=lambda record: (record.created, record.batch.id))
         self.records = {record.batch.id: record for record in found}
         if self._books_path.exists():
             try:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import msgspec
 
+from enricher import private
 from enricher.errors import LockedError, StoreError
 
 if TYPE_CHECKING:
@@ -51,15 +52,21 @@ def sync_directory(path: Path) -> None:
         os.close(handle)
 
 
-def read_records(directory: Path, kind: type[Record]) -> Iterator[Record]:
-    """Read every object of a directory. Raises `StoreError` for one that is not of its kind."""
+def read_records(directory: Path, kind: type[Record], id_of: Callable[[Record], str]) -> Iterator[Record]:
+    """Read every object of a directory. Raises `StoreError` for one that is not of its kind, or not of its name.
+
+    The name is looked at since the id leads to further files.
+    """
     for path in sorted(directory.glob("*.json")):
         try:
-            yield msgspec.json.decode(path.read_bytes(), type=kind)
+            record = msgspec.json.decode(path.read_bytes(), type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise StoreError(
                 f"{path}: is not the state of a batch server: {error}", hint="move the file away"
             ) from error
+        if id_of(record) != path.stem:
+            raise StoreError(f"{path}: is the state of something else: {id_of(record)[:100]!r}", hint="move it away")
+        yield record
 
 
 def remove_temporary(directory: Path) -> None:
@@ -91,18 +98,24 @@ class DirectoryLock:
     """Holds a state directory for one server; the kernel lets go of it when the process ends, however it ends."""
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / "lock"
+        self._directory = directory
         self._handle: int | None = None
 
     def take(self) -> None:
-        """Take the lock. Raises `LockedError` if another server holds it."""
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Take the lock. Raises `LockedError` if another server holds it, `StoreError` if others may write there."""
+        opened = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            private.check_owner(self._directory, os.fstat(opened))
+        finally:
+            os.close(opened)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        handle = os.open(self._directory / "lock", flags, private.FILE_MODE)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(handle)
             raise LockedError(
-                f"{self._path.parent}: another batch server uses this state directory",
+                f"{self._directory}: another batch server uses this state directory",
                 hint="stop it, or give another directory",
             ) from error
         self._handle = handle

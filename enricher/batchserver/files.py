@@ -64,7 +64,8 @@ class FileShelf:
         """Read what is there. Raises `StoreError`, `OSError`."""
         private.make_directory(self._directory)
         remove_temporary(self._directory)
-        found = sorted(read_records(self._directory, FileRecord), key=lambda record: (record.created, record.file.id))
+        records = read_records(self._directory, FileRecord, lambda record: record.file.id)
+        found = sorted(records, key=lambda record: (record.created, record.file.id))
         self._records = {record.file.id: record for record in found if self.path_of(record.file.id).exists()}
         for path in [*self._directory.glob("*.jsonl"), *self._directory.glob("*.json")]:
             if path.stem not in self._records:

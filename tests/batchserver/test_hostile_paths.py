@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
+
+from enricher.errors import ConfigError, StoreError
 
 STEPS = (
     *("..", ".", "../lock", "../../secret", "..%2f..%2fsecret", "%2e%2e%2f%2e%2e%2fsecret", "%2e%2e/%2e%2e/secret"),
@@ -49,3 +52,33 @@ async def test_a_name_of_a_file_that_leads_elsewhere_is_a_name_and_no_path(serve
         file = await bench.upload([b"{}"], name=f"{name}.jsonl")
         assert file.id.isascii()
         assert [] == [path for path in tmp_path.iterdir() if path.name != "state"]
+
+
+async def test_a_state_directory_that_others_may_write_to_is_refused_with_the_way_out(serve, tmp_path):
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(0o777)
+    with pytest.raises(StoreError, match=r"may be written by others \(mode 0777\)") as caught:
+        await serve()
+    assert f"take that away: chmod go-w {state}" == caught.value.hint
+    assert [] == list(state.iterdir())
+    state.chmod(0o700)
+    (state / "lock").symlink_to(tmp_path / "made")
+    with pytest.raises(ConfigError, match=f"{state}/lock"):
+        await serve()
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("kind", ["files", "batches"])
+async def test_state_that_names_another_file_is_refused_and_that_file_stays(serve, tmp_path, kind):
+    bench = await serve()
+    await bench.create([{"custom_id": "r", "method": "POST", "url": "/v1/responses", "body": {"model": "m"}}])
+    await bench.server.close()
+    planted = next((tmp_path / "state" / kind).glob("*.json"))
+    record = json.loads(planted.read_bytes())
+    record["file" if kind == "files" else "batch"]["id"] = "../../secret"
+    planted.write_text(json.dumps(record))
+    (tmp_path / "secret.jsonl").write_text("planted")
+    with pytest.raises(StoreError, match=f"{planted}: is the state of something else: '../../secret'"):
+        await serve()
+    assert "planted" == (tmp_path / "secret.jsonl").read_text()

@@ -9,8 +9,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import shlex
-import stat
 from typing import TYPE_CHECKING, Final
 
 from enricher import private
@@ -31,7 +29,7 @@ def lock_directory(directory: Path) -> int:
         private.make_directory(directory)
         opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            _check_owner(directory, os.fstat(opened))
+            private.check_owner(directory, os.fstat(opened))
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             lock = os.open(LOCK_NAME, flags, 0o600, dir_fd=opened)
         finally:
@@ -53,29 +51,3 @@ def lock_directory(directory: Path) -> int:
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock
-
-
-def _check_owner(directory: Path, state: os.stat_result) -> None:
-    """Raise StoreError where somebody else could put files in the place of ours: as ssh does with its keys.
-
-    Who writes here, or renames what leads here, chooses what is read as the ledger and where raw lines are written.
-    """
-    name, user = shlex.quote(str(directory)), os.geteuid()
-    if state.st_uid not in (0, user):
-        raise StoreError(
-            f"{directory}: belongs to user {state.st_uid}, and enricher runs as user {user}",
-            hint=f"run it as that user, or give the directory away: chown -R {user} {name}",
-        )
-    if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise StoreError(
-            f"{directory}: may be written by others (mode {state.st_mode & 0o7777:04o})",
-            hint=f"take that away: chmod go-w {name}",
-        )
-    for parent in directory.resolve().parents:
-        mode = parent.stat().st_mode
-        # In a directory such as /tmp nobody renames what is not theirs.
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            raise StoreError(
-                f"{directory}: lies in {parent}, in which anybody may rename it (mode {mode & 0o7777:04o})",
-                hint=f"take that away (chmod o-w {shlex.quote(str(parent))}), or set another state_dir",
-            )
