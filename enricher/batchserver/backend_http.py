@@ -31,6 +31,8 @@ ANSWER_TIMEOUT_SECONDS = 900.0
 _CONNECT_TIMEOUT_SECONDS = 10.0
 _MODELS_TIMEOUT_SECONDS = 10.0
 _SHOWN_BYTES = 300
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+"""More than 2,048 vectors of 4,096 numbers take. An answer is held in memory as a whole, so it must have an end."""
 
 
 class HttpBackend:
@@ -79,7 +81,7 @@ class HttpBackend:
         assert self._session is not None, "start() comes first"
         try:
             async with self._session.post(url, data=content) as response:
-                raw = await response.read()
+                raw = await _read_bounded(response)
                 status, headers = response.status, response.headers
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             reason = str(error) or type(error).__name__
@@ -89,6 +91,9 @@ class HttpBackend:
                 None,
             )
         wait = read_retry_after(headers, self._clock.now())
+        if raw is None:
+            text = f"{url} answered with more than {MAX_ANSWER_BYTES:,} bytes"
+            return 502, to_error_body(text, status=502, code="bad_upstream_answer"), wait
         answer = _read_object(raw)
         if answer is None:
             shown = raw[:_SHOWN_BYTES].decode("utf-8", "replace")
@@ -105,12 +110,24 @@ class HttpBackend:
         timeout = aiohttp.ClientTimeout(total=_MODELS_TIMEOUT_SECONDS)
         try:
             async with self._session.get(f"{self._base_url}/models", timeout=timeout) as response:
-                answer = _read_object(await response.read()) if response.status == 200 else None
+                raw = await _read_bounded(response) if response.status == 200 else None
+                answer = _read_object(raw or b"")
         except (aiohttp.ClientError, TimeoutError, OSError):
             answer = None
         data = (answer or {}).get("data")
         entries = data if isinstance(data, list) else []
         return [entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes | None:
+    """Read a body, counted as it is unpacked; None where it is too long, and its connection is closed."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            response.close()
+            return None
+    return bytes(body)
 
 
 def _read_object(raw: bytes) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from types import SimpleNamespace
 
@@ -195,3 +196,17 @@ def test_no_retry_after_is_no_wait():
 
 def test_key_does_not_show(clock):
     assert "sk-up" not in repr(HttpBackend("http://x/v1", clock=clock, concurrency=1, api_key="sk-up"))
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+async def test_an_answer_without_end_is_cut_off_and_said_so(connect, upstream, monkeypatch, packed):
+    monkeypatch.setattr(backend_http, "MAX_ANSWER_BYTES", 1 << 20)
+    monkeypatch.setattr(backend_http, "MAX_ATTEMPTS", 1)
+    body = b'{"a":"' + b"x" * (8 << 20) + b'"}'
+    headers = {"Content-Encoding": "gzip"} if packed else {}
+    upstream.replies += [(200, headers, gzip.compress(body) if packed else body)] * 2
+    backend = await connect()
+    status, answer = await backend.answer("/v1/responses", {"model": "m"})
+    assert 502 == status
+    assert f"{upstream.url}/responses answered with more than 1,048,576 bytes" == answer["error"]["message"]
+    assert [] == await backend.models()
