@@ -160,7 +160,7 @@ async def _answers(store: RecordStore, chunk: Chunk, reducing: Asking | None) ->
     """The answers to each row of a chunk: to its passages, or the one that a second request gave."""
     index = chunk.index
     found = [one or _PENDING for one in await store.answers(index.items.tolist())]
-    if len(index.items) == len(index.counts):
+    if bool((index.counts == 1).all()):
         return [(one,) for one in found]
     ends = np.cumsum(index.counts, dtype=np.int64).tolist()
     rows: list[Sequence[Answered]] = [

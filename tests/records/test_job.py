@@ -131,6 +131,17 @@ async def test_a_long_text_is_asked_in_passages_and_the_votes_are_counted(tmp_pa
         assert all(piece in long for piece in desk.model.asked if piece != "grey")
 
 
+async def test_a_row_without_text_beside_one_of_two_passages_moves_no_answer_to_another_row(tmp_path):
+    async with a_desk(tmp_path, lambda text: {"mood": "sad" if text == "grey" else "glad"}) as desk:
+        task = desk.task(LONG + '\n[combine.fields]\nmood = "vote"\n')
+        rows = [{"id": "none", "text": ""}, {"id": "short", "text": "grey"}, {"id": "long", "text": "A fine day. " * 15}]
+        await desk.run(task, desk.write("in.jsonl", rows))
+        assert 3 == len(desk.model.asked)
+        assert [("empty", None), ("ok", "sad"), ("ok", "glad")] == [
+            (row["status"], row.get("mood")) for row in desk.rows()
+        ]
+
+
 async def test_passages_are_summed_up_by_a_second_request_where_the_task_says_so(tmp_path):
     def say(text):
         return {"mood": "sad"} if text.startswith('{"part"') else GLAD
