@@ -228,7 +228,7 @@ def _print_report(console: Any, report: Report) -> None:  # noqa: ANN401 - rich'
     facts = [
         ("rows", f"{report.rows:,}: {statuses}"),
         *((status, reason) for status, reason in sorted(report.reasons.items())),
-        ("asked", f"{report.asked:,} requests of {report.model}"),
+        ("asked", f"{report.asked:,} request{'' if report.asked == 1 else 's'} of {report.model}"),
         ("cost", show.usd(report.cost_usd)),
         ("output", report.output),
     ]

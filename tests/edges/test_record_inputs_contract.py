@@ -106,6 +106,13 @@ def test_rows_without_an_id_are_counted_from_1(opened_table):
     assert all_rows(source)[0] == [str(n) for n in range(1, 9001)]
 
 
+def test_rows_are_counted_where_that_is_asked_for_whatever_their_ids(opened_table):
+    source = opened_table([{"id": "same", "text": row["text"]} for row in some_rows(3)], key="")
+    keys, values, faults = all_rows(source)
+    assert (source.key_column, keys, faults) == ("", ["1", "2", "3"], {})
+    assert ["same"] * 3 == [row["id"] for row in values]
+
+
 def test_a_row_without_a_key_is_a_fault_and_costs_no_other(opened_table):
     rows = some_rows(3)
     rows[1]["id"] = ""

@@ -215,6 +215,16 @@ async def test_a_key_that_is_there_twice_is_refused_with_its_rows(tmp_path):
         assert not (tmp_path / "out.jsonl").exists()
 
 
+async def test_what_the_refusal_of_a_key_that_is_there_twice_says_to_do_does_it(tmp_path):
+    async with a_desk(tmp_path, lambda _: GLAD) as desk:
+        given = desk.write("in.jsonl", [{"id": "a", "text": "one"}, {"id": "a", "text": "two"}])
+        with pytest.raises(InputError) as refused:
+            await desk.run(desk.task(LABEL), given)
+        assert "--key ''" in refused.value.hint
+        await desk.run(desk.task(LABEL), given, key="")
+        assert [("1", "a"), ("2", "a")] == [(row["row"], row["id"]) for row in desk.rows()]
+
+
 async def test_no_rows_give_an_empty_output(tmp_path):
     async with a_desk(tmp_path, lambda _: GLAD) as desk:
         report = await desk.run(desk.task(LABEL), desk.write("in.jsonl", []))

@@ -102,7 +102,7 @@ class TableInput:
 
     def _key_column(self, readable: Sequence[Mapping[str, object]]) -> str:
         if self._key is not None:
-            if readable and self._key not in self._columns:
+            if self._key and readable and self._key not in self._columns:
                 raise UsageError(
                     f"{self.name} has no column {self._key}", hint=f"its columns are {', '.join(self._columns)}"
                 )
