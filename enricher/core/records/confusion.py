@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from enricher.core.records.measures import Exact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from enricher.core.records.results import Case, CellResult
     from enricher.core.records.scorers import Scorer
@@ -27,7 +27,7 @@ class Confusion:
     scorer: str
     labels: tuple[str, ...]
     columns: tuple[str, ...]
-    """`labels`, and `OTHER` and `NO_ANSWER` where there were such answers."""
+    """`labels`, and `OTHER` and `NO_ANSWER` where there were such, in parentheses where a label is called so."""
     counts: tuple[tuple[int, ...], ...]
 
 
@@ -45,20 +45,28 @@ def _confusion(scorer: Scorer, cases: Sequence[Case], result: CellResult) -> Con
     known = Counter(label for label in expected if label is not None)
     if None in expected or not 2 <= len(known) <= _MAX_LABELS:
         return None
+    other, no_answer = _unlike(OTHER, known), _unlike(NO_ANSWER, known)
     counts: Counter[tuple[str, str]] = Counter()
     for wanted, repeats in zip(expected, result.answers, strict=True):
         for one in repeats:
-            said = NO_ANSWER if one.answer is None else _label(judge.field.find(one.answer))
-            counts[wanted or "", said if said is not None and (said in known or said == NO_ANSWER) else OTHER] += 1
+            said = _label(judge.field.find(one.answer)) if one.answer is not None else None
+            column = no_answer if one.answer is None else said if said is not None and said in known else other
+            counts[wanted or "", column] += 1
     labels = tuple(sorted(known, key=lambda label: (-known[label], label)))
-    rest = [name for name in (OTHER, NO_ANSWER) if name not in known and any(said == name for _, said in counts)]
-    columns = (*labels, *rest)
+    columns = (*labels, *(name for name in (other, no_answer) if any(said == name for _, said in counts)))
     return Confusion(
         scorer=scorer.name,
         labels=labels,
         columns=columns,
         counts=tuple(tuple(counts[label, said] for said in columns) for label in labels),
     )
+
+
+def _unlike(name: str, labels: Collection[str]) -> str:
+    """A heading that no label has: what was taken for something else would be counted as right under its own."""
+    while name in labels:
+        name = f"({name})"
+    return name
 
 
 def _label(found: Sequence[object]) -> str | None:

@@ -120,6 +120,14 @@ def test_a_confusion_counts_what_was_taken_for_what():
     assert confusion.counts == ((1, 0, 1, 1), (1, 1, 0, 0))
 
 
+def test_an_answer_that_no_case_expects_is_not_counted_under_a_label_called_other():
+    cases, answers = labelled(["other", "other", "no answer", "b"], ["other", "never expected", None, "no answer"])
+    found = evaluation({"m": answers}, cases)
+    (confusion,) = confusions(found.scorers, found.cases, found.best.result)
+    assert ("other", "b", "no answer", "(other)", "(no answer)") == confusion.columns
+    assert confusion.counts == ((1, 0, 0, 1, 0), (0, 0, 1, 0, 0), (0, 0, 0, 0, 1))
+
+
 @pytest.mark.parametrize("labels", [["a"], [str(at) for at in range(21)], [["a"], ["b"]], ["a", "b" * 81], [1, 2]])
 def test_what_is_no_classification_has_no_confusion(labels):
     cases, answers = labelled(labels, labels)
