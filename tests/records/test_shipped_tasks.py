@@ -30,6 +30,8 @@ SAMPLES = {
     "transform": TASKS / "transform.sample.jsonl",
 }
 ROWS = {"classify": 7, "label": 12, "transform": 3}
+# Allowed three labels, it gives each text three, one of them without a quote or twice, and most rows fail the checks.
+FOR_THE_SMALL_MODEL = {"classify": {"most": 1}}
 # What a careful reader says of them; of some, more than one answer will do.
 LABELS = {
     "2026/driver.txt": {"application"},
@@ -219,7 +221,7 @@ async def test_the_small_model_fills_every_field_of_most_rows(tmp_path):
     config = Config.model_validate({"state_dir": str(tmp_path / "state"), "provider": {"type": "local"}})
     for name, sample in SAMPLES.items():
         out = tmp_path / f"{name}.jsonl"
-        report = await run_async(name, sample, out, config=config)
+        report = await run_async(name, sample, out, config=config, options=FOR_THE_SMALL_MODEL.get(name, {}))
         rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
         good = [row for row in rows if row["status"] == "ok"]
         print(f"\n{name}: {report.statuses}, {right(name, good)}")
