@@ -82,10 +82,15 @@ def cost(usage: Usage, prices: Prices, *, batch: bool) -> float:
 
 
 def usd(amount: float) -> str:
-    """Show an amount of money with as many digits as it needs."""
-    if amount == 0:
-        return "$0"
-    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.6f}".rstrip("0")
+    """Show an amount of money with as many digits as it needs, to a millionth of a dollar."""
+    if amount < 0:
+        return f"-{usd(-amount)}"
+    whole, _, part = f"{amount:.6f}".partition(".")
+    if whole != "0":
+        return f"${amount:,.2f}"
+    if not int(part):
+        return "below $0.000001" if amount else "$0"
+    return f"$0.{part.rstrip('0'):<02}"
 
 
 class Answering(Protocol):

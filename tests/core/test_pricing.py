@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enricher.core import pricing
 from enricher.core.answer import Usage
 from enricher.core.pricing import FREE, BudgetVerdict, Prices, budget_verdict, cost, prices_for, reserve, three_costs
 from enricher.core.task import Task
@@ -139,3 +140,14 @@ def test_the_three_costs_compare_the_same_events():
     deduplicated = Usage(input_tokens=100_000, output_tokens=10_000)
     costs = three_costs(per_event=per_event, deduplicated=deduplicated, prices=PRICES)
     assert (2800.0, 1400.0, 0.14) == pytest.approx((costs.per_event_usd, costs.batch_usd, costs.deduplicated_usd))
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        (0, "$0"), (1e-7, "below $0.000001"), (0.000061, "$0.000061"), (0.3, "$0.30"), (0.457521, "$0.457521"),
+        (0.9999999, "$1.00"), (1234.5, "$1,234.50"), (-0.5, "-$0.50"), (-2, "-$2.00"),
+    ],
+)  # fmt: skip
+def test_money_has_as_many_digits_as_it_needs_and_cents_at_least(amount, shown):
+    assert shown == pricing.usd(amount)
