@@ -72,13 +72,13 @@ def evaluate(
             )
         _about_events(task, dataset, config, as_json=as_json)
         return
-    from enricher.records.order import parse_options
+    from enricher.records.order import parse_columns, parse_options
 
     files = _Files(report=tuple(report or ()), junit=junit, baseline=write_baseline)
     files.check()
     asked = {
         "options": parse_options(option or []),
-        "columns": parse_options(column or []),
+        "columns": parse_columns(column or []),
         "key": key,
         "baseline": baseline,
         "making": write_baseline,

@@ -127,7 +127,7 @@ async def evaluate_async(
     _check_size(found, assessment)
     judges = read_judges(assessment.scorers, found.rows.columns(), _judging_task)
     async with open_engine(settings, choose_provider(settings, config_path, wait=trial.wait)) as engine:
-        _check_twins(engine, record_task, cells)
+        models = _models(engine, record_task, cells)
         rounds = Rounds(engine, stop=stop or asyncio.Event(), tell=tell, budget_usd=trial.budget_usd, wait=trial.wait)
         replies = await rounds.ask(
             [
@@ -138,7 +138,7 @@ async def evaluate_async(
         )
         answers = [Answer(case, reply) for one in replies for case, reply in zip(found.cases, one.rows, strict=True)]
         outside, scoring = await Scoring(assessment.scorers, judges, found.name).ask(rounds, answers)
-    results = _results(assessment, found, replies, outside)
+    results = _results(assessment, models, found, replies, outside)
     evaluation = await asyncio.to_thread(
         rank, record_task.name, found.name, found.cases, assessment.scorers, results, seed=trial.seed, scoring=scoring
     )
@@ -242,8 +242,9 @@ def _check_size(dataset: Dataset, assessment: Assessment) -> None:
         )
 
 
-def _check_twins(engine: Engine, task: RecordTask, cells: Sequence[Cell]) -> None:
-    """Refuse cells that would ask the same, as they may once it is known whom a cell without a model asks."""
+def _models(engine: Engine, task: RecordTask, cells: Sequence[Cell]) -> list[str]:
+    """Say whom each cell asks. Raises ConfigError where two would ask the same one the same, which is known only now."""
+    models: list[str] = []
     asked: dict[tuple[str, str], Cell] = {}
     for cell in cells:
         variant = task_in(task, cell)
@@ -254,21 +255,29 @@ def _check_twins(engine: Engine, task: RecordTask, cells: Sequence[Cell]) -> Non
                 [f"task {task.name}: the cells {same.name!r} and {cell.name!r} would ask {model} the same"],
                 hint="leave one of them out with [[matrix.exclude]], or change it",
             )
+        models.append(model)
+    return models
 
 
 def _results(
-    assessment: Assessment, dataset: Dataset, replies: Sequence[Replies], outside: Sequence[Outside]
+    assessment: Assessment,
+    models: Sequence[str],
+    dataset: Dataset,
+    replies: Sequence[Replies],
+    outside: Sequence[Outside],
 ) -> list[CellResult]:
     """Score the answers of every cell; `outside` has one for each answer of each of its repeats in turn."""
     results = []
     repeats, count = assessment.matrix.repeats, len(dataset.cases)
-    for number, cell in enumerate(assessment.matrix.cells):
+    for number, (cell, model) in enumerate(zip(assessment.matrix.cells, models, strict=True)):
         own = range(number * repeats, (number + 1) * repeats)
         answers = [
             [_answered(assessment, case.expected, replies[one], at, outside[one * count + at]) for one in own]
             for at, case in enumerate(dataset.cases)
         ]
-        results.append(CellResult(cell=cell, answers=answers, cost=total([replies[one] for one in own])))
+        results.append(
+            CellResult(cell=replace(cell, model=model), answers=answers, cost=total([replies[one] for one in own]))
+        )
     return results
 
 

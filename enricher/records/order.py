@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from enricher.core.records.task import RecordTask
 
 _INTO = "/"
+_NAMED = "name one of them, or a path that ends in .toml"
 
 
 class Asked(TypedDict, total=False):
@@ -83,15 +84,14 @@ def is_path(task: str) -> bool:
 
 
 def is_about_records(task: str) -> bool:
-    """Whether a task is one about records; a name that nothing shipped has is not. Raises ConfigError for its file."""
+    """Whether a task is one about records, or else about events. Raises ConfigError for one that there is not."""
+    if not is_path(task) and task not in (names := configuration.shipped_names("tasks", ".toml")):
+        raise ConfigError([f"no task named {task!r} is shipped (there are: {', '.join(names)})"], hint=_NAMED)
+    text = _text_of(task) if is_path(task) else configuration.shipped(f"tasks/{task}.toml")
     try:
-        document = tomllib.loads(_task_text(task))
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as fault:
         raise ConfigError([f"task {task}: not TOML: {fault}"]) from fault
-    except ConfigError:
-        if is_path(task):
-            raise
-        return False
     return document.get("use") == "records" or not document.keys().isdisjoint({"matrix", "scorers", "gate"})
 
 
@@ -115,9 +115,12 @@ def _task_text(name: str) -> str:
         if name in names:
             return texts[name]
         raise ConfigError(
-            [f"no task about records named {name!r} is shipped (there are: {', '.join(names)})"],
-            hint="name one of them, or a path that ends in .toml",
+            [f"no task about records named {name!r} is shipped (there are: {', '.join(names)})"], hint=_NAMED
         )
+    return _text_of(name)
+
+
+def _text_of(name: str) -> str:
     try:
         return Path(name).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -8,6 +8,8 @@ from collections import Counter
 
 import pytest
 
+from enricher.core.records.report import facts
+from enricher.core.records.report_junit import junit
 from enricher.core.records.results import write_baseline
 from enricher.edges.batch_openai import OpenAIBatchClient
 from enricher.errors import BudgetError, ConfigError, InputError, PermanentProviderError, TryAgainError, UsageError
@@ -338,3 +340,12 @@ async def test_rows_of_a_table_say_what_they_expect_in_columns_and_the_model_is_
         assert found.evaluation.best.summary.mean == pytest.approx(2 / 3)
         assert ["text 1", "text 2", "text 3"] == sorted(desk.model.asked)
         assert json.loads(write_baseline(found.evaluation))["cells"]["task"].keys() == {"1", "2", "3"}
+
+
+async def test_a_report_names_the_model_also_where_the_task_leaves_it_to_the_provider(tmp_path):
+    async with a_desk(tmp_path, mood) as desk:
+        found = await evaluated(desk, desk.task(ONE_CELL), desk.write("cases.jsonl", labelled(2)))
+        assert ("model", "made-up") in facts(found.evaluation, found.verdict)
+        assert '<property name="model" value="made-up"/>' in junit(found.evaluation, None, timestamp="")
+        both = await evaluated(desk, desk.task(MATRIX, "both.toml"), desk.write("cases.jsonl", labelled(2)))
+        assert ("model", "small, large") in facts(both.evaluation, both.verdict)

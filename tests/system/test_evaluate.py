@@ -50,11 +50,11 @@ def test_a_set_that_is_none_is_refused_with_the_line_and_the_way_out(bench):
 
     faulty = bench.enricher("evaluate", "logs", dataset(bench, [*CASES, {"line": "x", "severity": ["bad"]}]), code=64)
     missing = bench.enricher("evaluate", "logs", "nowhere.jsonl", code=64)
-    unshipped = bench.enricher("evaluate", "no-such-task", code=64)
+    unshipped = bench.enricher("evaluate", "no-such-task", dataset(bench, CASES), code=78)
 
     assert "cases.jsonl: line 3: severity.0" in faulty.err
     assert "nowhere.jsonl: cannot be read" in missing.err
-    assert "no labelled lines are shipped for the task 'no-such-task'" in unshipped.err
+    assert "no task named 'no-such-task' is shipped (there are: classify" in unshipped.err
     assert not [one for one in (faulty, missing, unshipped) if "Traceback" in one.err]
 
 

@@ -81,6 +81,7 @@ def test_what_cannot_be_written_or_compared_is_said_before_anything_is_asked(ben
     unscored = bench.enricher("evaluate", "label", code=78)
     absent = bench.enricher("evaluate", "nowhere.toml", "--report", "report.md", code=78)
     option = bench.enricher(*ask, "--set", "mood=sad", code=78)
+    column = bench.enricher(*ask, "--column", "text", code=64)
 
     assert ".md or .html" in form.err
     assert "there is no directory nowhere" in place.err
@@ -89,6 +90,7 @@ def test_what_cannot_be_written_or_compared_is_said_before_anything_is_asked(ben
     assert "task label: does not say how it is evaluated" in unscored.err
     assert "nowhere.toml: cannot be read" in absent.err
     assert "there is no option 'mood'" in option.err
+    assert "--column text: is not of the form --column NAME=COLUMN" in column.err
     assert [] == server.get("/v1/batches")["data"]
-    told = (form, place, missing, events, unscored, absent, option)
+    told = (form, place, missing, events, unscored, absent, option, column)
     assert not [one for one in told if "Traceback" in one.err]

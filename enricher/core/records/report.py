@@ -38,11 +38,13 @@ def facts(evaluation: Evaluation, verdict: Verdict | None) -> tuple[tuple[str, s
     """Give what a report begins with, by name."""
     costs = [one.result.cost for one in evaluation.ranking]
     priced = [cost.usd for cost in costs if cost.usd is not None]
+    models = dict.fromkeys(one.result.cell.model for one in evaluation.ranking if one.result.cell.model is not None)
     asked, cached = sum(cost.asked for cost in costs), sum(cost.cached for cost in costs)
     rows = [
         ("task", line(evaluation.task)),
         ("data set", f"{line(evaluation.dataset)}, {_count(len(evaluation.cases), 'case')}"),
         ("matrix", f"{_count(len(evaluation.ranking), 'cell')}, {_count(evaluation.best.summary.repeats, 'repeat')}"),
+        *([("model", line(", ".join(models)))] if models else []),
         ("cost", money(sum(priced)) if priced else money(None)),
         ("requests", f"{asked:,} asked, {cached:,} answered before"),
     ]

@@ -88,6 +88,7 @@ def test_the_tables_say_what_came_out():
         "task": "mine",
         "data set": "cases.jsonl, 5 cases",
         "matrix": "2 cells, 1 repeat",
+        "model": "strong, weak",
         "cost": "$1.75",
         "requests": "8 asked, 2 answered before",
         "gate": "failed: too low",
