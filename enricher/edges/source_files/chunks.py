@@ -18,8 +18,7 @@ from enricher.edges.source_files.tracking import Descriptors, ReplacedError, Tra
 from enricher.ports import Chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from enricher.edges.source_files.comparing import Comparing
     from enricher.edges.source_files.handover import Handover, Sequel
     from enricher.edges.source_files.known import Known
     from enricher.edges.source_files.notices import Notices
@@ -40,7 +39,7 @@ class Read:
 
 
 class Chunks:
-    """Reads files, and keeps what lies behind the chunks of the last turn. `degrade` takes note of a failing file."""
+    """Reads files, and keeps what lies behind the chunks of the last turn."""
 
     def __init__(
         self,
@@ -50,7 +49,7 @@ class Chunks:
         turns: Turns,
         descriptors: Descriptors,
         notices: Notices,
-        degrade: Callable[[Tracked, OSError, float], None],
+        comparing: Comparing,
         once: bool,
         line_bytes: int,
     ) -> None:
@@ -62,7 +61,7 @@ class Chunks:
         self._turns = turns
         self._descriptors = descriptors
         self._notices = notices
-        self._degrade = degrade
+        self._comparing = comparing
         self._once = once
         self._line_bytes = line_bytes
 
@@ -94,13 +93,13 @@ class Chunks:
             try:
                 stream = self._descriptors.stream(file)
                 hole = self._hole(file, stream)
-                reading = hole or self._lines(file, stream, share, now)
+                reading = hole or (self._lines(file, stream, share, now) if self._comparing.proves(file, now) else None)
                 if reading is not None and not file.row.identity and reading.data:
                     self._identify(file, stream, reading)
             except (ReplacedError, FileNotFoundError):
                 file.checked = None
             except OSError as error:
-                self._degrade(file, error, now)
+                self._comparing.degrade(file, error, now)
         if reading is None:
             return self._made(file, Reading(marker=file.row.marker, tail=file.row.partial), now) if file.dirty else None
         # The last of lines that are new is held back once more, to be looked at with its sequel.

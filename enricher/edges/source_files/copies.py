@@ -21,6 +21,7 @@ from enricher.edges.source_files.tracking import QUIET_SECONDS, Descriptors, Rep
 if TYPE_CHECKING:
     import os
 
+    from enricher.edges.source_files.comparing import Comparing
     from enricher.edges.source_files.known import Key, Known
     from enricher.edges.source_files.moving import Stranger
     from enricher.edges.source_files.streams import Stream
@@ -40,9 +41,10 @@ class _Waiting:
 class Copies:
     """The copies that wait. `once`: a file holds what it holds when it is first seen, however new that is."""
 
-    def __init__(self, *, known: Known, descriptors: Descriptors, once: bool) -> None:
+    def __init__(self, *, known: Known, descriptors: Descriptors, comparing: Comparing, once: bool) -> None:
         self._known = known
         self._descriptors = descriptors
+        self._comparing = comparing
         self._once = once
         self._waiting: dict[Key, _Waiting] = {}
 
@@ -62,6 +64,13 @@ class Copies:
     def forget(self, seen: os.stat_result) -> None:
         """A file is looked at again, or is no copy."""
         self._waiting.pop((seen.st_dev, seen.st_ino), None)
+
+    def is_truncated(self, original: Tracked, now: float) -> bool:
+        """Whether a file that is there is not what it was any more, which the next scan sees to."""
+        try:
+            return not self._comparing.proves(original, now)
+        except (ReplacedError, OSError):
+            return False  # nobody knows
 
     def judge(self, stranger: Stranger, original: Tracked, now: float) -> Tracked | bool:
         """What a stranger is to a file that is there still: no copy (False), one that waits (True), one that is over.

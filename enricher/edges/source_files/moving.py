@@ -70,6 +70,8 @@ def adopt(
     copies.forget(stranger.stat)
     for original in known.alike(stranger.path, stranger.head):
         if original is not given_up and _is_there(original, descriptors):
+            if copies.is_truncated(original, now):
+                return True  # perhaps to this one, once that is seen to
             judged = copies.judge(stranger, original, now)
             if judged is not False:
                 return judged

@@ -19,21 +19,18 @@ from enricher.edges.source_files.copies import Copies
 from enricher.edges.source_files.identity import (
     HEAD_BYTES,
     MARKER_BYTES,
-    Verdict,
     birth_of,
     is_same_inode,
     logical_path,
-    resume_verdict,
 )
-from enricher.edges.source_files.known import Key, Known, key_of, readable
-from enricher.edges.source_files.moving import Stranger, adopt, find_copy, find_inode, find_missed, sight
+from enricher.edges.source_files.known import Key, Known, key_of
+from enricher.edges.source_files.moving import Stranger, adopt, find_copy, find_inode, find_missed
 from enricher.edges.source_files.strangers import Strangers
 from enricher.edges.source_files.streams import PLAIN, binary_reason, codec_of, open_stream
 from enricher.edges.source_files.tracking import (
     QUIET_SECONDS,
     ROTATED_SECONDS,
     Descriptors,
-    ReplacedError,
     Tracked,
     new_row,
     open_file,
@@ -41,6 +38,7 @@ from enricher.edges.source_files.tracking import (
 )
 
 if TYPE_CHECKING:
+    from enricher.edges.source_files.comparing import Comparing
     from enricher.edges.source_files.discovery import Findings
     from enricher.edges.source_files.looking import Look, Looker
     from enricher.edges.source_files.notices import Notices
@@ -62,6 +60,7 @@ class Scanner:
         known: Known,
         notices: Notices,
         looker: Looker,
+        comparing: Comparing,
         descriptors: Descriptors,
         telemetry: Telemetry,
         skip_older_than: float | None,
@@ -74,7 +73,8 @@ class Scanner:
         self._looker = looker
         self._descriptors = descriptors
         self._telemetry = telemetry
-        self.copies = Copies(known=known, descriptors=descriptors, once=once)
+        self._comparing = comparing
+        self.copies = Copies(known=known, descriptors=descriptors, comparing=comparing, once=once)
         self._skip_older_than = skip_older_than
         self._once = once
         self._line_bytes = line_bytes
@@ -192,72 +192,7 @@ class Scanner:
         file.outside = file.deleted = False
         if is_sweep and file.checked is not None and not file.is_as_checked(stat):
             self._looker.changed(file)
-        return self._check(file, stat, now)
-
-    def _check(self, file: Tracked, stat: os.stat_result, now: float) -> bool:
-        """Compare a file that has changed with its row; False if it is another one now."""
-        row = file.row
-        if file.is_as_checked(stat) and file.degraded_since is None:
-            return True
-        self._known.stir(file)
-        if row.codec != PLAIN:
-            is_as_it_was = (stat.st_size, stat.st_mtime) == (row.size_seen, row.mtime_seen)
-            if file.checked is None and row.gone_at is not None and is_as_it_was:
-                file.was_checked(stat)
-                file.done = True
-                return True
-        try:
-            self._descriptors.goes_on(file)
-            stream = self._descriptors.stream(file)
-            stranger = Stranger(
-                path=file.path,
-                stat=stat,
-                birth=self._descriptors.birth(file),
-                codec=row.codec,
-                stream=stream,
-                head=stream.pread(HEAD_BYTES, 0),
-            )
-            seen = sight(stranger, row, quiet_seconds=self._known.quiet_seconds(stat.st_mtime, now))
-        except (ReplacedError, FileNotFoundError):
-            file.checked = None
-            return True
-        except OSError as error:
-            self.degrade(file, error, now)
-            return True
-        verdict = resume_verdict(row, seen, original_gone=False)
-        if verdict is Verdict.HOLD:
-            file.checked = None
-            return True
-        if verdict is not Verdict.CONTINUE:
-            self._telemetry.file_truncated(
-                source=self._known.source, path=readable(file.path), old_position=row.position, new_size=stat.st_size
-            )
-            self._known.give_up(file, now)
-            return False
-        if file.done and row.codec != PLAIN:
-            file.done, file.gone_at, file.dirty = False, None, True
-        self._saw(file, stat, seen.head, now)
-        return True
-
-    def _saw(self, file: Tracked, stat: os.stat_result, head: bytes, now: float) -> None:
-        """A file is what it is taken for."""
-        if not file.row.position:
-            file.row = with_head(file.row, head)  # all that tells its copy while none of it is read
-        file.starts_with(head)
-        self._known.saw(file, stat, now)
-        file.was_checked(stat)
-        file.degraded_since = None
-        if self._once and file.end is None and file.row.codec == PLAIN:
-            file.end = stat.st_size
-        self._notices.reads(file.path)
-
-    def degrade(self, file: Tracked, error: OSError, now: float) -> None:
-        """A known file cannot be read now; it is tried again at each scan."""
-        if file.degraded_since is None:
-            file.degraded_since = now
-        self._known.stir(file)
-        self._descriptors.close(file)
-        self._notices.cannot_read(file.path, error)
+        return self._comparing.check(file, stat, now)
 
     # -- files not known
 
@@ -348,7 +283,7 @@ class Scanner:
         file = adopted or self._follow_new(stranger, now, end)
         if not self._known.has(key_of(file)):
             self._known.add(file)
-        self._saw(file, stat, stranger.head, now)
+        self._comparing.saw(file, stat, stranger.head, now)
         return file
 
     def _is_text(self, stranger: Stranger) -> bool:
@@ -451,7 +386,7 @@ class Scanner:
                 self._known.rename(file, place)
         file.outside = True
         self._known.stir(file)
-        if not self._check(file, stat, now):
+        if not self._comparing.check(file, stat, now):
             return False
         drained = file.is_read_to(file.size) and not file.row.partial and not file.dirty
         if drained and now - file.changed_at >= ROTATED_SECONDS:

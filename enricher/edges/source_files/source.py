@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from enricher.core.block import MAX_LINE_BYTES
 from enricher.edges.source_files.chunks import Chunks
+from enricher.edges.source_files.comparing import Comparing
 from enricher.edges.source_files.discovery import Discovery
 from enricher.edges.source_files.handover import Handover
 from enricher.edges.source_files.identity import MARKER_BYTES
@@ -77,10 +78,18 @@ class FilesSource:
             watcher=self._watcher,
             telemetry=telemetry,
         )
+        comparing = Comparing(
+            known=self._known,
+            notices=self._notices,
+            descriptors=self._descriptors,
+            telemetry=telemetry,
+            once=once,
+        )
         self._scanner = Scanner(
             known=self._known,
             notices=self._notices,
             looker=self._looker,
+            comparing=comparing,
             descriptors=self._descriptors,
             telemetry=telemetry,
             skip_older_than=_skip_older_than(start),
@@ -97,7 +106,7 @@ class FilesSource:
             turns=self._turns,
             descriptors=self._descriptors,
             notices=self._notices,
-            degrade=self._scanner.degrade,
+            comparing=comparing,
             once=once,
             line_bytes=max_line_bytes,
         )

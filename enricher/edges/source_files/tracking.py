@@ -57,7 +57,9 @@ class Tracked:
     deleted: bool = False
     """No path leads to it any more, but a descriptor does."""
     checked: float | None = None
-    """Beside `size` and `mtime`, what stat said of it when its content was last compared with the row."""
+    """Beside `size` and `mtime`, what stat said of it when it was last looked at."""
+    proven: int = field(init=False)
+    """Its size when its content was last compared with the row."""
     dirty: bool = False
     """The row has news to commit even if no line is read."""
     done: bool = False
@@ -77,6 +79,7 @@ class Tracked:
 
     def __post_init__(self) -> None:
         self.home = logical_path(self.path)
+        self.proven = self.size
 
     @property
     def read_end(self) -> int:
@@ -154,12 +157,26 @@ class Tracked:
         return self.done or self.settled >= size
 
     def is_as_checked(self, stat: os.stat_result) -> bool:
-        """Whether stat says nothing else than when its content was last compared with the row."""
+        """Whether stat says nothing else than the last time."""
         return (stat.st_size, stat.st_mtime, self._changed(stat)) == (self.size, self.mtime, self.checked)
 
     def was_checked(self, stat: os.stat_result) -> None:
         """Its content is that of the row, and stat, which was taken over, said so of it."""
+        self.proven = stat.st_size
+        self.looked_at(stat)
+
+    def looked_at(self, stat: os.stat_result) -> None:
+        """What stat says of it was taken over."""
         self.checked = self._changed(stat)
+
+    def may_wait(self, stat: os.stat_result) -> bool:
+        """Whether to compare its content can wait until it is read, though stat says that it has changed.
+
+        It has grown while it waits for its turn.
+        """
+        is_known = self.checked is not None and self.degraded_since is None and not self.deleted
+        is_grown = stat.st_size > self.size and self.row.codec == PLAIN
+        return is_known and is_grown and self.unread > 0 and self.row.position > 0
 
     def _changed(self, stat: os.stat_result) -> float:
         """The time of change that programs cannot set back.
@@ -229,6 +246,8 @@ class Descriptors:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._open: OrderedDict[Tracked, tuple[int, Stream]] = OrderedDict()
+        self._packed: dict[Tracked, Stream] = {}
+        """The compressed ones among them."""
 
     def stream(self, file: Tracked) -> Stream:
         """The content of a file. OSError if it cannot be opened, ReplacedError if its path leads elsewhere."""
@@ -250,6 +269,8 @@ class Descriptors:
             self.close(next((other for other in self._open if not other.deleted), next(iter(self._open))))
         stream = open_stream(descriptor, file.row.codec)
         self._open[file] = (descriptor, stream)
+        if file.row.codec != PLAIN:
+            self._packed[file] = stream
         self._bound_memory(file)
         return stream
 
@@ -258,12 +279,12 @@ class Descriptors:
 
         They are the cheapest to begin anew, and the others come to their end.
         """
-        unpacking = [other for other, (_, stream) in self._open.items() if stream.held_bytes and other is not file]
-        held = sum(self._open[other][1].held_bytes for other in unpacking)
+        unpacking = [other for other, stream in self._packed.items() if stream.held_bytes and other is not file]
+        held = sum(self._packed[other].held_bytes for other in unpacking)
         for other in sorted(unpacking, key=lambda one: (one.deleted, one.row.position)):
             if held <= _MOST_HELD_BYTES:
                 break
-            held -= self._open[other][1].held_bytes
+            held -= self._packed[other].held_bytes
             self.close(other)
 
     def goes_on(self, file: Tracked) -> None:
@@ -282,6 +303,7 @@ class Descriptors:
     def close(self, file: Tracked) -> None:
         """Close a file if it is open."""
         if file in self._open:
+            self._packed.pop(file, None)
             os.close(self._open.pop(file)[0])
 
     def close_all(self) -> None:
