@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -21,6 +23,7 @@ from enricher.stages.ingest import Ingest, IngestSource
 from enricher.stages.plan import Plan, PlanSettings
 from enricher.stages.write import RETAIN_EVERY_SECONDS, Write, WriteSettings
 from enricher.telemetry import Telemetry
+from tests.core.test_timestamp import CHANGES
 from tests.stages.bench import MODEL, PRICES, TASK
 
 HOUR = 3600
@@ -49,13 +52,17 @@ class Clock:
 
 
 class Host:
-    """A host with one log, the stages over it, and what is known of when windows closed."""
+    """A host with one log, the stages over it, and what is known of when windows closed.
 
-    def __init__(self, directory):
+    `stamp` writes a time as the program on it does, in the zone of the host.
+    """
+
+    def __init__(self, directory, *, zone="UTC", stamp="{:%Y-%m-%dT%H:%M:%SZ}".format, now=TEN + 120.0):
         self.directory = directory
+        self.zone, self.stamp = zone, stamp
         self.log = directory / "logs" / "a.log"
         self.log.parent.mkdir(parents=True)
-        self.clock = Clock(TEN + 120.0)
+        self.clock = Clock(now)
         self.lines = 0
         self.closed = {}
         self.early = []
@@ -76,7 +83,7 @@ class Host:
             host="h",
             telemetry=telemetry,
         )
-        rule = KeyingRule(length_seconds=HOUR, zone="UTC", time_pattern=None, drop=(), ask_events=False)
+        rule = KeyingRule(length_seconds=HOUR, zone=self.zone, time_pattern=None, drop=(), ask_events=False)
         self.ingest = Ingest(sources=[IngestSource(source=self.source, rule=rule)], **given)
         self.plan = Plan(
             **given,
@@ -125,9 +132,9 @@ class Host:
         await self.source.close()
         await self.store.close()
 
-    def say(self):
+    def say(self, stamp=None):
         now = self.clock.now()
-        stamp = f"{window_id(int(now // DAY) * DAY, DAY)[:-1]}T{_clock_text(now)}Z"
+        stamp = stamp or self.stamp(datetime.fromtimestamp(now, ZoneInfo(self.zone)))
         with self.log.open("a") as file:
             file.write(f"{stamp} app[7]: disk {self.lines} is full\n")
         os.utime(self.log, (now, now))
@@ -167,11 +174,15 @@ class Host:
         if not (is_over or is_lost):
             self.early.append(f"{window_id(start, HOUR)} closed at {_clock_text(now)}")
 
+    def came_out(self, name="enrichment.window"):
+        """The number of each line that came out, in their order, with its window or another field."""
+        parts = self.directory.glob("out/*/events-*.jsonl")
+        events = [json.loads(line) for part in parts for line in part.read_text().splitlines()]
+        return sorted((int(event["message"].split()[-3]), event[name]) for event in events)
+
     def numbers(self):
         """The numbers of the lines that came out."""
-        parts = self.directory.glob("out/*/events-*.jsonl")
-        messages = [json.loads(line)["message"] for part in parts for line in part.read_text().splitlines()]
-        return sorted(int(message.split()[3]) for message in messages)
+        return [number for number, _ in self.came_out()]
 
 
 def _clock_text(now):
@@ -220,6 +231,60 @@ async def test_no_window_closes_early_none_stays_open_and_no_line_comes_out_twic
     assert [] == host.early
     assert [] == await host.store.open_panes()
     assert [*range(host.lines)] == host.numbers()
+
+
+ISO, SYSLOG = "{:%Y-%m-%d %H:%M:%S}".format, "{:%b %d %H:%M:%S} host".format
+NEW_YEAR = "2027-01-01T00:00"
+LOCAL = [
+    *((zone, at, stamp) for zone, *both in CHANGES for at, stamp in zip(both, (SYSLOG, ISO), strict=True)),
+    *((zone, NEW_YEAR, SYSLOG) for zone in ("America/New_York", "UTC", "Asia/Kolkata")),
+]
+
+
+@pytest.mark.parametrize(("zone", "at", "stamp"), LOCAL, ids=lambda one: one if isinstance(one, str) else "")
+async def test_lines_in_local_time_come_into_their_windows_over_a_change_of_the_clock_and_new_year(
+    tmp_path, zone, at, stamp
+):
+    local = ZoneInfo(zone) if at == NEW_YEAR else UTC
+    begin = datetime.fromisoformat(at).replace(tzinfo=local).timestamp() - 2 * HOUR - 700
+    host = await Host(tmp_path, zone=zone, stamp=stamp, now=begin).start()
+    expected = []
+    for _ in range(26):
+        host.clock.mono += 600
+        expected.append((host.lines, window_id(int(host.clock.now() // HOUR) * HOUR, HOUR)))
+        host.say()
+        await host.step()
+    await host.go_on(2 * HOUR, every=1200, quietly=True)
+
+    assert [] == host.early
+    assert [] == await host.store.open_panes()
+    assert expected == host.came_out()
+    assert sorted(host.closed) == sorted(set(host.closed))
+    await host.close()
+
+
+async def test_a_leap_second_is_of_the_minute_that_it_ends(tmp_path):
+    midnight = datetime(2017, 1, 1, tzinfo=UTC).timestamp()
+    host = await Host(tmp_path, now=midnight - 600).start()
+    await host.go_on(480, every=120)
+    before = host.lines
+    host.clock.mono = midnight - 1 - host.clock.offset
+    for stamp in ("2016-12-31T23:59:59Z", "2016-12-31T23:59:60Z", "2016-12-31T23:59:60.999Z"):
+        host.say(stamp)
+        await host.step()
+    host.clock.offset -= 1.0  # a clock that repeats the second
+    host.say("2016-12-31T23:59:59Z")
+    await host.step()
+    host.clock.mono += 2.0
+    host.say("2017-01-01T00:00:00Z")
+    await host.go_on(2 * HOUR, every=300, quietly=True)
+
+    assert [] == host.early
+    windows = ["2016-12-31T23Z"] * (before + 4) + ["2017-01-01T00Z"]
+    assert [*enumerate(windows)] == host.came_out()
+    times = ["23:59:59Z", "23:59:59.999999Z", "23:59:59.999999Z", "23:59:59Z"]
+    assert [f"2016-12-31T{time}" for time in times] == [time for _, time in host.came_out("@timestamp")][before:-1]
+    await host.close()
 
 
 async def test_a_clock_that_leaps_ahead_and_is_put_right_closes_nothing(host):
