@@ -81,7 +81,7 @@ $(VENV)/.rivals: $(LOCKS)/rivals.txt | $(VENV)/.system
 		|| { echo "they do not install here: not compared"; rm -rf $(VENV)/rivals; }
 	@touch $@
 
-# Each later file keeps the versions of the earlier ones, so that all of them fit into one environment.
+# Each file keeps the versions of those that share its environment; what has one of its own, those that its packages want.
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 lock: | $(VENV)/.system  ## Pin what pyproject.toml asks for, with hashes; UPGRADE=1 takes the newest releases
@@ -91,7 +91,7 @@ lock: | $(VENV)/.system  ## Pin what pyproject.toml asks for, with hashes; UPGRA
 	@$(COMPILE) pyproject.toml --group dev -c $(LOCKS)/demo.txt -c $(LOCKS)/build.txt -o $(LOCKS)/test.txt
 	@$(COMPILE) --group bench -c $(LOCKS)/test.txt -o $(LOCKS)/bench.txt
 	@$(COMPILE) --group fuzz -c $(LOCKS)/test.txt -o $(LOCKS)/fuzz.txt
-	@$(COMPILE) --group peers -c $(LOCKS)/test.txt -o $(LOCKS)/peers.txt
+	@$(COMPILE) --group peers -o $(LOCKS)/peers.txt
 	@$(COMPILE) --group rivals -o $(LOCKS)/rivals.txt
 	@$(COMPILE) pyproject.toml --group airflow -o $(LOCKS)/airflow.txt
 	@$(COMPILE) pyproject.toml --group dagster -o $(LOCKS)/dagster.txt

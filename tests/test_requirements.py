@@ -80,6 +80,14 @@ def test_locks_agree_so_that_all_of_them_fit_into_one_environment():
             assert seen.setdefault(name, versions) == versions, (lock, name)
 
 
+def test_what_has_an_environment_of_its_own_is_not_held_to_the_pins_of_ours():
+    """Red where `make lock` could find no solution although everything that is installed together fits together."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    held = dict(re.findall(r"\$\(COMPILE\)(.*) -o \$\(LOCKS\)/(\w+)\.txt", makefile))
+    assert sorted(ASKED) == sorted(held.values())
+    assert ALONE.isdisjoint(name for asked, name in held.items() if " -c " in asked)
+
+
 def test_make_installs_from_the_locks_and_checks_the_hashes():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     installs = [
