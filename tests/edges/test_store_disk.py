@@ -184,11 +184,17 @@ async def test_a_store_on_a_disk_that_turns_read_only_says_so_and_goes_on_when_i
     store = await SqliteStore.open(place / "state")
     await store.intern_shapes([a_shape("a"), a_shape("b")], 0.0)
     await store.commit_block(three_lines(0), 0.0)
+    shutil.copytree(place / "state", place / "killed")
     await store.close()
     remount(place, "ro")
     with pytest.raises(StoreError, match=r"Read-only|readonly|unable to open") as caught:
         await SqliteStore.open(place / "state")
     assert str(place) in str(caught.value)
+    # What it holds can be looked at all the same.
+    for copy in ("state", "killed"):
+        beside = await SqliteStore.open(place / copy, read_only=True)
+        assert 3 == (await beside.summary(0.0)).read_events
+        await beside.close()
     remount(place, "rw")
     store = await SqliteStore.open(place / "state")
     assert 3 == (await store.summary(0.0)).read_events

@@ -299,7 +299,10 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    mode = "ro" if read_only else "rw"
+    mode = "rw"
+    if read_only:
+        # SQLite makes a file beside the database to read it, unless it is told that nobody writes.
+        mode = "ro&immutable=1" if _cannot_change(path) else "ro"
     db: sqlite3.Connection | None = None
     try:
         db = sqlite3.connect(
@@ -338,6 +341,15 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
             raise _store_error(path, error) from error
         raise
     return db
+
+
+def _cannot_change(path: Path) -> bool:
+    """Whether the disk of a store is read-only, and the process before has left no log that is to be read with it."""
+    try:
+        is_fixed = bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+    return is_fixed and not _size(path.with_name(path.name + "-wal"))
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:
