@@ -243,7 +243,7 @@ def _check_size(dataset: Dataset, assessment: Assessment) -> None:
 
 
 def _models(engine: Engine, task: RecordTask, cells: Sequence[Cell]) -> list[str]:
-    """Say whom each cell asks. Raises ConfigError where two would ask the same one the same, which is known only now."""
+    """Say whom each cell asks. Raises ConfigError where two would ask the same one the same, known only now."""
     models: list[str] = []
     asked: dict[tuple[str, str], Cell] = {}
     for cell in cells:

@@ -134,7 +134,9 @@ async def test_a_long_text_is_asked_in_passages_and_the_votes_are_counted(tmp_pa
 async def test_a_row_without_text_beside_one_of_two_passages_moves_no_answer_to_another_row(tmp_path):
     async with a_desk(tmp_path, lambda text: {"mood": "sad" if text == "grey" else "glad"}) as desk:
         task = desk.task(LONG + '\n[combine.fields]\nmood = "vote"\n')
-        rows = [{"id": "none", "text": ""}, {"id": "short", "text": "grey"}, {"id": "long", "text": "A fine day. " * 15}]
+        rows = [
+            {"id": key, "text": text} for key, text in (("none", ""), ("short", "grey"), ("long", "A fine day. " * 15))
+        ]
         await desk.run(task, desk.write("in.jsonl", rows))
         assert 3 == len(desk.model.asked)
         assert [("empty", None), ("ok", "sad"), ("ok", "glad")] == [

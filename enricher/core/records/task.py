@@ -183,7 +183,7 @@ def parse_record_task(
     if faults:
         raise ConfigError(
             [f"task {name}: {fault}" for fault in dict.fromkeys(faults)],
-            hint="config/tasks/classify.toml shows what a task about records may say, evaluate.toml how one is evaluated",
+            hint="config/tasks/classify.toml shows what a task about records may say, evaluate.toml how to judge it",
         )
     return task
 
