@@ -103,8 +103,14 @@ def _webhooks(url: str | None, environment: Mapping[str, str]) -> WebhookTarget 
         raise UsageError(
             "--webhook-url: is an address such as https://logs.example/webhooks/openai, without a password"
         )
+    _, err = show.consoles()
+
+    def lost(batch_id: str, reason: str) -> None:
+        hint = "is the address right, the secret its own, and its certificate known? (one of your own: SSL_CERT_FILE=)"
+        show.error(err, UsageError(f"--webhook-url {url} was not told of {batch_id}: {reason}", hint=hint))
+
     try:
-        return WebhookTarget(url=url, key=to_key(environment.get("ENRICHER_WEBHOOK_SECRET", "")))
+        return WebhookTarget(url=url, key=to_key(environment.get("ENRICHER_WEBHOOK_SECRET", "")), lost=lost)
     except ValueError as error:
         raise UsageError(
             f"ENRICHER_WEBHOOK_SECRET: {error}",

@@ -107,7 +107,7 @@ def _admin(config: Config, environment: Mapping[str, str], *, offline: bool) -> 
         is_fault = not (offline and isinstance(error, CredentialError))
         return [Finding(subject="admin", text=str(error), is_fault=is_fault, hint=error.hint)]
     text = f"{config.admin.listen}, {'TLS' if access.tls else 'no TLS'}, {'a token' if access.token else 'no token'}"
-    text += f", webhooks {'are taken' if access.webhook_key else 'are not'}"
+    text += f", {'webhooks' if access.webhook_key else 'no webhooks'}"
     found = [Finding(subject="admin", text=text)]
     return found + [Finding(subject="admin", text=text, hint=hint) for text, hint in exposures(config.admin, access)]
 

@@ -1,6 +1,7 @@
 """Tells somebody that a batch has ended, as OpenAI does: a signed webhook, sent again a bounded number of times.
 
 It is a hint: one that is not taken, or that the server's own end overtakes, is lost, and whoever polls misses nothing.
+Since nobody would notice, who set the server up is told why.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import msgspec
 from enricher.core.webhook import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from enricher.batchserver.shapes import Batch
     from enricher.ports import Clock
 
@@ -24,14 +27,16 @@ FIRST_WAIT_SECONDS: Final = 1.0
 """Doubled after each attempt: half a minute in all."""
 _ATTEMPT_SECONDS: Final = 10.0
 _MAX_UNDER_WAY: Final = 1_000
+_SHOWN_BYTES: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookTarget:
-    """Where webhooks go, and what they are signed with."""
+    """Where webhooks go, what they are signed with, and who hears of those that nobody took: (batch's id, reason)."""
 
     url: str
     key: bytes = field(repr=False)
+    lost: Callable[[str, str], None] = field(default=lambda _batch_id, _reason: None, repr=False)
 
 
 class Webhooks:
@@ -73,13 +78,17 @@ class Webhooks:
         webhook_id, body = f"wh_{secrets.token_hex(12)}", msgspec.json.encode(event)
         wait = FIRST_WAIT_SECONDS
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            if await self._send(webhook_id, body) or attempt == MAX_ATTEMPTS:
+            refusal = await self._send(webhook_id, body)
+            if not refusal:
+                return
+            if attempt == MAX_ATTEMPTS:
+                self._target.lost(batch.id, refusal)
                 return
             await self._clock.sleep(wait)
             wait *= 2
 
-    async def _send(self, webhook_id: str, body: bytes) -> bool:
-        """Send it once, dated and signed anew; whether it was taken, which only an answer of 2xx says."""
+    async def _send(self, webhook_id: str, body: bytes) -> str:
+        """Send it once, dated and signed anew; why it was not taken, empty if it was, which only a 2xx says."""
         assert self._session is not None, "start() comes first"
         timestamp = int(self._clock.now())
         headers = {
@@ -92,6 +101,9 @@ class Webhooks:
             async with self._session.post(
                 self._target.url, data=body, headers=headers, allow_redirects=False
             ) as response:
-                return 200 <= response.status < 300
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return False
+                if 200 <= response.status < 300:
+                    return ""
+                said = (await response.content.read(_SHOWN_BYTES)).decode("utf-8", "replace")
+                return f"answered {response.status}: {said.strip()}"
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return str(error) or type(error).__name__

@@ -25,7 +25,9 @@ class Receiver:
 
     async def take(self, request):
         await self.got.put((await request.read(), dict(request.headers)))
-        return web.Response(status=self.statuses.pop(0) if self.statuses else 204, headers={"Location": "/elsewhere"})
+        status = self.statuses.pop(0) if self.statuses else 204
+        text = None if status == 204 else f"{status}"
+        return web.Response(status=status, text=text, headers={"Location": "/elsewhere"})
 
     async def event(self):
         async with asyncio.timeout(10):
@@ -93,6 +95,22 @@ async def test_server_closes_at_once_while_nobody_takes_its_webhooks(serve, line
     assert "completed" == (await bench.run([line(1)])).status
     async with asyncio.timeout(2):
         await bench.server.close()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_who_set_the_server_up_hears_why_a_webhook_was_not_taken(serve, line, monkeypatch, answers):
+    monkeypatch.setattr(webhooks, "FIRST_WAIT_SECONDS", 0.001)
+    heard = asyncio.Queue()
+    async with receiving(Receiver([400] * webhooks.MAX_ATTEMPTS)) as taking:
+        url = taking if answers else "http://127.0.0.1:9/hook"
+        target = WebhookTarget(url=url, key=to_key(SECRET), lost=lambda *told: heard.put_nowait(told))
+        bench = await serve(webhooks=target)
+        batch = await bench.run([line(1)])
+        async with asyncio.timeout(10):
+            told = await heard.get()
+        assert batch.id == told[0]
+        assert told[1].startswith("answered 400: 400" if answers else "Cannot connect to host 127.0.0.1:9")
+    assert heard.empty()
 
 
 def test_key_is_not_shown():
