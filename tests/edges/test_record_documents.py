@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tracemalloc
 
@@ -409,6 +410,17 @@ def test_a_library_that_is_missing_is_named_with_the_command(read, misled):
     with pytest.raises(InputError, match="of the format pdf cannot be read: its library is not installed") as refused:
         read({"a.pdf": b"%PDF"})
     assert refused.value.hint == "pip install 'enricher[documents]'"
+
+
+def test_a_mail_in_plain_text_is_read_without_the_library_for_pages():
+    program = (
+        "import sys; sys.modules['selectolax'] = None\n"
+        "from enricher.edges.record_inputs.documents.formats import read_document\n"
+        "mail = b'Content-Type: text/plain; charset=iso-8859-1\\n\\ncaf\\xe9'\n"
+        "print(ascii(read_document('eml', mail, 'utf-8').text))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (r"'caf\xe9'", "") == (done.stdout.strip(), done.stderr)
 
 
 def test_a_reader_that_does_not_start_ends_the_run(read, monkeypatch):

@@ -5,6 +5,7 @@ Never here: how any format is read.
 
 from __future__ import annotations
 
+import codecs
 from typing import Final, Literal
 
 import msgspec
@@ -70,3 +71,13 @@ def checked(document: Document) -> Document:
     if not document.text.strip():
         raise DocumentError("it has no text", status="empty")
     return document
+
+
+def python_encoding(declared: str) -> str:
+    """What a page or a mail means by a name: the Web's Latin-1 is Windows'. DocumentError for one that is not known."""
+    try:
+        name = codecs.lookup(declared).name
+        "".encode(name)
+    except (LookupError, ValueError) as error:
+        raise DocumentError(f"it declares an encoding that is not known: {declared}") from error
+    return "cp1252" if name == "iso8859-1" else name

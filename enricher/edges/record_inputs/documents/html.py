@@ -5,13 +5,12 @@ A block begins a line, a cell ends with a tab, an item begins with a dash. Must 
 
 from __future__ import annotations
 
-import codecs
 import re
 from typing import TYPE_CHECKING, Final
 
 from selectolax.lexbor import LexborHTMLParser
 
-from enricher.edges.record_inputs.documents.document import Document, DocumentError, decoded
+from enricher.edges.record_inputs.documents.document import Document, decoded, python_encoding
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
@@ -42,16 +41,6 @@ def read_html(data: bytes, encoding: str) -> Document:
 def _declared(data: bytes) -> str:
     found = _DECLARED.search(data[:_DECLARED_WITHIN_BYTES])
     return python_encoding(found[1].decode("ascii", "replace")) if found else ""
-
-
-def python_encoding(declared: str) -> str:
-    """What a page or a mail means by a name: the Web's Latin-1 is Windows'. DocumentError for one that is not known."""
-    try:
-        name = codecs.lookup(declared).name
-        "".encode(name)
-    except (LookupError, ValueError) as error:
-        raise DocumentError(f"it declares an encoding that is not known: {declared}") from error
-    return "cp1252" if name == "iso8859-1" else name
 
 
 def from_html(page: str) -> Document:

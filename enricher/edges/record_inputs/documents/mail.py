@@ -9,7 +9,7 @@ import email
 import email.policy
 from typing import TYPE_CHECKING
 
-from enricher.edges.record_inputs.documents.document import Document, DocumentError, decoded
+from enricher.edges.record_inputs.documents.document import Document, DocumentError, decoded, python_encoding
 
 if TYPE_CHECKING:
     from email.message import EmailMessage, MIMEPart
@@ -43,8 +43,6 @@ def _content(part: MIMEPart, encoding: str) -> str:
     # Declared or by default, ASCII says nothing of the bytes beyond it.
     if declared in (None, "us-ascii", "ascii"):
         return decoded(payload, encoding)
-    from enricher.edges.record_inputs.documents.html import python_encoding
-
     return decoded(payload, python_encoding(str(declared)))
 
 
