@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 import time
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,11 +106,18 @@ async def export(config: Config, key: Key, out: Path | None) -> int:
 @contextmanager
 def _made_whole(out: Path) -> Iterator[BinaryIO]:
     """Open a file that is there when all of it was written, and not before. UsageError."""
+    if out.exists() and not out.is_file():
+        raise UsageError(f"--out {out}: is no file", hint="without --out it goes to the standard output")
     unfinished = out.with_name(out.name + ".unfinished")
     try:
-        with open(unfinished, "wb", opener=private.opener) as file:
-            yield file
-        unfinished.replace(out)
+        try:
+            with open(unfinished, "wb", opener=private.opener) as file:
+                yield file
+            unfinished.replace(out)
+        except BaseException:
+            with suppress(OSError):
+                unfinished.unlink()
+            raise
     except OSError as error:
         raise UsageError(f"--out {out}: cannot be written: {error.strerror}", hint="name another file") from error
 

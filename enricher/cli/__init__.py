@@ -6,6 +6,7 @@ was wrong, where, and what to do; a traceback is a bug. Commands import late: on
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, NoReturn
@@ -15,7 +16,9 @@ import typer
 from enricher import __version__, show
 from enricher.cli import checking, enriching, evaluating, records, serving, signatures
 from enricher.cli.running import EXIT_AGAIN, EXIT_FAILED, EXIT_USAGE, exit_code
-from enricher.errors import EnricherError, UsageError
+from enricher.errors import EnricherError, OutputError, UsageError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 # typer shows only this subclass of its usage errors.
 _ClickUsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -49,7 +52,10 @@ def main() -> NoReturn:
     """Run the command line and exit."""
     _, err = show.consoles()
     try:
-        sys.exit(cli(standalone_mode=False) or 0)
+        code = cli(standalone_mode=False) or 0
+        if sys.stdout is not None:
+            sys.stdout.flush()  # an error at the very end would be told by a traceback
+        sys.exit(code)
     except _ClickUsageError as fault:
         message = fault.format_message() if isinstance(fault, typer.BadParameter) else str(fault)
         show.error(err, UsageError(message, hint="enricher --help"))
@@ -59,8 +65,13 @@ def main() -> NoReturn:
     except EnricherError as fault:
         show.error(err, fault)
         sys.exit(exit_code(fault))
-    except BrokenPipeError:
-        # The reader of our output went away, as `| head` does.
+    except OSError as fault:
+        # The reader of our output went away, as `| head` does, or there is no room where it goes.
+        if not isinstance(fault, BrokenPipeError):
+            if fault.errno not in _NO_ROOM or fault.filename is not None:
+                raise
+            message = f"the output cannot be written: {fault.strerror}"
+            show.error(err, OutputError(message, hint="make room on the disk that it goes to, and run it again"))
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
 

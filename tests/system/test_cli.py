@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from enricher import __version__
 from tests.system.bench import ENRICHER, environment, log_lines, tree
 
@@ -37,6 +39,26 @@ def run_on_terminal(*args, cwd, **variables):
         except OSError:
             pass
     return process.wait(60), text.decode()
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("plan",), ("plan", "--json")], ids=" ".join)
+def test_output_for_which_there_is_no_room_is_an_error_and_no_traceback(bench, arguments):
+    bench.write("a.log", log_lines(16, hours=1))
+    given = () if arguments[0].startswith("--") else ("-c", bench.file)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*ENRICHER, *arguments, *given],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=bench.root,
+            env=environment(bench.root),
+            check=False,
+        )
+    assert 1 == done.returncode
+    told = "error: the output cannot be written: No space left on device\n  try: make room"
+    assert told in done.stderr
+    assert 2 == len(done.stderr.splitlines())
 
 
 def test_the_version_is_printed(bench):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import stat
 
 import pytest
 
+from tests.disks import fill
 from tests.system.bench import KINDS, Bench, events, log_lines
 
 
@@ -99,6 +101,20 @@ def test_an_export_is_private_and_serves_another_host_at_no_cost(answered, bench
     assert before == server.lines_uploaded()
     assert {"cached"} == {event["enrichment.status"] for event in events(bench.out)}
     assert {"imported"} == {one["answer"]["origin"] for one in listed(bench)}
+
+
+def test_an_export_that_cannot_be_written_whole_leaves_nothing_and_replaces_nothing(answered, small_disk):
+    disk = small_disk(1)
+    (disk / "before.jsonl").write_text("of last week")
+    fill(disk, leave=4096)
+    done = answered.enricher("signatures", "export", "--out", disk / "before.jsonl", code=64)
+    assert "No space left on device" in done.err
+    assert "of last week" == (disk / "before.jsonl").read_text()
+    assert ["before.jsonl", "of-somebody-else"] == sorted(path.name for path in disk.iterdir())
+    os.mkfifo(answered.root / "pipe")
+    done = answered.enricher("signatures", "export", "--out", answered.root / "pipe", code=64)
+    assert "is no file" in done.err
+    assert stat.S_ISFIFO((answered.root / "pipe").stat().st_mode)
 
 
 def test_a_faulty_file_is_refused_whole_with_its_line_numbers(answered, bench):
