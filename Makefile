@@ -73,10 +73,11 @@ $(VENV)/.pipelines-%: $(LOCKS)/%.txt | $(VENV)/.system
 	@$(call LOCKED_IN,pipelines/$*)/$*.txt
 	@touch $@
 
-# Where they do not install, `make bench` says so and goes on.
+# One of them needs Python 3.12. Where they do not install, `make bench` says so and goes on.
+RIVALS_PYTHON ?= $(shell for python in python3.12 python3.13; do $$python -c '' 2>/dev/null && break; python=$(PYTHON); done; echo $$python)
 $(VENV)/.rivals: $(LOCKS)/rivals.txt | $(VENV)/.system
 	@echo "installing into $(VENV)/rivals what batch files are built with elsewhere"
-	@$(PYTHON) -m venv --clear --without-pip $(VENV)/rivals
+	@$(RIVALS_PYTHON) -m venv --clear --without-pip $(VENV)/rivals
 	@$(call LOCKED_IN,rivals)/rivals.txt \
 		|| { echo "they do not install here: not compared"; rm -rf $(VENV)/rivals; }
 	@touch $@

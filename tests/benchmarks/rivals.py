@@ -86,6 +86,8 @@ def gpt_batch_api(rows: Path, home: Path) -> tuple[float, int]:
     """What `TaskManager.run` does before it pushes: `commit_requests` of all of them, then `batch_requests`."""
     import logging
 
+    if sys.version_info < (3, 12):
+        sys.exit("it needs Python 3.12: install that, and make -B .venv/.rivals")
     from gpt_batch_api import GPTRequest, GPTRequester
 
     logging.disable(logging.WARNING)
