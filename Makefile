@@ -12,7 +12,7 @@ SMALL ?=
 # Tests that run side by side.
 JOBS ?= 2
 
-.PHONY: help demo test check lock bench crash-points soak soak-files faults records conformance pipelines chaos fuzz clean
+.PHONY: help demo test check lock bench crash-points soak soak-files faults records small-model conformance pipelines chaos fuzz clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -126,6 +126,10 @@ faults: $(VENV)/.dev  ## Run everything that may go wrong with a batch, and prin
 
 records: $(VENV)/.dev  ## Label ROWS (100000) through the command, killed three times while the provider fails
 	@ENRICHER_RECORDS_ROWS=$(or $(ROWS),100000) $(BIN)/python -m pytest -q -s tests/system/test_records_scale.py
+
+small-model: $(VENV)/.demo $(VENV)/.dev  ## Run the shipped tasks over their samples with the real small model
+	@$(BIN)/enricher model pull --small
+	@ENRICHER_REAL_MODEL=1 $(BIN)/python -m pytest -q -s -k small_model tests/records/test_shipped_tasks.py
 
 conformance: $(VENV)/.peers  ## Check client and batch server against the API's description, and against servers of others
 	@ENRICHER_CONFORMANCE_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest -q -s tests/conformance

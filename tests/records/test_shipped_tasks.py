@@ -215,7 +215,7 @@ HERE = importlib.util.find_spec("xllamacpp") is not None and (model_dir() / SMAL
 
 
 @pytest.mark.skipif(not HERE, reason="the small model is not here: pip install '.[local]'; enricher model pull --small")
-@pytest.mark.skipif(not os.environ.get("ENRICHER_REAL_MODEL"), reason="minutes of CPU: set ENRICHER_REAL_MODEL=1")
+@pytest.mark.skipif(not os.environ.get("ENRICHER_REAL_MODEL"), reason="minutes of CPU: make small-model")
 @pytest.mark.timeout(1800)
 async def test_the_small_model_fills_every_field_of_most_rows(tmp_path):
     config = Config.model_validate({"state_dir": str(tmp_path / "state"), "provider": {"type": "local"}})
