@@ -70,10 +70,14 @@ def _head(evaluation: Evaluation, verdict: Verdict | None) -> str:
     ]
     rows = dict(facts(evaluation, None))
     cards += [("cost of all cells", _text(rows["cost"]), _text(rows["requests"]))]
+    if scoring := rows.get("scoring"):
+        cost, _, counts = scoring.partition(": ")
+        cards += [("cost of scoring", _text(cost), _text(counts))]
+    about = " · ".join(_text(rows[name]) for name in ("data set", "matrix", "model") if name in rows)
     reasons = "" if verdict is None else "".join(f"<li>{_text(reason)}</li>" for reason in verdict.reasons)
     return (
         f"<header><h1>Evaluation of {_text(evaluation.task)}{badge}</h1>"
-        f'<p class="muted">{_text(rows["data set"])} · {_text(rows["matrix"])}</p>'
+        f'<p class="muted">{about}</p>'
         + (f'<ul class="reasons">{reasons}</ul>' if reasons else "")
         + '<div class="cards">'
         + "".join(

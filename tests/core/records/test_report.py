@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
@@ -198,6 +199,14 @@ def test_cases_beyond_the_limit_are_counted_and_not_written(monkeypatch):
     page = html(small(), None)
     assert page.count('<details class="case"') == 3
     assert "3 of 5 cases are here" in page
+
+
+def test_what_scoring_cost_and_who_was_asked_stands_in_every_form():
+    found = replace(small(), scoring=Cost(usd=0.125, asked=7, cached=1))
+    page = "".join(Page(html(found, None)).text)
+    for said in ("$0.125", "7 asked, 1 answered before", "strong, weak"):
+        assert said in page
+        assert said in markdown(found, None)
 
 
 def test_text_from_outside_is_no_html():
