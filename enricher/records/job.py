@@ -53,7 +53,7 @@ _UNDER_WAY: Final = (
 )
 _WITH_PROVIDER: Final = (BatchState.OPEN, BatchState.CANCELLING)
 _TICK_SECONDS: Final = 0.5
-_MOST_VECTOR_BYTES: Final = 24 * 1024 * 1024
+_MOST_VECTOR_BYTES: Final = 12 * 1024 * 1024
 """The answers to a batch are kept, and looked at, as one."""
 
 

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 COUNTED_KEY: Final = "row"
 """The key's column where rows are counted."""
 _ROWS_WITH_VECTORS: Final = 256
-"""Numbers that are objects take eight times the room of their vectors."""
+"""A chunk of vectors is 50 MB, and numbers that are objects take eight times that."""
 _STATUS: Final = itemgetter("status")
 _PENDING: Final = Answered("pending", b"not answered yet")
 
@@ -54,7 +53,7 @@ class Joined:
         self._as_is = (key_column, *kept) if is_as_is else None
         self.columns: tuple[str, ...] = (self.key, *self._names.values(), *task.fields, *RESERVED_FIELDS)
         self.rows_at_once: Final = _ROWS_WITH_VECTORS if task.kind == "vector" else None
-        """How many are made before they are written; None: all of a chunk."""
+        """How many are looked up and made before they are written; None: all of a chunk."""
         self._decode = msgspec.json.Decoder().decode
 
     def row(self, key: str, values: Mapping[str, object], found: Sequence[Answered]) -> dict[str, object]:
@@ -127,9 +126,12 @@ async def write_output(
         await _to_its_end(asyncio.to_thread(output.begin, joined.columns))
         for number in await store.chunk_numbers(run.id):
             chunk = await store.chunk(run.id, number)
-            found = await _answers(store, chunk, reducing)
-            await _to_its_end(asyncio.to_thread(_write_chunk, output, joined, chunk, found, written))
-            _go_on_unless(stop)
+            step = joined.rows_at_once or max(len(chunk.keys), 1)
+            for first in range(0, len(chunk.keys), step):
+                part = chunk.part(first, first + step)
+                found = await _answers(store, part, reducing)
+                await _to_its_end(asyncio.to_thread(_write_part, output, joined, part, found, written))
+                _go_on_unless(stop)
         await _to_its_end(finish())
     except BaseException:
         output.abandon()
@@ -175,23 +177,22 @@ async def _answers(store: RecordStore, chunk: Chunk, reducing: Asking | None) ->
     return rows
 
 
-def _write_chunk(
+def _write_part(
     output: RecordOutput,
     joined: Joined,
-    chunk: Chunk,
+    part: Chunk,
     found: Sequence[Sequence[Answered]],
     written: Written,
 ) -> None:
-    rows = _rows(joined, chunk, found)
-    while part := list(islice(rows, joined.rows_at_once)):
-        statuses = Counter(map(str, map(_STATUS, part)))
-        for status in statuses.keys() - {"ok", *written.reasons}:
-            first = next(row for row in part if row["status"] == status)
-            key, error = f"{first[joined.key]}: ", str(first["error"])
-            # Of documents, and of rows without a key, the reason begins with the place that they are named by.
-            written.reasons[status] = error if error.startswith(key) else key + error
-        written.statuses.update(statuses)
-        output.write(part)
+    rows = list(_rows(joined, part, found))
+    statuses = Counter(map(str, map(_STATUS, rows)))
+    for status in statuses.keys() - {"ok", *written.reasons}:
+        first = next(row for row in rows if row["status"] == status)
+        key, error = f"{first[joined.key]}: ", str(first["error"])
+        # Of documents, and of rows without a key, the reason begins with the place that they are named by.
+        written.reasons[status] = error if error.startswith(key) else key + error
+    written.statuses.update(statuses)
+    output.write(rows)
 
 
 def _rows(joined: Joined, chunk: Chunk, found: Sequence[Sequence[Answered]]) -> Iterator[dict[str, object]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import httpx2
 import pyarrow as pa
@@ -22,6 +24,7 @@ from enricher.provider import find_prices
 from enricher.records import probing
 from enricher.records.job import plan_settings
 from tests.records.desk import EMBEDDED, PRICES, Desk, a_desk
+from tests.system.bench import environment
 
 EMBEDDINGS = "/v1/embeddings"
 
@@ -92,7 +95,7 @@ async def test_batches_hold_no_more_inputs_than_a_batch_may_embed(tmp_path):
         assert [2, 5, 5] == await batches_of(desk)
 
 
-@pytest.mark.parametrize(("parameters", "most"), [("", 1536), ("dimensions = 1536", 4096), ("dimensions = 1", 50_000)])
+@pytest.mark.parametrize(("parameters", "most"), [("", 768), ("dimensions = 1536", 2048), ("dimensions = 1", 50_000)])
 def test_a_batch_of_vectors_is_no_larger_than_what_memory_holds_of_its_answers(parameters, most):
     text = f'version = 1\nendpoint = "{EMBEDDINGS}"\n[parameters]\n{parameters}\n'
     assert most == plan_settings(Config(), None, parse_record_task(text, name="t")).max_requests
@@ -109,6 +112,83 @@ async def test_rows_with_vectors_are_written_a_few_at_a_time(tmp_path, monkeypat
     assert [256, 256, 88] == written
     assert [str(number) for number in range(600)] == table["id"].to_pylist()
     assert pa.list_(pa.float32()) == table.schema.field("embedding").type
+
+
+# In a process of its own, which says how many MB it grew by.
+WRITE = """
+import asyncio, sys
+from pathlib import Path
+import numpy as np
+from enricher.config import Config, shipped
+from enricher.core.records.chunking import Chunker
+from enricher.core.records.item import Asking
+from enricher.core.records.ledger import ItemResult, Run
+from enricher.core.records.task import parse_record_task
+from enricher.edges.record_outputs import open_output
+from enricher.edges.store_sqlite import SqliteStore
+from enricher.records.job import plan_settings
+from enricher.records.planning import Planner
+from enricher.records.writing import Joined, write_output
+
+CHUNK, CHUNKS, NOW = 8_192, 2, 1_795_000_000.0
+
+
+def most():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) // 1024
+
+
+async def nothing(*_):
+    pass
+
+
+async def main():
+    task = parse_record_task(shipped("tasks/embed.toml"), name="embed", options={"dimensions": 1536})
+    asking = Asking(task, model="m", endpoint=task.endpoint)
+    numbers = iter(range(1000))
+    store = await SqliteStore.open(Path("state"))
+    planner = Planner(
+        store=store.records, ledger=store, asking=asking, reducing=None,
+        settings=plan_settings(Config(), None, task), new_id=lambda: f"job{next(numbers)}",
+    )
+    given = dict(id=0, job="j", task=task.hash, model="m", endpoint=task.endpoint, input="in", output="out")
+    run_id = await store.records.begin_run(Run(**given, fingerprint="f"))
+    run = Run(**given | {"id": run_id}, fingerprint="f", rows=CHUNK * CHUNKS, columns=("id", "text"), key_column="id")
+    chunker = Chunker(asking)
+    for number in range(CHUNKS):
+        keys = [str(number * CHUNK + at) for at in range(CHUNK)]
+        values = [{"id": key, "text": f"text {key}"} for key in keys]
+        await store.records.add_chunks(run_id, [chunker.chunk(number, keys, values, {})])
+    await planner.plan(run, range(CHUNKS), NOW)
+    some = np.random.default_rng(1)
+    before = most()
+    for batch in await store.batches(("planned",), "records"):
+        _, refs = await store.records.batch_items(batch.id)
+        vectors = some.random((len(refs), 1536), dtype=np.float32)
+        results = [ItemResult(item, "ok", 1, 0, one.tobytes()) for item, one in zip(refs["item"].tolist(), vectors)]
+        await store.records.collect(batch, results, NOW)
+        del vectors, results
+    collected = most()
+    joined = Joined(task, run.columns, key_column="id", text_column=None)
+    output = open_output("out.parquet", overwrite=False)
+    written = await write_output(store.records, run, output, joined, None, nothing, nothing)
+    assert {"ok": run.rows} == written.statuses
+    await store.close()
+    print(collected - before, most() - before)
+
+
+asyncio.run(main())
+"""
+
+
+def test_a_hundred_megabytes_of_vectors_are_kept_and_written_in_the_memory_of_a_batch(tmp_path):
+    command = [sys.executable, "-c", WRITE]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stderr
+    assert 16_384 == pq.ParquetFile(tmp_path / "out.parquet").metadata.num_rows
+    collecting, writing = map(int, done.stdout.split())
+    # 90 and 215 with Parquet's library, and not more where there are ten times as many.
+    assert (True, True) == (collecting < 130, writing < 300), done.stdout
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,12 @@ class Index:
     sizes: NDArray[np.uint32]
     """Bytes of each item's text as it stands in a line."""
 
+    def part(self, first: int, end: int) -> Index:
+        """Return the index of some of its rows."""
+        before, own = int(self.counts[:first].sum()), int(self.counts[first:end].sum())
+        items = slice(before, before + own)
+        return Index(counts=self.counts[first:end], items=self.items[items], sizes=self.sizes[items])
+
     @property
     def rows(self) -> NDArray[np.uint32]:
         """Return the row of each item."""
@@ -131,6 +137,18 @@ class Chunk:
     values: Sequence[Mapping[str, object]]
     faults: Mapping[int, Fault]
     index: Index
+
+    def part(self, first: int, end: int) -> Chunk:
+        """Return some of its rows as a chunk."""
+        if first == 0 and end >= len(self.keys):
+            return self
+        return Chunk(
+            number=self.number,
+            keys=self.keys[first:end],
+            values=self.values[first:end],
+            faults={at - first: fault for at, fault in self.faults.items() if first <= at < end},
+            index=self.index.part(first, end),
+        )
 
 
 # Of these there are millions: tuples and structs of msgspec are made in a third of the time of anything else.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from enricher.edges.record_outputs.place import Place
 
 _GROUP_ROWS: Final = 1 << 16
-_GROUP_BYTES: Final = 32 << 20
+_GROUP_BYTES: Final = 8 << 20
 _STATES: Final = frozenset(("status", "error"))
 """Text, though the first error may come after a million rows."""
 _LEAVES: Final = {
@@ -106,10 +106,15 @@ class ParquetOutput:
     def _flush(self) -> None:
         schema = _schema(self._kinds)
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._place.file, schema, compression="zstd")
+            # Hardly two numbers of vectors are the same: to look for those takes time and room.
+            repeated = [column for column, kind in self._kinds.items() if not kind.is_vector]
+            self._writer = pq.ParquetWriter(self._place.file, schema, compression="zstd", use_dictionary=repeated)
         pending, self._pending = self._pending, []
         if pending:
             self._writer.write_table(pa.Table.from_batches(pending, schema), row_group_size=_GROUP_ROWS)
+            pending.clear()
+            # Else the library keeps the room of several groups for later.
+            pa.default_memory_pool().release_unused()
 
     def seal(self) -> str:
         """Write what is left, all of it once more where its kinds have become wider, and make the file durable."""

@@ -57,7 +57,8 @@ class Bodies:
     """Beside `items`: which of the bodies is about it."""
     answered: NDArray[np.bool_]
     """Beside `items`: whether that is the answer, which is never replaced, and not why there is none."""
-    ends: list[int]
+    bounds: list[int]
+    """Where in `data` each body begins and, of the last one, ends."""
     data: bytes
 
     def find(self, wanted: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
@@ -69,8 +70,8 @@ class Bodies:
 
     def each(self, found: NDArray[np.intp]) -> list[bytes]:
         """What was said of each of some items, as `find` gives them."""
-        data, ends = self.data, self.ends
-        return [data[ends[place - 1] if place else 0 : ends[place]] for place in self.places[found].tolist()]
+        data, bounds = self.data, self.bounds
+        return [data[bounds[place] : bounds[place + 1]] for place in self.places[found].tolist()]
 
 
 def encode_bodies(results: Sequence[ItemResult]) -> bytes:
@@ -103,13 +104,15 @@ def decode_bodies(data: bytes) -> Bodies:
     answered = np.frombuffer(packed, dtype=np.bool_, count=count, offset=at + 8 * count)
     at += 9 * count
     ends = np.frombuffer(packed, dtype=np.uint64, count=count, offset=at)
+    # Of vectors it is megabytes: what was unpacked is kept as it is.
+    first = at + 8 * count
     order = np.argsort(items)
     return Bodies(
         items=items[order],
         places=order,
         answered=answered[order],
-        ends=ends.tolist(),
-        data=packed[at + 8 * count :],
+        bounds=[first, *(ends + np.uint64(first)).tolist()],
+        data=packed,
     )
 
 
