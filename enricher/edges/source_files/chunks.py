@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from enricher.core.block import Tail
-from enricher.edges.source_files.identity import HEAD_BYTES, MARKER_BYTES
+from enricher.edges.source_files.identity import HEAD_BYTES, MARKER_BYTES, has_head
 from enricher.edges.source_files.reader import Reading, read_lines
 from enricher.edges.source_files.scanning import UTF8_BOM
 from enricher.edges.source_files.streams import PLAIN, Stream
@@ -113,6 +113,8 @@ class Chunks:
         left = file.renamed or file.deleted
         whole = file.end is None or file.size <= file.end
         sequel = self._handover.sequel(file)
+        is_growing = row.head_bytes < HEAD_BYTES and row.codec == PLAIN
+        head = stream.pread(HEAD_BYTES, 0) if is_growing else b""  # before the rest, of which the marker tells
         reading = read_lines(
             stream,
             position=row.position,
@@ -125,14 +127,14 @@ class Chunks:
             to_the_last_byte=sequel is None and (whole if self._once else left and file.is_quiet(now)),
             is_quiet=sequel is None and file.is_quiet(now),
         )
-        if reading.changed:
+        if reading.changed or not _begins_as(file, reading):
             file.checked = None
             return None
         if stream.damage:
             hint = "what was before the damage was read; restore the rest from a copy"
             self._notices.tell(file.path, "unreadable", f"damaged: {stream.damage}", hint)
-        if row.head_bytes < HEAD_BYTES and row.codec == PLAIN:
-            file.head = stream.pread(HEAD_BYTES, 0)
+        if is_growing:
+            file.head = _content(file, reading) or head
         ended = reading.at_end and (self._once or file.is_quiet(now))
         if reading.length > len(row.partial) or (ended and reading.length and sequel is None):
             return reading
@@ -235,6 +237,21 @@ class Chunks:
         # Bytes behind the chunk that are still in a plain file are read from there again, unless it may lose them.
         keep = reading.at_end or file.row.codec != PLAIN or not reading.data
         return Read(file, chunk, reading if keep else replace(reading, tail=b""), drained, file.size)
+
+
+def _content(file: Tracked, reading: Reading) -> bytes:
+    """The first bytes of a plain file, as far as they are those that were just read; else nothing."""
+    row = file.row
+    is_from_start = row.codec == PLAIN and row.position == len(row.marker) and not reading.lost_bytes
+    return (row.marker + reading.data[: reading.length] + reading.tail)[:HEAD_BYTES] if is_from_start else b""
+
+
+def _begins_as(file: Tracked, reading: Reading) -> bool:
+    """Whether what was read of a file from its start is what it was found with: it may be truncated at any time."""
+    head = _content(file, reading)
+    is_all = reading.at_end and reading.looked_to <= len(head)  # no end of a long line was looked for behind it
+    is_enough = is_all or len(head) >= file.row.head_bytes
+    return not head or not is_enough or file.end is not None or has_head(file.row, head)
 
 
 def _is_news(reading: Reading, file: Tracked) -> bool:

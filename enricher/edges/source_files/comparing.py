@@ -82,16 +82,29 @@ class Comparing:
         """
         if file.size == file.proven:
             return True
+        verdict, head = self._judge(file, now)
+        if verdict is not Verdict.CONTINUE:
+            file.checked = None
+            return False
+        file.starts_with(head)
+        file.proven = file.size
+        return True
+
+    def is_truncated(self, file: Tracked, now: float) -> bool:
+        """Whether a file that is there is not what it was any more, which the next scan sees to."""
+        try:
+            verdict, _ = self._judge(file, now)
+        except (ReplacedError, OSError):
+            return False  # nobody knows
+        return verdict not in (Verdict.CONTINUE, Verdict.HOLD)
+
+    def _judge(self, file: Tracked, now: float) -> tuple[Verdict, bytes]:
+        """What its content says now, and how it begins."""
         self._descriptors.stream(file)
         stat = self._descriptors.stat(file)
         assert stat is not None
         seen = self._sight(file, stat, now)
-        if resume_verdict(file.row, seen, original_gone=False) is not Verdict.CONTINUE:
-            file.checked = None
-            return False
-        file.starts_with(seen.head)
-        file.proven = file.size
-        return True
+        return resume_verdict(file.row, seen, original_gone=False), seen.head
 
     def _sight(self, file: Tracked, stat: os.stat_result, now: float) -> Sighting:
         stream = self._descriptors.stream(file)

@@ -44,7 +44,7 @@ class Copies:
     def __init__(self, *, known: Known, descriptors: Descriptors, comparing: Comparing, once: bool) -> None:
         self._known = known
         self._descriptors = descriptors
-        self._comparing = comparing
+        self.comparing = comparing
         self._once = once
         self._waiting: dict[Key, _Waiting] = {}
 
@@ -64,13 +64,6 @@ class Copies:
     def forget(self, seen: os.stat_result) -> None:
         """A file is looked at again, or is no copy."""
         self._waiting.pop((seen.st_dev, seen.st_ino), None)
-
-    def is_truncated(self, original: Tracked, now: float) -> bool:
-        """Whether a file that is there is not what it was any more, which the next scan sees to."""
-        try:
-            return not self._comparing.proves(original, now)
-        except (ReplacedError, OSError):
-            return False  # nobody knows
 
     def judge(self, stranger: Stranger, original: Tracked, now: float) -> Tracked | bool:
         """What a stranger is to a file that is there still: no copy (False), one that waits (True), one that is over.

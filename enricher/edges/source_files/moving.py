@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from enricher.edges.source_files.identity import (
     HEAD_BYTES,
+    MARKER_BYTES,
     Sighting,
     Verdict,
     birth_of,
@@ -48,7 +49,7 @@ def sight(seen: Stranger, row: FileState, *, quiet_seconds: float) -> Sighting:
     """What an open file, which is that quiet, shows of the anchors of a row."""
     before = seen.stream.pread(len(row.marker), row.position - len(row.marker)) if row.marker else b""
     is_plain = row.codec == PLAIN == seen.codec
-    shrunk = len(before) < len(row.marker) or (is_plain and seen.stat.st_size < row.position + len(row.partial))
+    shrunk = len(before) < len(row.marker) or (is_plain and not _holds(seen, row))
     return Sighting(
         path=seen.path,
         device=seen.stat.st_dev,
@@ -58,6 +59,12 @@ def sight(seen: Stranger, row: FileState, *, quiet_seconds: float) -> Sighting:
         before=None if shrunk else before,
         quiet_seconds=quiet_seconds,
     )
+
+
+def _holds(seen: Stranger, row: FileState) -> bool:
+    """Whether a plain file has what the row holds back where it was read."""
+    end, last = row.position + len(row.partial), row.partial[-MARKER_BYTES:]
+    return seen.stat.st_size >= end and seen.stream.pread(len(last), end - len(last)) == last
 
 
 def adopt(
@@ -70,11 +77,12 @@ def adopt(
     copies.forget(stranger.stat)
     for original in known.alike(stranger.path, stranger.head):
         if original is not given_up and _is_there(original, descriptors):
-            if copies.is_truncated(original, now):
-                return True  # perhaps to this one, once that is seen to
             judged = copies.judge(stranger, original, now)
             if judged is not False:
                 return judged
+            # Only now: while the two were compared the one may have been truncated of which the other is the copy.
+            if copies.comparing.is_truncated(original, now):
+                return True  # once that is seen to it is clear
             continue
         quiet = known.quiet_seconds(stranger.stat.st_mtime, now)
         verdict = resume_verdict(original.row, sight(stranger, original.row, quiet_seconds=quiet), original_gone=True)
