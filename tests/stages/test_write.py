@@ -118,7 +118,7 @@ class Desk:
         self.file = a_file()
         self.write = self.a_write()
 
-    def a_write(self, **changes) -> Write:
+    def a_write(self, asides=None, **changes) -> Write:
         facts = {
             "host": "web1",
             "length_seconds": 3600,
@@ -137,6 +137,7 @@ class Desk:
             telemetry=self.telemetry,
             settings=WriteSettings(**facts | changes),
             jitter=lambda: self.jitter,
+            asides=asides,
         )
 
     async def spool(self, *lines: bytes, start=START) -> None:
@@ -462,6 +463,28 @@ async def test_a_sink_that_refuses_is_tried_again_later_and_holds_nobody_up(tmp_
         assert ill.parts == well.parts
         assert await desk.states() == {PANE: "done"}
         assert well.deliveries == 1
+
+
+async def test_a_pane_may_be_finished_while_others_that_a_sink_refuses_are_put_aside(tmp_path, monkeypatch):
+    later = START + 3600, 0
+    async with a_desk(tmp_path, ListSink("one", refusals=1000)) as desk:
+        desk.write = desk.a_write(asides={"one": ListSink("one")}, max_backlog_events={"one": 1}, max_wait_seconds=0.0)
+        await desk.spool(A, B)
+        await desk.spool(A, B, C, start=later[0])
+        await desk.close(PANE, later)
+        real = desk.store.parts
+
+        async def parts(key):
+            # Each sink and the finishing have tasks of their own, which go on wherever another one waits.
+            if key == later:
+                await desk.write._finish()
+            return await real(key)
+
+        monkeypatch.setattr(desk.store, "parts", parts)
+        await desk.settle()
+        assert {PANE: "done"} == await desk.states()
+        report = await desk.store.window_report(later[0])
+        assert ["done"] == [pane.state for pane in report.panes]
 
 
 async def test_the_longest_wait_for_a_sink_is_five_minutes(tmp_path):

@@ -224,7 +224,7 @@ class Write:
 
     async def _tell_nobody(self, sink: Sink) -> None:
         """A window of which the sink has nothing but dead letters to come ends without its manifest being told."""
-        for key, pane in self._panes.items():
+        for key, pane in list(self._panes.items()):  # others are finished meanwhile
             if not pane.decided or await self._delivering.undelivered(sink, key):
                 continue
             numbers = {part.number for part in await self._store.parts(key)}
