@@ -127,6 +127,8 @@ class Job:
             turn=turn,
         )
         self._build_stages(client, files, telemetry, turn)
+        self._chunks: dict[int, list[int]] = {}
+        """Of the run that this is about."""
         self._open_chunks: set[int] = set()
         self._statuses: Counter[str] = Counter()
         self._cost_usd = 0.0
@@ -224,6 +226,7 @@ class Job:
         if run.id != run_id or run.state not in ("asking", "done"):
             raise UsageError("it was submitted again since", hint="take the handle that the last submit returned")
         self._track.look_again()
+        self._chunks = {run.id: await self._records.chunk_numbers(run.id)}
         return run
 
     async def is_answered(self, run: Run) -> bool:
@@ -234,7 +237,7 @@ class Job:
         """
         if not await self.go_on(run):
             return False
-        self._open_chunks = set(await self._records.chunk_numbers(run.id))
+        self._open_chunks = set(self._chunks[run.id])
         return await self.go_on(run)
 
     async def collect(self, run: Run) -> Report:
@@ -250,6 +253,7 @@ class Job:
         await asyncio.to_thread(check_columns, self._task, self._given)
         run = await self._read(stop)
         chunks = await self._records.chunk_numbers(run.id)
+        self._chunks = {run.id: chunks}
         self._open_chunks = set(chunks)
         return Prepared(run=run, estimate=await self._planner.estimate(run, chunks))
 
@@ -308,8 +312,12 @@ class Job:
             self._statuses[probed.status] += 1
             self._cost_usd += probed.cost_usd
 
-    def _batch_ended(self, batch: LedgerBatch, statuses: Counter[str], open_chunks: set[int]) -> None:
-        self._open_chunks |= open_chunks
+    def _batch_ended(self, batch: LedgerBatch, run: int | None, statuses: Counter[str], open_chunks: set[int]) -> None:
+        if run in self._chunks:
+            self._open_chunks |= open_chunks
+        elif open_chunks or statuses.keys() - {"ok"}:
+            # Chunks are numbered anew in each run: what another one has asked may stand in any of this one's.
+            self._open_chunks |= {number for numbers in self._chunks.values() for number in numbers}
         self._statuses += statuses
         self._cost_usd += batch.cost_usd
 

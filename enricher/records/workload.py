@@ -92,9 +92,9 @@ class RecordBatches:
         asking: Asking,
         reducing: Asking | None,
         prices: Prices | None,
-        ended: Callable[[LedgerBatch, Counter[str], set[int]], None],
+        ended: Callable[[LedgerBatch, int | None, Counter[str], set[int]], None],
     ) -> None:
-        """`ended` is told of each batch that is done: items by status, and the chunks in which something is open."""
+        """`ended` is told of each batch that is done: its run, items by status, and its chunks where some are open."""
         self._store = store
         self._clock = clock
         self._asking = asking
@@ -145,7 +145,7 @@ class RecordBatches:
         if batch.is_surplus:
             done = await asyncio.to_thread(booked_surplus, batch, chunks, self._prices)
             await self._store.collect(done, [], self._clock.now())
-            self._ended(done, Counter(), set())
+            self._ended(done, None, Counter(), set())
             return done, Collected(outcomes={})
         run, refs = await self._store.batch_items(batch.id)
         read = await asyncio.to_thread(self._read, refs, chunks)
@@ -157,16 +157,16 @@ class RecordBatches:
         odd = (*read.odd, ("missing_line", len(refs) - len(read.said) if ending.status == "completed" else 0))
         failures = (one.failure for one in read.said.values() if one.failure is not None)
         no_credit = next((one.message or one.code for one in failures if one.code in job.CREDIT_CODES), "")
-        return await self._commit(batch, refs, results, sums, odd, no_credit)
+        return await self._commit(batch, run, refs, results, sums, odd, no_credit)
 
     async def lose(self, batch: LedgerBatch) -> tuple[LedgerBatch, Collected]:
         """Have every item asked again that may be."""
-        _, refs = await self._store.batch_items(batch.id)
+        run, refs = await self._store.batch_items(batch.id)
         results = [
             _unanswered(item, attempt, tries, again=True, counts=False, reason=batch.error or "")
             for item, _, _, _, attempt, tries in refs.tolist()
         ]
-        return await self._commit(batch, refs, results, _Sums(), ())
+        return await self._commit(batch, run, refs, results, _Sums(), ())
 
     def _read(self, refs: NDArray[np.void], chunks: Iterable[bytes]) -> _Read:
         """The first success wins over every other line of an item, as in `core.batch.reconcile`."""
@@ -225,6 +225,7 @@ class RecordBatches:
     async def _commit(
         self,
         batch: LedgerBatch,
+        run: int,
         refs: NDArray[np.void],
         results: list[ItemResult],
         sums: _Sums,
@@ -247,7 +248,7 @@ class RecordBatches:
         if self._reducing is not None:
             open_chunks |= set(refs["chunk"][refs["passage"] != REDUCE].tolist())
         await self._store.collect(done, results, self._clock.now())
-        self._ended(done, statuses, open_chunks)
+        self._ended(done, run, statuses, open_chunks)
         outcomes = Counter({_STATES.get(status, RequestState.FAILED).value: 0 for status in statuses})
         for status, count in statuses.items():
             outcomes[_STATES.get(status, RequestState.FAILED).value] += count
