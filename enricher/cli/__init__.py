@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -19,6 +19,9 @@ from enricher.cli.running import EXIT_AGAIN, EXIT_FAILED, EXIT_USAGE, exit_code
 from enricher.errors import EnricherError, OutputError, UsageError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # typer shows only this subclass of its usage errors.
 _ClickUsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -52,13 +55,12 @@ def main() -> NoReturn:
     """Run the command line and exit."""
     _, err = show.consoles()
     try:
-        code = cli(standalone_mode=False) or 0
+        code = cli(prog_name="enricher", standalone_mode=False) or 0
         if sys.stdout is not None:
             sys.stdout.flush()  # an error at the very end would be told by a traceback
         sys.exit(code)
     except _ClickUsageError as fault:
-        message = fault.format_message() if isinstance(fault, typer.BadParameter) else str(fault)
-        show.error(err, UsageError(message, hint="enricher --help"))
+        _explain(err, fault)
         sys.exit(EXIT_USAGE)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(EXIT_AGAIN)
@@ -74,6 +76,17 @@ def main() -> NoReturn:
             show.error(err, OutputError(message, hint="make room on the disk that it goes to, and run it again"))
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
+
+
+def _explain(err: Console, fault: Exception) -> None:
+    """Say what is wrong with a command line, and what explains the command; where one is missing, that itself."""
+    context: typer.Context | None = getattr(fault, "ctx", None)
+    message = fault.format_message() if isinstance(fault, typer.BadParameter) else str(fault)
+    if context is not None and message == context.get_help():
+        typer.echo(message, err=True)
+        return
+    command = "enricher" if context is None else context.command_path
+    show.error(err, UsageError(message, hint=f"{command} --help"))
 
 
 @cli.callback(invoke_without_command=True)

@@ -92,6 +92,21 @@ def test_a_wrong_command_line_exits_64_and_names_what_is_wrong(bench):
         assert "" == ended.out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "explained_by"),
+    [(("records", "run", "--fast"), "enricher records run --help"), (("records", "fly"), "enricher records --help")],
+)
+def test_a_wrong_command_line_names_what_explains_that_command(bench, arguments, explained_by):
+    assert f"try: {explained_by}\n" in bench.enricher(*arguments, config=False, code=64).err
+
+
+@pytest.mark.parametrize("arguments", [(), ("records",)])
+def test_a_command_without_its_name_is_told_those_there_are_and_of_no_error(bench, arguments):
+    told = bench.enricher(*arguments, config=False, code=64).err
+    assert told.startswith(" ".join(("Usage: enricher", *arguments)))
+    assert "error" not in told
+
+
 def test_valid_settings_exit_0_and_list_what_was_looked_at(bench, server):
     bench.write("a.log", log_lines(8, hours=1))
     before = tree(bench.root)

@@ -211,7 +211,7 @@ def _open(directory: Path, *, read_only: bool, reserve_bytes: int) -> Connection
         if _size(path) is None:
             raise StoreError(
                 f"{path}: there is no store",
-                hint="`enricher run` or `enricher once` makes one; name its configuration with -c FILE",
+                hint="`enricher once`, `run` or `records run` makes one; name its configuration with -c FILE",
             )
         return Connection(_connect(path, read_only=True), directory, None, reserve)
     lock = lock_directory(directory)
