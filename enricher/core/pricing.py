@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from enricher.core.answer import Usage
+    from enricher.core.ledger import Money
 
 _MTOK: Final = 1_000_000
 # Prices are asked for at this many tokens, well below every long-context tier.
@@ -115,6 +116,12 @@ class BudgetVerdict(StrEnum):
     WITHIN = "within"
     OVER_DAILY = "over_daily"
     OVER_MONTHLY = "over_monthly"
+
+
+def left_usd(money: Money, *, daily_usd: float, monthly_usd: float) -> float:
+    """What may be reserved beside what was booked and what is reserved, less what rounding may add."""
+    left = min(daily_usd - money.today_usd, monthly_usd - money.month_usd) - money.reserved_usd
+    return left * (1 - 1e-9)
 
 
 def budget_verdict(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Part,
         Purpose,
         RequestResult,
+        RequestState,
     )
     from enricher.core.matcher import MatcherTable
     from enricher.core.merge import Merge
@@ -216,6 +217,13 @@ class Store(Protocol):
         """Over budget: a planned batch goes without its requests about windows, which are `skipped`.
 
         One that has no others is done with outcome `skipped`. Returns how many were left out.
+        """
+
+    async def cut_batch(self, batch: LedgerBatch, usd: float, state: RequestState, why: str, now: float) -> int:
+        """Leave out of a planned batch what it has beyond so much money; those requests are in that state then.
+
+        Returns how many they are; 0, and nothing is changed, where not even the first costs so little, and of a batch
+        about records or labelled lines, which go together.
         """
 
     async def collect(self, batch: LedgerBatch, results: Sequence[RequestResult], now: float) -> None:

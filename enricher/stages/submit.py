@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from enricher.core import job, pricing
 from enricher.core.job import Step
-from enricher.core.ledger import BatchState
+from enricher.core.ledger import BatchState, RequestState
 from enricher.core.pricing import BudgetVerdict
 from enricher.errors import (
     NOT_THE_API,
@@ -32,7 +32,7 @@ from enricher.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from enricher.core.ledger import LedgerBatch
+    from enricher.core.ledger import LedgerBatch, Money
     from enricher.ports import BatchClient, BatchFiles, Clock, ProviderBatch, Store, Workload
     from enricher.telemetry import Telemetry
 
@@ -138,21 +138,34 @@ class Submit:
             daily_usd=self._settings.daily_usd,
             monthly_usd=self._settings.monthly_usd,
         )
-        if verdict is not BudgetVerdict.WITHIN and batch.digests:
+        if verdict is not BudgetVerdict.WITHIN:
+            return await self._over_budget(batch, money, now)
+        if not await self._queue_has_room(batch):
+            return False
+        await self._store.save_batch(replace(batch, state=BatchState.UPLOADING, intent_at=None, next_at=0.0))
+        return True
+
+    async def _over_budget(self, batch: LedgerBatch, money: Money, now: float) -> bool:
+        """Leave out what there is no money for, hold or skip; whether the batch is another, or done, now."""
+        if batch.digests:
             # Events wait for answers about kinds: what is said of windows is left out first.
             skipped = await self._store.skip_digests(batch, "over budget", now)
             self._telemetry.digests_skipped(batch=batch, number=skipped)
             return True
-        if verdict is not BudgetVerdict.WITHIN:
-            if self._settings.hold_when_over:
-                await self._wait(batch, "budget", self._settings.poll_interval_seconds, "over budget")
-                return False
-            await self._store.skip_batch(batch, "over budget", now)
-            self._telemetry.batch_waited(batch=batch, reason="budget", seconds=0, error="skipped: over budget")
-            return True
-        if not await self._queue_has_room(batch):
+        holds, daily, monthly = self._settings.hold_when_over, self._settings.daily_usd, self._settings.monthly_usd
+        # Held is what a later day has the money for; for what is more than any has, none would come.
+        if not holds or batch.reserved_usd > min(daily, monthly):
+            left = pricing.left_usd(money, daily_usd=daily, monthly_usd=monthly)
+            state = RequestState.AGAIN if holds else RequestState.SKIPPED
+            if cut := await self._store.cut_batch(batch, left, state, "over budget", now):
+                text = f"{cut} of {batch.requests} requests {'wait' if holds else 'are skipped'}: over budget"
+                self._telemetry.batch_waited(batch=batch, reason="budget", seconds=0, error=text)
+                return True
+        if holds:
+            await self._wait(batch, "budget", self._settings.poll_interval_seconds, "over budget")
             return False
-        await self._store.save_batch(replace(batch, state=BatchState.UPLOADING, intent_at=None, next_at=0.0))
+        await self._store.skip_batch(batch, "over budget", now)
+        self._telemetry.batch_waited(batch=batch, reason="budget", seconds=0, error="skipped: over budget")
         return True
 
     async def _queue_has_room(self, batch: LedgerBatch) -> bool:

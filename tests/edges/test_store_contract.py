@@ -1152,6 +1152,32 @@ async def test_windows_are_left_out_of_a_planned_batch_and_the_rest_of_it_stays(
     assert 1 == (await store.summary(0)).requests["skipped"]
 
 
+@pytest.mark.parametrize(
+    ("usd", "state", "kept"),
+    [(0.45, RequestState.SKIPPED, 2), (0.45, RequestState.AGAIN, 2), (0.19, RequestState.SKIPPED, 0), (0.7, "", 3)],
+)
+async def test_a_planned_batch_is_cut_to_what_there_is_money_for(store, usd, state, kept):
+    requests = [a_request(f"s{number}", tokens=10 + number, reserved_usd=0.2) for number in range(3)]
+    batch = a_batch(requests=3, tokens=33, size_bytes=sum(len(one.body) for one in requests), reserved_usd=0.6)
+    ids = [request.id for request in requests]
+    (stored,) = await store.commit_plan(
+        closed={}, requests=requests, batches=[(batch, ids)], task=TASK, model=MODEL, now=NOW
+    )
+    assert (1 if kept == 2 else 0) == await store.cut_batch(stored, usd, state, "over budget", NOW)
+    (left,) = await store.batches([BatchState.PLANNED])
+    asked = await store.batch_requests(stored.id)
+    assert requests[: kept or 3] == [replace(one, state=RequestState.LIVE) for one in asked]
+    assert (len(asked), sum(one.tokens for one in asked)) == (left.requests, left.tokens)
+    assert (sum(len(one.body) for one in asked), left.reserved_usd) == (
+        left.size_bytes,
+        pytest.approx(0.2 * len(asked)),
+    )
+    assert {"live": len(asked), **({state.value: 1} if kept == 2 else {})} == (await store.summary(0)).requests
+    assert (state is RequestState.AGAIN) == bool(await store.requests_again())
+    await store.save_batch(replace(left, state=BatchState.UPLOADING))
+    assert 0 == await store.cut_batch(left, 0.2, RequestState.SKIPPED, "over budget", NOW)
+
+
 async def test_windows_stay_in_a_batch_that_may_have_been_sent(store):
     request = a_request(ASKED, task="digest-1")
     batch = await plan(store, request)

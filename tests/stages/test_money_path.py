@@ -293,6 +293,45 @@ async def test_a_leap_of_the_clock_opens_no_budget_and_cancels_no_batch(tmp_path
     assert (1, 2) == (ledger["batches_created"], ledger["lines_answered"])
 
 
+async def test_of_a_batch_larger_than_the_budget_of_a_day_as_much_is_asked_as_there_is_money_for(tmp_path):
+    """The most frequent kinds first; the others go out as skipped, and are asked when they are seen again."""
+    async with a_bench(tmp_path, daily_usd=0.0125) as bench:
+        await bench.plan.step()
+        (batch,) = await bench.store.batches((BatchState.PLANNED,))
+        assert 0.0125 < batch.reserved_usd < 0.025
+        summary = await bench.settle()
+        first = summary.requests["answered"]
+        assert first + summary.requests["skipped"] == 10
+        # What an answer can cost at most is reserved: what it cost leaves room for more.
+        assert summary.cost_usd <= 0.0125 < batch.reserved_usd * (first + 1) / 10 + 0.0001
+        outcomes = await bench.store.undecided((WINDOW, 0))
+        assert ["ok"] * first + ["skipped_budget"] * (10 - first) == sorted(one.status for one in outcomes)
+        await bench.store.decide((WINDOW, 0), outcomes, events_per_part=100)
+        bench.clock.time += DAY
+        await spool_kinds(bench.store, 10, start=WINDOW + 3600)
+        assert {"answered": 10} == (await bench.settle()).requests
+        ledger = await bench.ledger()
+    assert (2, 10) == (ledger["batches_created"], ledger["lines_answered"])
+
+
+async def test_a_batch_that_fits_into_no_day_is_not_held_for_ever(tmp_path):
+    async with a_bench(tmp_path, daily_usd=0.0125, hold=True) as bench:
+        days = 0
+        answered = 0
+        while answered < 10:
+            summary = await bench.settle(until=lambda found, had=answered: found.requests.get("answered", 0) > had)
+            answered = summary.requests["answered"]
+            spent = (await bench.store.money(bench.clock.now())).today_usd
+            assert 0 < spent <= 0.0125
+            assert not summary.requests.get("skipped")
+            bench.clock.time += DAY
+            days += 1
+            assert days < 5
+        ledger = await bench.ledger()
+    assert days > 1
+    assert 10 == ledger["lines_uploaded"] == ledger["lines_answered"]
+
+
 @pytest.mark.parametrize(("model", "is_said"), [("gpt-6-luna", False), ("of a neighbour", True)])
 async def test_a_budget_that_cannot_be_held_for_want_of_a_price_is_told_of_at_the_start(
     tmp_path, capsys, model, is_said

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         Part,
         Purpose,
         RequestResult,
+        RequestState,
     )
     from enricher.core.matcher import MatcherTable
     from enricher.core.merge import Merge
@@ -278,6 +279,10 @@ class SqliteStore(SqliteCatalogue):
     async def skip_digests(self, batch: LedgerBatch, why: str, now: float) -> int:
         """Leave the requests about windows out of a planned batch; returns how many there were."""
         return await self._db.write(accounts.skip_digests, batch, why, now)
+
+    async def cut_batch(self, batch: LedgerBatch, usd: float, state: RequestState, why: str, now: float) -> int:
+        """Leave out of a planned batch what it has beyond so much money; returns how many requests that were."""
+        return await self._db.write(ledger.cut_batch, batch, usd, state, why, now)
 
     async def collect(self, batch: LedgerBatch, results: Sequence[RequestResult], now: float) -> None:
         """Answers, requests, money and the batch's end, once."""

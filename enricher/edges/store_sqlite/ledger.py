@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from enricher.core import job
 from enricher.core.ledger import DIGEST_PREFIX, GOLD_PREFIX, BatchState, Money, RequestState
 from enricher.edges.store_sqlite import rows
-from enricher.edges.store_sqlite.accounts import save_account
+from enricher.edges.store_sqlite.accounts import IS_ASIDE, save_account
 from enricher.edges.store_sqlite.delivery import note_ended
 from enricher.edges.store_sqlite.gold import save_gold_answer
 from enricher.edges.store_sqlite.matchers import join_alike, take_matcher
@@ -68,6 +68,29 @@ def skip_batch(db: sqlite3.Connection, batch: LedgerBatch, why: str, now: float)
         " WHERE batch = ? AND state = 'live'",
         (why, now, batch.id),
     )
+
+
+def cut_batch(db: sqlite3.Connection, batch: LedgerBatch, usd: float, state: RequestState, why: str, now: float) -> int:
+    """Leave out of a batch that was not sent what it has beyond so much money; returns how many requests that were."""
+    found = db.execute(_PLANNED, (batch.id,)).fetchall()
+    kept, sums = 0, [0, 0, 0.0]
+    for row in found:
+        if sums[2] + row["reserved_usd"] > usd:
+            break
+        sums = [sums[0] + row["size_bytes"], sums[1] + row["tokens"], sums[2] + row["reserved_usd"]]
+        kept += 1
+    if kept in (0, len(found)) or any(row["is_aside"] for row in found):
+        return 0
+    db.executemany(
+        "UPDATE requests SET state = ?, error = ?, changed_at = ?, batch = NULL,"
+        " body = CASE WHEN ? THEN x'' ELSE body END WHERE id = ?",
+        [(state, why, now, state in _BODY_FREE_STATES, row["id"]) for row in found[kept:]],
+    )
+    db.execute(
+        "UPDATE batches SET requests = ?, size_bytes = ?, tokens = ?, reserved_usd = ? WHERE id = ?",
+        (kept, *sums, batch.id),
+    )
+    return len(found) - kept
 
 
 def collect(db: sqlite3.Connection, batch: LedgerBatch, results: Sequence[RequestResult], now: float) -> None:
@@ -222,6 +245,12 @@ _SAVE_BATCH = rows.update_sql(
 )
 
 _SAME_RUN = "INSERT INTO record_batches (batch, run, items) SELECT ?, run, x'' FROM record_batches WHERE batch = ?"
+
+_PLANNED = f"""
+SELECT q.id, length(q.body) AS size_bytes, q.tokens, q.reserved_usd, {IS_ASIDE.format(request="q.id")} AS is_aside
+FROM requests q JOIN batches b ON b.id = q.batch
+WHERE q.batch = ? AND q.state = 'live' AND b.state = 'planned' ORDER BY q.position
+"""  # noqa: S608 (a condition of our own)
 
 _END_REQUEST = """
 UPDATE requests SET state = :state, tries = tries + :counts, error = :error, changed_at = :now,
