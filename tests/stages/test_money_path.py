@@ -286,7 +286,7 @@ async def test_a_leap_of_the_clock_opens_no_budget_and_cancels_no_batch(tmp_path
         await spool_kinds(bench.store, 6, start=WINDOW + 3600)
         await bench.plan.step()
         await bench.submit.step()
-        assert (await bench.store.summary(0)).requests["skipped"] == 4
+        assert (await bench.store.summary(0)).requests["skipped"] == 3  # the fourth has room beside what was spent
         clocks.wall -= YEARS
         assert spent == (await bench.store.money(settled.now())).today_usd
         ledger = await bench.ledger()
