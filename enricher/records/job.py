@@ -113,6 +113,7 @@ class Job:
         self._output = output
         self._settings = settings
         self._tell = tell
+        self._files = files
         self._sending = sending
         self._asking = self._asks(task)
         reduce = task.long.combine.reduce if task.long else None
@@ -226,6 +227,7 @@ class Job:
         if run.id != run_id or run.state not in ("asking", "done"):
             raise UsageError("it was submitted again since", hint="take the handle that the last submit returned")
         self._track.look_again()
+        await self._give_up_elsewhere()
         self._chunks = {run.id: await self._records.chunk_numbers(run.id)}
         return run
 
@@ -250,6 +252,7 @@ class Job:
 
     async def prepare(self, stop: asyncio.Event | None = None) -> Prepared:
         """Read the input and say what asking takes; nothing is sent. Raises InputError, UsageError, TryAgainError."""
+        await self._give_up_elsewhere()
         await asyncio.to_thread(check_columns, self._task, self._given)
         run = await self._read(stop)
         chunks = await self._records.chunk_numbers(run.id)
@@ -349,6 +352,16 @@ class Job:
                 self._tell(self._asked(run, batches))
                 self._raise_if_blocked(batches)
                 return False
+
+    async def _give_up_elsewhere(self) -> None:
+        """Have what no batch was made of yet, for an endpoint that is not asked any more, planned for this one."""
+        for batch in await self._under_way():
+            is_unsent = batch.state not in _WITH_PROVIDER and batch.intent_at is None
+            if is_unsent and batch.endpoint != self._asking.endpoint:
+                await self._workload.lose(
+                    replace(batch, state=BatchState.DONE, outcome="failed", error="another endpoint is asked")
+                )
+                await self._files.remove([batch.name])
 
     async def _step(self, run: Run) -> bool:
         """Plan what is open, and move each batch on by one step; whether anything moved."""

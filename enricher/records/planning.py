@@ -267,7 +267,7 @@ class Planner:
             windows=0,
             task=run.task,
             model=run.model,
-            endpoint=run.endpoint,
+            endpoint=self._asking.endpoint,
             state=BatchState.PLANNED,
             requests=len(refs),
             size_bytes=int(sizes.sum()),

@@ -101,7 +101,6 @@ class RecordBatches:
         self._reducing = reducing
         self._prices = prices
         self._ended = ended
-        self._reader = ResultReader(kind=asking.task.kind, endpoint=asking.endpoint)
         self._judge = Judge(asking)
 
     def takes(self, batch: LedgerBatch) -> bool:
@@ -111,30 +110,17 @@ class RecordBatches:
     # -- lines
 
     async def lines(self, batch: LedgerBatch) -> AsyncIterator[bytes]:
-        """One for each item, made from its row again."""
+        """One for each item, made from its row again, for the endpoint that it was planned for."""
+        asking = self._asking.at(batch.endpoint)
+        reducing = None if self._reducing is None else self._reducing.at(batch.endpoint)
         run, refs = await self._store.batch_items(batch.id)
         for number, group in _by_chunk(refs):
             chunk = await self._store.chunk(run, number)
-            if self._reducing is not None and bool((refs["passage"][group] == REDUCE).any()):
+            if reducing is not None and bool((refs["passage"][group] == REDUCE).any()):
                 texts = await reduction_texts(self._store, chunk.index)
             else:
                 texts = {}
-            yield await asyncio.to_thread(self._block, chunk, refs[group], texts)
-
-    def _block(self, chunk: Chunk, refs: NDArray[np.void], reductions: Mapping[int, str | None]) -> bytes:
-        lines = []
-        row_at = -1
-        texts: Sequence[str] = ()
-        task, line = self._asking.task, self._asking.line
-        for item, _, row, passage, attempt, _ in refs.tolist():
-            if passage == REDUCE:
-                assert self._reducing is not None
-                lines.append(self._reducing.line(item, attempt, reductions.get(row) or ""))
-                continue
-            if row != row_at:
-                row_at, texts = row, texts_of(task, chunk.values[row], estimate_tokens)
-            lines.append(line(item, attempt, texts[passage]))
-        return b"".join(lines)
+            yield await asyncio.to_thread(_block, asking, reducing, chunk, refs[group], texts)
 
     # -- answers
 
@@ -148,7 +134,8 @@ class RecordBatches:
             self._ended(done, None, Counter(), set())
             return done, Collected(outcomes={})
         run, refs = await self._store.batch_items(batch.id)
-        read = await asyncio.to_thread(self._read, refs, chunks)
+        reader = ResultReader(kind=self._asking.task.kind, endpoint=batch.endpoint)
+        read = await asyncio.to_thread(_read, reader, refs, chunks)
         results: list[ItemResult] = []
         sums = _Sums()
         for number, group in _by_chunk(refs):
@@ -167,29 +154,6 @@ class RecordBatches:
             for item, _, _, _, attempt, tries in refs.tolist()
         ]
         return await self._commit(batch, run, refs, results, _Sums(), ())
-
-    def _read(self, refs: NDArray[np.void], chunks: Iterable[bytes]) -> _Read:
-        """The first success wins over every other line of an item, as in `core.batch.reconcile`."""
-        places = {name: at for at, name in enumerate(custom_ids(refs["item"], refs["attempt"].tolist()))}
-        said_of: dict[int, Said] = {}
-        strange = Strange()
-        unknown = repeated = 0
-        for said in self._reader.read(chunks, strange):
-            at = places.get(said.custom_id)
-            if at is None:
-                unknown += 1
-                continue
-            before = said_of.setdefault(at, said)
-            if before is not said:
-                repeated += 1
-                if before.failure is not None and said.failure is None:
-                    said_of[at] = said
-        odd = (
-            ("unknown_custom_id", unknown),
-            ("repeated_custom_id", repeated),
-            ("malformed_line", strange.malformed),
-        )
-        return _Read(said=said_of, odd=odd)
 
     def _decide(
         self,
@@ -253,6 +217,49 @@ class RecordBatches:
         for status, count in statuses.items():
             outcomes[_STATES.get(status, RequestState.FAILED).value] += count
         return done, Collected(outcomes=outcomes, odd=odd, no_credit=no_credit)
+
+
+def _block(
+    asking: Asking, reducing: Asking | None, chunk: Chunk, refs: NDArray[np.void], reductions: Mapping[int, str | None]
+) -> bytes:
+    """The lines of some items of a chunk."""
+    lines = []
+    row_at = -1
+    texts: Sequence[str] = ()
+    line = asking.line
+    for item, _, row, passage, attempt, _ in refs.tolist():
+        if passage == REDUCE:
+            assert reducing is not None
+            lines.append(reducing.line(item, attempt, reductions.get(row) or ""))
+            continue
+        if row != row_at:
+            row_at, texts = row, texts_of(asking.task, chunk.values[row], estimate_tokens)
+        lines.append(line(item, attempt, texts[passage]))
+    return b"".join(lines)
+
+
+def _read(reader: ResultReader, refs: NDArray[np.void], chunks: Iterable[bytes]) -> _Read:
+    """The first success wins over every other line of an item, as in `core.batch.reconcile`."""
+    places = {name: at for at, name in enumerate(custom_ids(refs["item"], refs["attempt"].tolist()))}
+    said_of: dict[int, Said] = {}
+    strange = Strange()
+    unknown = repeated = 0
+    for said in reader.read(chunks, strange):
+        at = places.get(said.custom_id)
+        if at is None:
+            unknown += 1
+            continue
+        before = said_of.setdefault(at, said)
+        if before is not said:
+            repeated += 1
+            if before.failure is not None and said.failure is None:
+                said_of[at] = said
+    odd = (
+        ("unknown_custom_id", unknown),
+        ("repeated_custom_id", repeated),
+        ("malformed_line", strange.malformed),
+    )
+    return _Read(said=said_of, odd=odd)
 
 
 class Judge:

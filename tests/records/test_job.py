@@ -9,6 +9,7 @@ import pytest
 
 from enricher import records
 from enricher.batchserver.faults import FaultScript
+from enricher.edges.batch_openai import OpenAIBatchClient
 from enricher.errors import (
     BudgetError,
     InputError,
@@ -430,3 +431,37 @@ async def test_status_shows_runs_with_their_cost(tmp_path):
         assert [("mood", "done", 2, 0)] == [(one["task"], one["state"], one["rows"], one["under_way"]) for one in shown]
         assert shown[0]["cost_usd"] == pytest.approx(report.cost_usd)
         assert json.dumps(shown)
+
+
+# ---------------------------------------------------------------- another endpoint
+
+
+async def test_what_was_sent_to_one_endpoint_is_read_as_of_that_when_another_is_configured(tmp_path):
+    async with a_desk(tmp_path, lambda _: GLAD) as desk:
+        task, given = desk.task(LABEL), desk.write("in.jsonl", texts(5))
+        desk.model.at_work.clear()
+        with pytest.raises(TryAgainError, match="with the provider"):
+            await desk.run(task, given, wait=False)
+        desk.settings["provider"] = {"endpoint": "/v1/responses"}
+        desk.model.at_work.set()
+        assert {"ok": 5} == (await desk.run(task, given)).statuses
+        assert 5 == len(desk.model.asked)
+
+
+async def test_what_an_endpoint_refused_goes_to_the_one_that_is_configured_instead(tmp_path, monkeypatch):
+    create = OpenAIBatchClient.create
+
+    async def without_responses(client, *, input_file_id, endpoint, metadata):
+        if endpoint == "/v1/responses":
+            raise PermanentProviderError("/v1/responses is not served here", code="invalid_endpoint")
+        return await create(client, input_file_id=input_file_id, endpoint=endpoint, metadata=metadata)
+
+    monkeypatch.setattr(OpenAIBatchClient, "create", without_responses)
+    async with a_desk(tmp_path, lambda _: GLAD, provider={"endpoint": "/v1/responses"}) as desk:
+        task, given = desk.task(LABEL), desk.write("in.jsonl", texts(5))
+        with pytest.raises(PermanentProviderError, match="not served here"):
+            await desk.run(task, given)
+        del desk.settings["provider"]
+        report = await desk.run(task, given)
+        assert ({"ok": 5}, 5) == (report.statuses, len(desk.model.asked))
+        assert [] == list((tmp_path / "state" / "batches").iterdir())

@@ -51,6 +51,12 @@ class Asking:
         self.constant_text: Final = task.system + ("" if task.schema is None else json.dumps(dict(task.schema)))
         """What every request holds besides its text, for counting tokens."""
 
+    def at(self, endpoint: str) -> Asking:
+        """Return the same at another endpoint: an item is the same one there."""
+        if endpoint == self.endpoint:
+            return self
+        return Asking(self.task, model=self.model, endpoint=endpoint, reasoning_effort=self.reasoning_effort)
+
     def body(self, text: str, reasoning_effort: str | None = None) -> dict[str, Any]:
         """Return the body of one request."""
         task = self.task
