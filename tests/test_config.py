@@ -219,6 +219,15 @@ def test_patterns_that_could_take_for_ever_are_refused_wherever_they_stand(optio
             "[admin]\nlisten = '127.0.0.1:²'",
             'admin.listen: is "HOST:PORT", such as "127.0.0.1:9464"; port 0 takes a free one',
         ),
+        (
+            "[admin]\nlisten = 'logs..example:9464'",
+            'admin.listen: is "HOST:PORT", such as "127.0.0.1:9464"; port 0 takes a free one',
+        ),
+        (
+            '[admin]\nlisten = "a\\u0000:1"',
+            'admin.listen: is "HOST:PORT", such as "127.0.0.1:9464"; port 0 takes a free one',
+        ),
+        ('[task]\nfile = "./a\\u0000.toml"', "task.file: holds a control character"),
     ],
 )
 def test_values_that_nothing_could_be_done_with_are_refused_with_what_is_expected(text, fault):

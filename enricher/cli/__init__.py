@@ -67,15 +67,26 @@ def main() -> NoReturn:
     except EnricherError as fault:
         show.error(err, fault)
         sys.exit(exit_code(fault))
+    except BrokenPipeError:
+        # The reader of our output went away, as `| head` does.
+        _leave_output(EXIT_FAILED)
     except OSError as fault:
-        # The reader of our output went away, as `| head` does, or there is no room where it goes.
-        if not isinstance(fault, BrokenPipeError):
-            if fault.errno not in _NO_ROOM or fault.filename is not None:
-                raise
-            message = f"the output cannot be written: {fault.strerror}"
-            show.error(err, OutputError(message, hint="make room on the disk that it goes to, and run it again"))
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_FAILED)
+        if fault.errno == errno.ENAMETOOLONG:
+            # Wherever a command looks first whether something is there.
+            shown = str(fault.filename)[:80]
+            show.error(err, UsageError(f"{shown}…: a name or path that is too long", hint="shorten it"))
+            sys.exit(EXIT_USAGE)
+        if fault.errno not in _NO_ROOM or fault.filename is not None:
+            raise
+        message = f"the output cannot be written: {fault.strerror}"
+        show.error(err, OutputError(message, hint="make room on the disk that it goes to, and run it again"))
+        _leave_output(EXIT_FAILED)
+
+
+def _leave_output(code: int) -> NoReturn:
+    """Exit without trying again to write what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def _explain(err: Console, fault: Exception) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 
 from enricher.cli.options import JsonOption
 from enricher.cli.running import set_up_logging, until_stopped
+from enricher.core.loopback import is_host
 from enricher.errors import UsageError
 
 model_cli = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The embedded model.")
@@ -49,7 +51,7 @@ def serve_batches(
     from enricher import batchcommand
 
     host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdigit():
+    if not colon or not is_host(host) or not re.fullmatch("[0-9]{1,5}", port):
         raise UsageError(f"--listen {listen}: is HOST:PORT, such as 127.0.0.1:8090")
     set_up_logging(quiet=True)
     asyncio.run(

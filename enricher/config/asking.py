@@ -40,7 +40,7 @@ class WindowSettings(Table):
 class TaskSettings(Table):
     """`[task]`."""
 
-    file: str = "logs"
+    file: Plain = "logs"
     on_change: OnChange = "keep"
     expire_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -17,7 +19,12 @@ def shipped_path(name: str) -> Path:
 
 
 def shipped(name: str) -> str:
-    """Text of a file of `config/`, from the installed package or from the checkout."""
+    """Text of a file of `config/`, from the installed package or from the checkout. OSError where there is none.
+
+    A name may come out of a task file of somebody else's; one that leads out of the directory names nothing.
+    """
+    if ".." in name.split("/") or name.startswith("/") or not name.isprintable():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
     packed = resources.files("enricher").joinpath("shipped", name)
     if packed.is_file():
         return packed.read_text(encoding="utf-8")

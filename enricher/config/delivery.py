@@ -8,6 +8,7 @@ from typing import Final, Literal, Self
 from pydantic import field_validator, model_validator
 
 from enricher.config.values import Count, Identifier, NoneOrPath, PathText, Table
+from enricher.core.loopback import is_host
 from enricher.core.verdict import Severity
 
 _HIGHEST_PORT: Final = 65535
@@ -44,7 +45,7 @@ class AdminSettings(Table):
     @classmethod
     def _is_host_and_port(cls, listen: str) -> str:
         host, colon, port = listen.rpartition(":")
-        if not colon or not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > _HIGHEST_PORT:
+        if not colon or not is_host(host) or not re.fullmatch("[0-9]{1,5}", port) or int(port) > _HIGHEST_PORT:
             raise ValueError('is "HOST:PORT", such as "127.0.0.1:9464"; port 0 takes a free one')
         return listen
 

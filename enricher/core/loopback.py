@@ -1,4 +1,7 @@
-"""Whether a host name or address means this very host: the one rule for privacy, price, proxies and open ports."""
+"""What a host name or address says by itself: whether it can be one, and whether it means this very host.
+
+The one rule for privacy, price, proxies and open ports. Must never: look a name up.
+"""
 
 from __future__ import annotations
 
@@ -13,3 +16,14 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_host(text: str) -> bool:
+    """Say whether a text can be looked up or listened on at all; else the libraries below raise what nobody expects."""
+    if not text.isprintable():
+        return False
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return bool(text)

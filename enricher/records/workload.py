@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-import jsonschema_rs
 import msgspec
 import numpy as np
 
@@ -27,6 +26,7 @@ from enricher.core.records.item import custom_ids
 from enricher.core.records.ledger import REDUCE, ItemResult
 from enricher.core.records.response import ResultReader, Said, Strange
 from enricher.core.records.task import TEXT_FIELD
+from enricher.core.records.validator import validator_of
 from enricher.core.redact import clean
 from enricher.core.tokens import estimate_tokens
 from enricher.records.planning import reduction_texts
@@ -269,7 +269,7 @@ class Judge:
         task = asking.task
         self._kind = task.kind
         self._checks = task.checks
-        self._validator = None if task.schema is None else jsonschema_rs.validator_for(dict(task.schema))
+        self._validator = None if task.schema is None else validator_of(task.schema)
         self._decode = msgspec.json.Decoder().decode
 
     def judge(self, said: Said, row: Mapping[str, object] | None) -> str:

@@ -82,6 +82,8 @@ def test_a_wrong_command_line_exits_64_and_names_what_is_wrong(bench):
         "frobnicate": ["frobnicate"],
         "nowhere.log: there is no such file": ["once", "nowhere.log"],
         "--listen here: is HOST:PORT": ["serve-batches", "--listen", "here"],
+        "--listen a..b:1: is HOST:PORT": ["serve-batches", "--listen", "a..b:1"],
+        "xxx…: a name or path that is too long": ["once", "x" * 300],
     }
     running = {named: bench.start(*args, config=False) for named, args in wrong.items()}
 

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import jsonschema_rs
-
 from enricher.core.records.assessment import Assessment, parse_assessment
 from enricher.core.records.checks import Check, parse_checks
 from enricher.core.records.combine import Combine, parse_combine, unique
 from enricher.core.records.field_text import describe_fields
 from enricher.core.records.template import OPTION_PREFIX, Template, parse_template, put_options
+from enricher.core.records.validator import validator_of
 from enricher.core.task import CHAT, OWN_PARAMETERS, RESPONSES
 from enricher.core.toml_reader import TableReader, not_empty, one_of, within
 from enricher.errors import ConfigError
@@ -256,9 +255,9 @@ def _schema(schema: Mapping[str, Any] | None, faults: list[str]) -> Mapping[str,
     if schema is None:
         return None
     try:
-        jsonschema_rs.validator_for(dict(schema))
-    except (jsonschema_rs.ValidationError, ValueError) as fault:
-        faults.append(f"schema: {str(fault).splitlines()[0][:200]}")
+        validator_of(schema)
+    except ValueError as fault:
+        faults.append(f"schema: {fault}")
     properties = schema.get("properties")
     if schema.get("type") != "object" or not isinstance(properties, dict) or not properties:
         faults.append('schema: must have type = "object" and properties')
