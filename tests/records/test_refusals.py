@@ -197,6 +197,12 @@ def test_a_list_may_be_typed_with_commas_and_one_that_no_schema_may_have_is_refu
             labels(given)
 
 
+def test_what_is_no_schema_is_refused_with_its_place():
+    schema = {"type": "object", "properties": {"urgency": {"type": "strng"}}}
+    with pytest.raises(ConfigError, match=r'schema: properties\.urgency\.type: "strng" is not valid'):
+        load_record_task(Order(task="label", input="-", output="-", schema=schema))
+
+
 def test_the_fields_of_a_schema_of_ones_own_are_in_the_prompt(tmp_path):
     person = {
         "type": "object",

@@ -19,7 +19,8 @@ def validator_of(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
     try:
         return jsonschema_rs.validator_for(dict(schema), retriever=_refuse)
     except (jsonschema_rs.ValidationError, ValueError) as fault:
-        raise ValueError(str(fault).splitlines()[0][:200]) from None
+        place = ".".join(map(str, getattr(fault, "instance_path", ())))
+        raise ValueError((f"{place}: " if place else "") + str(fault).splitlines()[0][:200]) from None
 
 
 def _refuse(_address: str) -> NoReturn:
