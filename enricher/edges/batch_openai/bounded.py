@@ -1,23 +1,28 @@
 """Answers of a provider, bounded: what comes is counted as it is unpacked, so that a few bytes never fill the memory.
 
 The HTTP client unpacks each piece whole as it comes, and a piece of 64 KiB in zstd may hold gigabytes. So only gzip is
-asked for and taken, and it is unpacked here, a megabyte at a time. Must never: know what an answer means.
+asked for and taken, and it is unpacked here, a megabyte at a time. One that trickles is given up: the HTTP client waits
+for each piece anew, and all other batches would wait with it. Must never: know what an answer means.
 """
 
 from __future__ import annotations
 
+import time
 import zlib
 from typing import TYPE_CHECKING, Final
 
 import httpx2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterable, AsyncIterator
 
 ACCEPT_ENCODING: Final = "gzip"
 _PIECE_BYTES: Final = 1 << 20
 _MAX_ANSWER_BYTES: Final = 32 << 20
 """Of an answer that is held in memory: a page of 100 batches with their errors is a few hundred kilobytes."""
+PATIENCE_SECONDS: Final = 60.0
+LEAST_BYTES_PER_SECOND: Final = 1_000
+"""What an answer brings on the average, once patience is over."""
 _FILES: Final = b"/content"
 """Ends the path of what is streamed to disk, whose reader counts."""
 
@@ -50,7 +55,8 @@ class _Bounded(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
-        async for piece in _unpacked(self._stream) if self._is_packed else self._stream:
+        came = _paced(self._stream)
+        async for piece in _unpacked(came) if self._is_packed else came:
             size += len(piece)
             if self._limit is not None and size > self._limit:
                 raise AnswerError(f"an answer of more than {self._limit:,} bytes")
@@ -60,7 +66,17 @@ class _Bounded(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
-async def _unpacked(stream: httpx2.AsyncByteStream) -> AsyncIterator[bytes]:
+async def _paced(stream: httpx2.AsyncByteStream) -> AsyncIterator[bytes]:
+    began, size = time.monotonic(), 0
+    async for piece in stream:
+        size += len(piece)
+        late = time.monotonic() - began - PATIENCE_SECONDS
+        if late > 0 and size < late * LEAST_BYTES_PER_SECOND:
+            raise httpx2.ReadTimeout(f"the answer trickles: {size:,} bytes in {late + PATIENCE_SECONDS:.0f} s")
+        yield piece
+
+
+async def _unpacked(stream: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     is_empty = True
     async for packed in stream:
