@@ -1,18 +1,18 @@
 """The cells of an evaluation: every prompt with every model with every set of parameters, less what is left out.
 
     [matrix]
-    models = ["gpt-5-mini", "gpt-5"]     # default: the provider's
-    repeats = 3                          # how often each case is asked in each cell
+    models = ["gpt-6-luna", "gpt-6.1-terra"]  # default: the provider's
+    repeats = 3                               # how often each case is asked in each cell
 
-    [[matrix.prompts]]                   # default: the task's own
+    [[matrix.prompts]]                        # default: the task's own
     name = "terse"
     system = "Answer with one word."
 
-    [[matrix.parameters]]                # default: the task's own
+    [[matrix.parameters]]                     # default: the task's own
     temperature = 0.0
 
-    [[matrix.exclude]]                   # also [[matrix.include]]: only what matches one of these
-    model = "gpt-5"
+    [[matrix.exclude]]                        # also [[matrix.include]]: only what matches one of these
+    model = "gpt-6.1-terra"
     prompt = "terse"
 
 Invariant: a cell's id depends on what is asked in it and on nothing else: not on names, nor on the other cells.

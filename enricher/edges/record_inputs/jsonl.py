@@ -25,7 +25,7 @@ class JsonlReader:
     """`Reader` over lines of JSON."""
 
     noun = "line"
-    hint = "one JSON object a line is read: turn an array into that with jq -c '.[]'"
+    hint = "one JSON object a line is read: make that of an array with jq -c '.[]', or name another format: csv, tsv"
     columns: Sequence[str] | None = None
 
     def __init__(self, content: Content) -> None:
