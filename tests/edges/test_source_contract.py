@@ -773,10 +773,10 @@ async def test_goals_are_thinned_not_lost(monkeypatch):
     file = tracking_module.Tracked(row=row, path=b"/a", present=True)
     for at in range(20):
         file.size = at + 1
-        file.aim(float(at))
+        file.aim(float(at), before=None)
     assert len(file.goals) <= 5
     file.row = replace(row, position=20)
-    file.reached()
+    file.reached(None)
     assert file.through == 19.0
 
 

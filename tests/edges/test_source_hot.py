@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from enricher.edges.source_files import tracking
@@ -40,6 +42,76 @@ async def test_a_file_that_grows_while_it_waits_is_opened_for_its_read_alone(w, 
     await w.step(QUIET)
     await w.step(QUIET)
     assert sorted([*range(40, 80)] * FILES) == sorted(numbers(w.read[read_before:]))
+
+
+async def test_a_scan_goes_over_the_files_that_have_news_and_not_over_those_that_wait(w, monkeypatch):
+    for at in range(FILES):
+        w.append(f"{at}.log", lines(0))
+    for _ in range(4):
+        await w.step(QUIET)
+    for at in range(FILES):
+        w.append(f"{at}.log", lines(40, 1))
+    await w.step(0.1, flush=False)
+    assert FILES == len(w.source._known.unsettled)
+    gone_over = Counter()
+    for name in ("is_settled", "aim"):
+        real = getattr(tracking.Tracked, name)
+
+        def counted(file, *arguments, real=real, name=name, **options):
+            gone_over[name] += 1
+            return real(file, *arguments, **options)
+
+        monkeypatch.setattr(tracking.Tracked, name, counted)
+    for look in range(10):
+        w.append("7.log", lines(41 + look, 1))
+        await w.step(0.01, flush=False)
+    assert 10 <= gone_over["aim"] <= 20
+    assert gone_over["is_settled"] <= 40
+    monkeypatch.undo()
+    w.now += 1.0
+    await w.step()
+    # What was not gone over was read through, all the same, as late as it was last looked for.
+    assert w.now == w.progress().read_through
+    assert not w.source._known.stirred or not w.progress().unread_bytes
+    await w.step(0.1)
+    assert not w.source._known.unsettled
+
+
+async def test_a_waiting_file_that_changes_was_of_its_size_until_the_look_before(w):
+    w.append("a.log", lines(0))
+    await w.step(QUIET)
+    w.append("a.log", lines(40, 1))
+    await w.step(0.1, flush=False)
+    for _ in range(3):
+        await w.step(0.2, flush=False)
+    before = w.now
+    w.append("a.log", lines(41, 1))
+    await w.step(0.2, flush=False)
+    (file,) = w.source._known
+    assert [before, w.now] == [at for at, _ in file.goals]
+
+
+async def test_of_a_file_that_could_not_be_read_nothing_is_said_for_that_time(w, monkeypatch):
+    w.append("a.log", lines(0))
+    await w.step(QUIET)
+    w.append("a.log", lines(40, 1))
+    await w.step(0.1, flush=False)
+    (file,), seen = w.source._known, w.now
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(w.source._descriptors), "stream", refuse)
+        w.now += 0.1
+        await w.source.scan(w.now)
+        await w.source.read(w.now, flush=True)
+        for _ in range(3):
+            await w.step(1.0, flush=False)
+    w.append("a.log", lines(41, 1))
+    w.now += 1.0
+    await w.source.scan(w.now)
+    assert [True, False] == [at <= seen + 0.1 for at, _ in file.goals]
 
 
 @pytest.mark.parametrize("copied", [None, "app.log.1", "kept.log"])

@@ -70,11 +70,13 @@ class Known:
     """Tracked files: by inode and by path while they are followed, and by what tells them again when they are gone.
 
     `unsettled` are those that something is to be done with; the others are as they were when they were last looked at,
-    and cost nothing until something is seen of them.
+    and cost nothing until something is seen of them. `stirred` are those of which something was seen or done since the
+    last scan: of ten thousand that wait for their turn only these are gone over.
     """
 
     def __init__(self, *, source: str, host: str, descriptors: Descriptors, telemetry: Telemetry) -> None:
         self.source = source
+        self.stirred: dict[Tracked, None] = {}
         self.unsettled: dict[Tracked, None] = {}
         """In the order in which they were last read, those that waited longest first."""
         self._host = host
@@ -123,7 +125,7 @@ class Known:
     def _enter(self, file: Tracked) -> None:
         self._logs.add(file.home, file)
         self._heads.add(file)
-        self.unsettled[file] = None
+        self.stir(file)
 
     def _follow(self, file: Tracked) -> None:
         inodes = self._current.setdefault(file.row.device, {})
@@ -131,7 +133,7 @@ class Known:
         inodes[file.row.inode] = file
         displaced = self._places.setdefault(os.path.dirname(file.path), {}).get(file.path)
         if displaced is not None and displaced is not file:
-            self.unsettled[displaced] = None  # two at one path: one of them was moved away, which is seen to next
+            self.stir(displaced)  # two at one path: one of them was moved away, which is seen to next
         self._places[os.path.dirname(file.path)][file.path] = file
 
     def _leave(self, file: Tracked) -> None:
@@ -188,18 +190,19 @@ class Known:
 
     def stir(self, file: Tracked) -> None:
         """Something is to be done with a file."""
-        self.unsettled[file] = None
+        self.unsettled[file] = self.stirred[file] = None
 
     def settle(self, *, once: bool) -> None:
         """Leave alone what nothing is to be done with."""
-        for file in [file for file in self.unsettled if file.is_settled(once=once)]:
-            del self.unsettled[file]
-            file.rests()
+        for file in self.stirred:
+            if file in self.unsettled and file.is_settled(once=once):
+                del self.unsettled[file]
+                file.rests()
 
     def served(self, file: Tracked) -> None:
         """A file had its turn: it is the last of the unsettled now."""
         self.unsettled.pop(file, None)
-        self.unsettled[file] = None
+        self.stir(file)
 
     def rename(self, file: Tracked, path: bytes) -> None:
         """A file was met under another name."""
@@ -252,6 +255,7 @@ class Known:
             if file.row.id:
                 self._forgotten.append(file.row.id)
             self.unsettled.pop(file, None)
+            self.stirred.pop(file, None)
             self._logs.remove(file.home, file)
             self._heads.discard(file)
 

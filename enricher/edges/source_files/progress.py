@@ -45,22 +45,32 @@ def measure(
     As long as `strangers` wait nothing is read through. `unreadable` are the paths that could not be read, of which
     nothing is known.
     """
-    live = [file for file in files if file.present]
-    degraded = [file for file in live if file.degraded_since is not None]
-    left_out = {file for file in degraded if now - (file.degraded_since or 0.0) >= _LEFT_OUT_SECONDS}
-    counted = [file for file in live if file not in left_out]
-    counted += [file for file in files if not file.present and file.row.partial]
-    unread = [file.unread_since for file in live if file.unread_since is not None]
-    times = [scanned_at if not strangers else None, *(file.through for file in counted)]
-    if strangers.since is not None:
-        unread.append(strangers.since)
+    unread_bytes, deleted_bytes, degraded = strangers.unread_bytes, 0, 0
+    left_out: set[bytes] = set()
+    unread = [] if strangers.since is None else [strangers.since]
+    times = [scanned_at if not strangers else None]
+    for file in files:
+        if not file.present:
+            if file.row.partial:
+                times.append(file.through)
+            continue
+        unread_bytes += file.unread
+        deleted_bytes += file.size if file.deleted else 0
+        if file.unread_since is not None:
+            unread.append(file.unread_since)
+        if file.degraded_since is not None:
+            degraded += 1
+            if now - file.degraded_since >= _LEFT_OUT_SECONDS:
+                left_out.add(file.path)
+                continue
+        times.append(file.through)
     return SourceProgress(
         files=followed + len(strangers),
-        degraded=len(degraded) + len(unreadable),
-        unread_bytes=strangers.unread_bytes + sum(file.unread for file in live),
-        deleted_bytes=sum(file.size for file in live if file.deleted),
+        degraded=degraded + len(unreadable),
+        unread_bytes=unread_bytes,
+        deleted_bytes=deleted_bytes,
         oldest_unread_at=min(unread, default=None),
         read_through=None if None in times else min(t for t in times if t is not None),
-        left_out=tuple(sorted({file.path for file in left_out} | unreadable)),
+        left_out=tuple(sorted(left_out | unreadable)),
         exhausted=exhausted and scanned_at is not None,
     )

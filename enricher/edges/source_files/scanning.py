@@ -68,6 +68,8 @@ class Scanner:
         line_bytes: int,
     ) -> None:
         self.first_run = False
+        self.done_at: float | None = None
+        """When it was last done, be it a sweep or a glance."""
         self._known = known
         self._notices = notices
         self._looker = looker
@@ -88,6 +90,7 @@ class Scanner:
     def clock_set(self, seconds: float, now: float) -> None:
         """The wall clock was set: what is remembered by it was as long ago as before."""
         self._known.clock_set(seconds, now)
+        self.done_at = None if self.done_at is None else self.done_at + seconds
         self._looker.clock_set(seconds)
         self.strangers.clock_set(seconds)
 
@@ -125,11 +128,14 @@ class Scanner:
             if seen is not None and not self._is_known_elsewhere((seen.st_dev, seen.st_ino), [(path, seen)], now):
                 self._meet(path, seen, now, end)
         self._trace(absent, look.findings, now)
-        for file in self._known.unsettled:
-            if file.present and file.degraded_since is None:  # else nothing was seen of it
+        for file in self._known.stirred:
+            file.lasts &= file.degraded_since is None  # else nothing was seen of it
+            if file.present and file.degraded_since is None:
                 file.unread_since = (file.unread_since or now) if file.unread else None
-                file.aim(now)
+                file.aim(now, before=self.done_at)
         self._known.settle(once=self._once)
+        self._known.stirred.clear()
+        self.done_at = now
         if look.is_whole:
             self._known.forget(now, is_directory=os.path.isdir)
             self._notices.forget(is_there=os.path.lexists)

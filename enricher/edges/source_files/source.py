@@ -139,7 +139,8 @@ class FilesSource:
         if not self._known.unsettled:
             return ()
         chunks = await asyncio.to_thread(self._read, now, flush=flush)
-        self._progress = self._measure(now)
+        if not chunks:  # else a commit follows
+            self._progress = self._measure(now)
         return chunks
 
     def accept(
@@ -189,7 +190,8 @@ class FilesSource:
             if read.chunk.lost_bytes and read.chunk.data:
                 self._telemetry.line_cut(source=self.id, path=readable(file.path), lost_bytes=read.chunk.lost_bytes)
             file.unread_since = file.unread_since if file.unread else None
-            file.reached()
+            file.reached(self._scanner.done_at)
+            self._known.stir(file)
         self._accepted.clear()
         self._progress = self._measure(self._scanner.scanned_at or 0.0)
 

@@ -74,6 +74,8 @@ class Tracked:
     through: float | None = None
     goals: tuple[tuple[float, int], ...] = ()
     """(time, size then), for sizes not read to yet."""
+    lasts: bool = False
+    """It still has the size of the last goal: nothing else was seen of it by the scans since."""
     found_by: bytes = b""
     """The hash of its head when it was entered."""
 
@@ -133,8 +135,14 @@ class Tracked:
         held = b"\n" in self.row.partial or is_left
         return self.done or not (once or self.unread or held)
 
-    def aim(self, now: float) -> None:
-        """Remember that it has its size now, to say later that it was read so far."""
+    def aim(self, now: float, *, before: float | None) -> None:
+        """Remember that it has its size now, to say later that it was read so far.
+
+        `before` is the time of the last scan. Files of which a scan sees nothing new are not gone over by it.
+        """
+        if self.goals and self.lasts and before is not None:
+            self.goals = (*self.goals[:-1], (max(self.goals[-1][0], before), self.goals[-1][1]))
+        self.lasts = True
         if self.is_read_to(self.size):
             self.through = now
             self.goals = ()
@@ -145,10 +153,12 @@ class Tracked:
             if len(self.goals) > _MAX_GOALS:  # thinned: what is left out only makes `through` later than it could be
                 self.goals = self.goals[::-2][::-1]
 
-    def reached(self) -> None:
-        """Draw the consequences of a commit."""
+    def reached(self, scanned_at: float | None) -> None:
+        """Draw the consequences of a commit after the last scan."""
         while self.goals and self.is_read_to(self.goals[0][1]):
-            self.through, self.goals = self.goals[0][0], self.goals[1:]
+            is_last = len(self.goals) == 1 and self.lasts and scanned_at is not None
+            self.through = max(self.goals[0][0], scanned_at or 0.0) if is_last else self.goals[0][0]
+            self.goals = self.goals[1:]
 
     def is_read_to(self, size: int) -> bool:
         """Whether it was read to a size that it had."""
