@@ -173,9 +173,12 @@ def after_poll(batch: LedgerBatch, status: str, now: float) -> Step:
     if batch.state is BatchState.CANCELLING:
         given_up = batch.intent_at is not None and now >= batch.intent_at + CANCEL_PATIENCE_SECONDS
         return Step.COLLECT if given_up else Step.WAIT
-    if batch.expires_at is not None and now >= batch.expires_at + OVERDUE_SECONDS:
-        return Step.CANCEL
-    return Step.WAIT
+    return Step.CANCEL if is_overdue(batch, now) else Step.WAIT
+
+
+def is_overdue(batch: LedgerBatch, now: float) -> bool:
+    """Whether a batch was to have ended long ago, whatever the provider says of it."""
+    return batch.expires_at is not None and now >= batch.expires_at + OVERDUE_SECONDS
 
 
 def backoff_seconds(failures: int, *, first: float, jitter: float, most: float = MAX_BACKOFF_SECONDS) -> float:

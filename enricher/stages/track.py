@@ -218,7 +218,9 @@ class Track:
 
     async def _not_found(self, batch: LedgerBatch, error: ProviderError) -> bool:
         self._unknown[batch.id] += 1
-        if self._unknown[batch.id] < _LOST_AFTER_FAILURES:
+        # Processes that each look once, and never count far, must not wait for ever for what is not there.
+        is_lost = self._unknown[batch.id] >= _LOST_AFTER_FAILURES or job.is_overdue(batch, self._clock.now())
+        if not is_lost:
             await self._hold(batch, error, collecting=False)
             return False
         done = replace(batch, state=BatchState.DONE, outcome="failed", error=str(error))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -101,6 +103,24 @@ async def test_what_a_killed_process_did_not_come_to_ask_again_is_found_before_i
         desk.model.say = lambda _: GLAD
         await until_done(desk, handle)
         assert {"ok": 3} == (await records.collect_async(handle, config=desk.config)).statuses
+
+
+async def test_a_batch_that_the_provider_lost_is_asked_again_once_it_cannot_be_there_any_more(tmp_path):
+    async with a_desk(tmp_path, lambda _: GLAD) as desk:
+        desk.model.at_work.clear()
+        handle = await submit(desk)
+    # Another server under the same name, which knows of nothing.
+    async with a_desk(tmp_path / "new", lambda _: GLAD) as new:
+        handle["base_url"] = desk.url = new.url
+        for _ in range(12):
+            # Each process counts anew how often the batch was not found: it may be found yet.
+            assert not await records.is_done_async(handle, config=desk.config)
+        assert [] == new.model.asked
+        with contextlib.closing(sqlite3.connect(desk.config.state_dir / "enricher.db", isolation_level=None)) as db:
+            db.execute("UPDATE batches SET expires_at = 1")
+        await until_done(desk, handle)
+        assert {"ok": 5} == (await records.collect_async(handle, config=desk.config)).statuses
+        assert 5 == len(new.model.asked)
 
 
 async def test_a_budget_that_is_too_small_is_said_when_it_is_submitted(tmp_path):
