@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from enricher.edges.source_files import scanning
+from enricher.edges.source_files import discovery, moving, scanning
 from tests.edges.filesystems import Mounts
 from tests.edges.following import World, lines, numbers
 
@@ -171,3 +171,43 @@ async def test_a_known_file_that_takes_the_place_of_a_new_one_is_still_one_file(
         await w.step()
     assert [*range(41), *range(100, 140)] == sorted(numbers(w.read))
     assert 2 == len(w.rows)
+
+
+async def test_a_link_that_poses_as_a_rotated_log_is_followed_no_further_than_any_other(world, monkeypatch):
+    """Who may write where a log lies could else have any file read that the daemon can read, and sent."""
+    w = await world(include=[f"{world.directory}/*.log"])
+    secret = w.path("elsewhere/secret")
+    secret.parent.mkdir()
+    secret.write_bytes(b"not for us\n")
+    w.append("a.log", b"first\n")
+    os.utime(w.path("a.log"), (1, 1))
+    await w.step()
+    for module in (discovery, moving):
+        monkeypatch.setattr(module, "may_lead", lambda link, target: False)  # to give a link away takes root
+    w.path("a.log").rename(w.path("a.log.2"))
+    w.path("a.log.1").symlink_to(secret)
+    w.append("a.log", b"second\n")
+    for _ in range(3):
+        await w.step(60.0)
+    assert [b"first", b"second"] == sorted(w.read)
+
+
+async def test_a_file_that_a_link_takes_the_place_of_before_it_is_opened_is_not_read(world, monkeypatch):
+    w = await world()
+    secret = w.path("elsewhere/secret")
+    secret.parent.mkdir()
+    secret.write_bytes(b"not for us\n")
+    w.append("a.log", b"first\n")
+    real = scanning.open_file
+
+    def swapped(path):
+        w.path("a.log").unlink()
+        w.path("a.log").symlink_to(secret)
+        monkeypatch.setattr(scanning, "open_file", real)
+        monkeypatch.setattr(discovery, "may_lead", lambda link, target: False)
+        return real(path)
+
+    monkeypatch.setattr(scanning, "open_file", swapped)
+    for _ in range(3):
+        await w.step(1.0)
+    assert [] == w.read

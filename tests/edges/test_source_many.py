@@ -383,7 +383,7 @@ async def test_a_path_that_became_a_lure_while_it_waited_is_not_followed(world, 
     w.path("f5.log").symlink_to(w.path("secret"))
     w.path("f4.log").unlink()
     w.path("f4.log").mkdir()
-    monkeypatch.setattr(discovery_module, "_may_lead", lambda link, target: False)  # to chown it takes root
+    monkeypatch.setattr(discovery_module, "may_lead", lambda link, target: False)  # to chown it takes root
     for _ in range(3):
         await w.step(1.0)
     assert sorted(w.read) == [b"0 line", b"1 line", b"2 line", b"3 line"]

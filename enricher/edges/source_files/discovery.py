@@ -233,7 +233,7 @@ class Discovery:
             seen, link = os.stat(path), os.stat(path, follow_symlinks=False)
         except OSError:
             return None
-        is_lure = stat.S_ISLNK(link.st_mode) and not _may_lead(link, seen)
+        is_lure = stat.S_ISLNK(link.st_mode) and not may_lead(link, seen)
         return None if is_lure or not stat.S_ISREG(seen.st_mode) else seen
 
     def directories(self) -> set[bytes]:
@@ -387,7 +387,7 @@ class Discovery:
         except OSError as error:
             _entry_failed(entry, path, error, findings)
             return None
-        if stat.S_ISLNK(link.st_mode) and not _may_lead(link, seen):
+        if stat.S_ISLNK(link.st_mode) and not may_lead(link, seen):
             _lure(path, findings)
         elif not stat.S_ISDIR(seen.st_mode):
             if any(True for _ in root.matcher.matched(entry.states)):
@@ -438,7 +438,7 @@ def _mind_directory(path: bytes, matcher: Matcher, states: States, findings: Fin
         findings.skip(path, "directory", "it is a directory", "to read the files in it, include PATH/**")
 
 
-def _may_lead(link: os.stat_result, target: os.stat_result) -> bool:
+def may_lead(link: os.stat_result, target: os.stat_result) -> bool:
     """Whether a symbolic link is followed: if root made it, or whom its target belongs to.
 
     Who may write into one log directory could else have any file read that the daemon can read, and sent.

@@ -10,6 +10,7 @@ import stat as modes
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from enricher.edges.source_files.discovery import may_lead
 from enricher.edges.source_files.identity import (
     HEAD_BYTES,
     MARKER_BYTES,
@@ -194,14 +195,25 @@ def _goes_on_in(known: Known, copies: Copies, descriptors: Descriptors, file: Tr
 
 
 def _neighbours(path: bytes) -> Iterator[os.DirEntry[bytes]]:
-    """What lies beside a file; and beside what its path leads to if it is a link, where the old target lies often."""
+    """What lies beside a file; and beside what its path leads to if it is a link, where the old target lies often.
+
+    Links among them are followed where one that a pattern matches would be.
+    """
     directories = {os.path.dirname(path): None, os.path.dirname(os.path.realpath(path)): None}
     for directory in directories:
         try:
             with os.scandir(directory) as entries:
-                yield from sorted(entries, key=lambda entry: entry.name)
+                found = sorted(entries, key=lambda entry: entry.name)
         except OSError:
             continue
+        yield from filter(_may_be_followed, found)
+
+
+def _may_be_followed(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return not entry.is_symlink() or may_lead(entry.stat(follow_symlinks=False), entry.stat())
+    except OSError:
+        return False
 
 
 def _is_there(file: Tracked, descriptors: Descriptors) -> bool:

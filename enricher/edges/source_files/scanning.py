@@ -11,7 +11,6 @@ at each scan. Must never: read lines, or raise for what a file does.
 from __future__ import annotations
 
 import os
-import stat as modes
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -242,7 +241,7 @@ class Scanner:
             return
         file = None
         try:
-            file = self._meet_open(path, descriptor, now, end)
+            file = self._meet_open(path, descriptor, stat, now, end)
         except OSError as error:
             self._cannot_meet(path, error)
         if file is None:
@@ -257,11 +256,14 @@ class Scanner:
         self._notices.cannot_read(path, error)
         self._try_again(path)
 
-    def _meet_open(self, path: bytes, descriptor: int, now: float, end: tuple[int, int] | None) -> Tracked | None:
+    def _meet_open(
+        self, path: bytes, descriptor: int, seen: os.stat_result, now: float, end: tuple[int, int] | None
+    ) -> Tracked | None:
         """The file that is followed from now on; None if it is not to be read, or not yet."""
         stat = os.fstat(descriptor)
-        # Another file may have taken the place of what was found there, a known one too.
-        if not modes.S_ISREG(stat.st_mode) or self._known.has((stat.st_dev, stat.st_ino)):
+        # Another file may have taken the place of what was found there, a known one too, or a link that leads where it
+        # may not: that is judged anew.
+        if not os.path.samestat(stat, seen) or self._known.has((stat.st_dev, stat.st_ino)):
             return None
         begin = os.pread(descriptor, HEAD_BYTES, 0)
         is_short = len(begin) < _TELLING_BYTES and b"\n" not in begin
