@@ -473,7 +473,9 @@ def _change(before: Run | None, run: Run) -> list[str]:
 
 def _still_asked(batches: list[LedgerBatch], *, hint: str) -> TryAgainError:
     sent = sum(one.requests for one in batches if one.state in _WITH_PROVIDER)
-    return TryAgainError(f"{sent:,} requests are with the provider, in {len(batches)} batches", hint=hint)
+    requests = "1 request is" if sent == 1 else f"{sent:,} requests are"
+    plural = "" if len(batches) == 1 else "es"
+    return TryAgainError(f"{requests} with the provider, in {len(batches)} batch{plural}", hint=hint)
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

@@ -51,7 +51,7 @@ async def test_what_one_submits_others_ask_after_and_one_collects(tmp_path):
         handle = await submit(desk, tell=told.append)
         assert not await records.is_done_async(handle, config=desk.config, tell=told.append)
         assert ("asking", 5, 0) == (told[-1].phase, told[-1].total, told[-1].done)
-        with pytest.raises(TryAgainError, match="5 requests are with the provider, in 1 batches"):
+        with pytest.raises(TryAgainError, match=r"5 requests are with the provider, in 1 batch$"):
             await records.collect_async(handle, config=desk.config)
         assert not (tmp_path / "out.jsonl").exists()
         # The input was read when it was submitted, and nobody looks at it again.
