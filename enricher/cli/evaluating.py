@@ -186,6 +186,11 @@ class _Files:
             _write(self.baseline, write_baseline(evaluation))
 
 
+def _no_link(path: str, flags: int) -> int:
+    # In a directory that others write to, one may wait there under this name; the mode is the user's own affair.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
 def _write(path: Path, text: str) -> None:
     """Have a file appear whole, or stay as it was; what is no file (a device, a pipe) is written to."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -194,7 +199,8 @@ def _write(path: Path, text: str) -> None:
             path.write_text(text, encoding="utf-8")
             return
         try:
-            partial.write_text(text, encoding="utf-8")
+            with open(partial, "w", encoding="utf-8", opener=_no_link) as file:
+                file.write(text)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
