@@ -75,10 +75,14 @@ class Task:
     quality: str | None = None
     """A caution that goes out with every event, such as "demo"."""
     schema: Mapping[str, Any] | None = None
+    hash: str = field(init=False)
+    """16 hex digits of everything that can change an answer."""
 
-    @property
-    def hash(self) -> str:
-        """Return 16 hex digits of everything that can change an answer."""
+    def __post_init__(self) -> None:
+        # Once: every look at what waits compares it.
+        object.__setattr__(self, "hash", self._hash())
+
+    def _hash(self) -> str:
         schema: Any = [SEVERITIES, CATEGORIES, OUTCOMES, ORIGINS] if self.schema is None else dict(self.schema)
         parts = [self.version, self.kind, self.system, self.examples, dict(self.parameters), schema]
         return hashlib.sha256(json.dumps(parts, separators=(",", ":"), default=str).encode()).hexdigest()[:16]

@@ -38,6 +38,7 @@ STOP_SECONDS = 30.0
 SETTLE_SECONDS = 120.0
 """How long nothing may come out of what was written: a sink is tried again after 16 s at most by then."""
 MOST_SETTLE_SECONDS = 900.0
+"""How long all of it may take, or as long as the chaos did."""
 
 _BATCH_FAULTS = (
     "fail", "expire", "cancel", "shuffle", "duplicate", "unknown_ids", "string_bodies", "empty_file_ids",
@@ -355,6 +356,14 @@ class Chaos:
             move = self.chance.choices(moves, weights)[0]
             self.report.moves[move.__name__] += 1
             move()
+            self._raise_if_lost()
+
+    def _raise_if_lost(self):
+        """Tell of lost bytes while the daemon that lost them is there to be looked at."""
+        if self.daemon is not None and self.daemon.happened("daemon_started"):
+            lines = json.loads(self._get_text("/status") or "{}").get("lines", {})
+            if lines.get("lost_bytes"):
+                raise AssertionError(f"bytes were lost: {lines}\n{self.daemon.err[-3000:]}")
 
     def _end_outages(self):
         for _, undo in self.outages.values():
@@ -367,12 +376,12 @@ class Chaos:
     def _settled(self, when):
         """Wait until everything that was written is out; descriptors and memory of the daemon then."""
         begun = moved = time.monotonic()
-        seen = None
+        most, seen = max(MOST_SETTLE_SECONDS, self.settings.chaos_seconds), None
         while not self._is_settled():
             # How fast all comes out is the host's; that it goes on is the daemon's.
             if (now_seen := self._come_out()) != seen:
                 seen, moved = now_seen, time.monotonic()
-            if time.monotonic() - moved > SETTLE_SECONDS or time.monotonic() - begun > MOST_SETTLE_SECONDS:
+            if time.monotonic() - moved > SETTLE_SECONDS or time.monotonic() - begun > most:
                 status = {key: value for key, value in json.loads(self._get_text("/status")).items() if key != "files"}
                 took, rested = time.monotonic() - begun, time.monotonic() - moved
                 raise AssertionError(
