@@ -2,8 +2,9 @@
 
 Starting Python and importing costs 1.5 s, a run of three small windows a tenth of that. `python -m tests.system.zygote`
 reads one JSON object a line from standard input: the arguments of a command, where its streams go, and where it kills
-itself: before the n-th of the calls that make something durable or go to the provider. It answers with the pid, and
-when the command has ended with its exit code. The seam is in the child alone; the product knows nothing of it.
+itself: before the n-th of the calls that make something durable or, unless it says otherwise, go to the provider. It
+answers with the pid, and when the command has ended with its exit code. The seam is in the child alone; the product
+knows nothing of it.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ class Seam:
             if self._number == self._kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def install(self):
+    def install(self, *, sees_sockets):
         """Put it around the calls of Python; SQLite makes its own, which only strace sees."""
         for name in FILE_CALLS:
             setattr(os, name, self._around_file(name, getattr(os, name)))
-        for name in SOCKET_CALLS:
+        for name in SOCKET_CALLS if sees_sockets else ():
             setattr(socket.socket, name, self._around_socket(name, getattr(socket.socket, name)))
 
     def _around_file(self, name, call):
@@ -78,7 +79,7 @@ def be_the_command(order):
     os.chdir(order["cwd"])
     sys.argv = ["enricher", *order["args"]]
     if order.get("seam"):
-        Seam(order["seam"], order.get("kill_at")).install()
+        Seam(order["seam"], order.get("kill_at")).install(sees_sockets=order.get("sees_sockets", True))
     if order.get("stopped"):
         os.kill(os.getpid(), signal.SIGSTOP)  # a tracer attaches, and lets it go on
     code = 1
