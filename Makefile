@@ -113,7 +113,7 @@ bench: $(VENV)/.bench $(VENV)/.rivals  ## Measure: ratios within one run
 	@$(BIN)/python -m tests.benchmarks
 
 crash-points: $(VENV)/.dev  ## Kill a run at every point at which anything becomes durable or is sent
-	@ENRICHER_EVERY_CRASH_POINT=1 $(BIN)/python -m pytest -q -s tests/system/test_crash_points.py
+	@ENRICHER_EVERY_CRASH_POINT=1 $(BIN)/python -m pytest -q -s tests/system/test_crash_points.py tests/system/test_record_crash_points.py
 
 soak: $(VENV)/.dev  ## Keep the real daemon under a steady load for MINUTES (30), and measure how its memory grows
 	@$(BIN)/python -m tests.system.soak --minutes $(or $(MINUTES),30)
