@@ -92,7 +92,8 @@ class BoundedServer(web.Server):
         if len(self._transports) > self._most:
             late = next(iter(self._waited_for))
             self._stop_waiting(late)
-            self._transports.pop(late).abort()
+            # Not at once: it may be the one that is just being made, which would stumble over its own end.
+            asyncio.get_running_loop().call_soon(self._transports.pop(late).abort)
 
     def forget(self, protocol: asyncio.BaseProtocol) -> None:
         """Count a connection no more."""
@@ -104,6 +105,11 @@ class BoundedServer(web.Server):
         self._stop_waiting(handler)
         try:
             return await self._answer(request)
+        except RuntimeError:
+            # What the library says of a body whose connection is gone, as at a stop: nobody is there to be answered.
+            if request.transport is not None:
+                raise
+            return web.Response(status=400)
         finally:
             self._wait_for(handler, self._idle_seconds)
 

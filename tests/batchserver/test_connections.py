@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 
 import pytest
+from aiohttp import web
+
+from enricher.connections import BoundedServer
 
 SECONDS = 10
 HALF_OPEN = (b"", b"POST /v1/fi", b"POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
@@ -52,6 +56,40 @@ async def test_hundreds_of_held_connections_keep_nobody_out(serve, line):
         assert "completed" == (await bench.run([line(1)])).status
         assert len(bench.server._http.server.connections) <= 16
         assert b"" == await rest(readers[0])
+
+
+async def test_a_connection_for_which_there_is_no_room_is_cut_off_without_a_word_in_the_log(serve, caplog):
+    bench = await serve(max_connections=2)
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(held(bench, BATCH + b"\r\n{"))
+        async with asyncio.timeout(SECONDS):
+            await until(lambda: len(bench.server._http.server.connections) == 2)
+        for _ in range(20):
+            async with held(bench, HALF_OPEN[1]) as reader:
+                assert b"" == await rest(reader)
+    gc.collect()
+    assert "" == caplog.text
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+async def test_what_a_handler_stumbles_over_is_told_unless_its_connection_was_gone(caplog, is_gone):
+    async def handle(request):
+        if is_gone:  # as at a stop in the middle of a body
+            request.transport.abort()
+            await until(lambda: request.transport is None)
+        raise RuntimeError("stumbled")
+
+    runner = web.ServerRunner(BoundedServer(handle, most=4))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    reader, writer = await asyncio.open_connection(*runner.addresses[0])
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    async with asyncio.timeout(SECONDS):
+        await rest(reader)
+    writer.close()
+    await runner.cleanup()
+    assert is_gone == ("stumbled" not in caplog.text)
 
 
 async def test_who_waits_for_an_answer_is_never_cut_off_for_others(serve, hand):
