@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from enricher.edges.source_files import discovery, moving, scanning
+from enricher.edges.source_files import beside, discovery, scanning
 from tests.edges.filesystems import Mounts
 from tests.edges.following import World, lines, numbers
 
@@ -182,7 +182,7 @@ async def test_a_link_that_poses_as_a_rotated_log_is_followed_no_further_than_an
     w.append("a.log", b"first\n")
     os.utime(w.path("a.log"), (1, 1))
     await w.step()
-    for module in (discovery, moving):
+    for module in (discovery, beside):
         monkeypatch.setattr(module, "may_lead", lambda link, target: False)  # to give a link away takes root
     w.path("a.log").rename(w.path("a.log.2"))
     w.path("a.log.1").symlink_to(secret)

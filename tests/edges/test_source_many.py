@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from enricher.edges.source_files import beside, looking, scanning, strangers, turns
 from enricher.edges.source_files import discovery as discovery_module
-from enricher.edges.source_files import looking, scanning, strangers, turns
 from enricher.edges.source_files import tracking as tracking_module
 from enricher.edges.source_files.discovery import Discovery
 from enricher.edges.source_files.notices import Notices
 from enricher.edges.source_files.watching import Hints, Watcher
+from tests.edges.following import lines, numbers
 
 KIB = 1024
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
@@ -451,3 +452,53 @@ def test_what_was_told_of_files_that_are_gone_is_let_go():
     assert notices.take() == []
     notices.ignore(b"/log/8", seen, "binary", "it is not text", "exclude it")
     assert [b"/log/8"] == [one.path for one in notices.take()]
+
+
+async def test_logs_of_one_directory_that_are_rotated_at_once_are_looked_for_in_few_listings(world, monkeypatch):
+    """Their new names are none that the patterns match; each was listed for each, which took minutes."""
+    w = await world()
+    w.options["include"] = [f"{w.directory}/*.log"]
+    await w.start()
+    for at in range(100):
+        w.append(f"{at}.log", b"%d is the first line of a file\n" % at)
+    for _ in range(3):
+        await w.step(6.0)
+    for at in range(100):
+        w.append(f"{at}.log", b"%d is the last\n" % (100 + at))
+        w.path(f"{at}.log").rename(w.path(f"{at}.log.1"))
+        w.append(f"{at}.log", b"%d is new\n" % (200 + at))
+    listed = []
+    real = os.scandir
+    monkeypatch.setattr(beside.os, "scandir", lambda path: listed.append(path) or real(path))
+    await w.step(1.0)
+    # The directory may have changed in the same tick in which it was listed.
+    assert len(listed) < 20
+    monkeypatch.undo()
+    for _ in range(3):
+        await w.step(6.0)
+    assert [*range(300)] == sorted(numbers(w.read))
+
+
+async def test_a_log_that_is_renamed_again_while_it_is_looked_for_is_found(world, monkeypatch):
+    w = await world()
+    w.options["include"] = [f"{w.directory}/*.log"]
+    await w.start()
+    w.append("a.log", lines(0))
+    await w.step(6.0)
+    w.append("a.log", lines(40, 3))
+    w.source._descriptors.close_all()
+    w.path("a.log").rename(w.path("a.log.1"))
+    real, listed = beside._listed, []
+
+    def renamed(directory):
+        listing = real(directory)
+        if not listed:
+            w.path("a.log.1").rename(w.path("a.log.2"))
+        listed.append(directory)
+        return listing
+
+    monkeypatch.setattr(beside, "_listed", renamed)
+    for _ in range(3):
+        await w.step(6.0)
+    assert [*range(43)] == numbers(w.read)
+    assert len(listed) > 1

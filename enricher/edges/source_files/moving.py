@@ -10,7 +10,7 @@ import stat as modes
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from enricher.edges.source_files.discovery import may_lead
+from enricher.edges.source_files.beside import Beside, followed
 from enricher.edges.source_files.identity import (
     HEAD_BYTES,
     MARKER_BYTES,
@@ -19,7 +19,6 @@ from enricher.edges.source_files.identity import (
     birth_of,
     is_rotation_of,
     is_same_inode,
-    logical_path,
     resume_verdict,
 )
 from enricher.edges.source_files.known import key_of
@@ -27,8 +26,6 @@ from enricher.edges.source_files.streams import PLAIN, Stream, codec_of, open_st
 from enricher.edges.source_files.tracking import Descriptors, Tracked, open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from enricher.core.block import FileState
     from enricher.edges.source_files.copies import Copies
     from enricher.edges.source_files.known import Known
@@ -104,13 +101,18 @@ def adopt(
     return False
 
 
-def find_inode(file: Tracked) -> bytes | None:
+def find_inode(file: Tracked, beside: Beside) -> bytes | None:
     """The path that a file has now, in its directory or in that to which its link leads."""
-    for entry in _neighbours(file.path):
+    found = _with_inode(file, beside)
+    # It may have been renamed again since the directory was listed.
+    return _with_inode(file, beside) if found is None and beside.renew(file.path) else found
+
+
+def _with_inode(file: Tracked, beside: Beside) -> bytes | None:
+    for path in beside.with_inode(file):
         try:
-            is_its_number = entry.inode() == file.row.inode and is_same_inode(file.row, entry.stat())
-            if is_its_number and _is_born_as(file, entry.path):
-                return entry.path
+            if is_same_inode(file.row, followed(path)) and _is_born_as(file, path):
+                return path
         except OSError:
             continue
     return None
@@ -125,38 +127,42 @@ def _is_born_as(file: Tracked, path: bytes) -> bool:
         os.close(descriptor)
 
 
-def find_copy(known: Known, copies: Copies, descriptors: Descriptors, file: Tracked, now: float) -> bool:
+def find_copy(
+    known: Known, copies: Copies, descriptors: Descriptors, beside: Beside, file: Tracked, now: float
+) -> bool:
     """Go on with a file in its copy under a rotated name beside it, compressed too. False if there is none."""
     if not file.row.head_bytes:
         return False
-    names = {logical_path(file.path), logical_path(os.path.realpath(file.path))}
-    for entry in _neighbours(file.path):
+    found = _in_copy(known, copies, descriptors, beside, file, now)
+    return found or (beside.renew(file.path) and _in_copy(known, copies, descriptors, beside, file, now))
+
+
+def _in_copy(known: Known, copies: Copies, descriptors: Descriptors, beside: Beside, file: Tracked, now: float) -> bool:
+    for path in beside.of_log(file.path):
         try:
-            stat = entry.stat()
+            stat = followed(path)
             is_other = modes.S_ISREG(stat.st_mode) and not known.has((stat.st_dev, stat.st_ino))
-            if not is_other or logical_path(entry.path) not in names:
-                continue
-            if _goes_on_in(known, copies, descriptors, file, entry.path, now):
+            if is_other and _goes_on_in(known, copies, descriptors, file, path, now):
                 return True
         except OSError:
             continue
     return False
 
 
-def find_missed(known: Known, file: Tracked) -> list[tuple[bytes, os.stat_result]]:
+def find_missed(known: Known, file: Tracked, beside: Beside) -> list[tuple[bytes, os.stat_result]]:
     """Rotated files of a log that nobody knows and that changed after the one that left its place.
 
     The log was rotated again before it was looked at: none of these was ever seen under a name that a pattern matches.
     """
     missed = []
-    for entry in _neighbours(file.path):
+    for path in beside.of_log(file.home):
         try:
-            stat = entry.stat()
+            stat = followed(path)
         except OSError:
             continue
         is_newer = modes.S_ISREG(stat.st_mode) and stat.st_mtime >= file.mtime
-        if is_newer and is_rotation_of(entry.path, file.home) and not known.has((stat.st_dev, stat.st_ino)):
-            missed.append((entry.path, stat))
+        if is_newer and is_rotation_of(path, file.home) and not known.has((stat.st_dev, stat.st_ino)):
+            missed.append((path, stat))
     return missed
 
 
@@ -192,28 +198,6 @@ def _goes_on_in(known: Known, copies: Copies, descriptors: Descriptors, file: Tr
     finally:
         if adopted is False:
             os.close(descriptor)
-
-
-def _neighbours(path: bytes) -> Iterator[os.DirEntry[bytes]]:
-    """What lies beside a file; and beside what its path leads to if it is a link, where the old target lies often.
-
-    Links among them are followed where one that a pattern matches would be.
-    """
-    directories = {os.path.dirname(path): None, os.path.dirname(os.path.realpath(path)): None}
-    for directory in directories:
-        try:
-            with os.scandir(directory) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-        except OSError:
-            continue
-        yield from filter(_may_be_followed, found)
-
-
-def _may_be_followed(entry: os.DirEntry[bytes]) -> bool:
-    try:
-        return not entry.is_symlink() or may_lead(entry.stat(follow_symlinks=False), entry.stat())
-    except OSError:
-        return False
 
 
 def _is_there(file: Tracked, descriptors: Descriptors) -> bool:

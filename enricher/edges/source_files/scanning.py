@@ -14,6 +14,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from enricher.edges.source_files.beside import Beside
 from enricher.edges.source_files.copies import Copies
 from enricher.edges.source_files.identity import (
     HEAD_BYTES,
@@ -348,6 +349,7 @@ class Scanner:
 
     def _trace(self, absent: list[Tracked], findings: Findings, now: float) -> None:
         """Known files were found at none of the paths that the patterns match, or their content was replaced."""
+        beside = Beside()
         at_home = {file for file in absent if file.path == file.home}
         left, lost = [], []
         for file in absent:
@@ -355,17 +357,17 @@ class Scanner:
                 continue
             if file in at_home:
                 left.append(file)
-            if not file.present or not (self._is_followed(file, now) or self._is_held(file, now)):
+            if not file.present or not (self._is_followed(file, beside, now) or self._is_held(file, now)):
                 self._known.release(file)
                 lost.append(file)
         # Only now is it known of which inodes others have the numbers.
         for file in lost:
             if self._known.is_current(file):
                 continue  # it went on in its copy when that of another was looked for
-            if not find_copy(self._known, self.copies, self._descriptors, file, now) and file.present:
+            if not find_copy(self._known, self.copies, self._descriptors, beside, file, now) and file.present:
                 self._known.give_up(file, now)
         for file in left:
-            for path, stat in find_missed(self._known, file):
+            for path, stat in find_missed(self._known, file, beside):
                 self._meet(path, stat, now)
 
     def _is_elsewhere(self, file: Tracked, findings: Findings, now: float) -> bool:
@@ -379,13 +381,13 @@ class Scanner:
             return True
         return False
 
-    def _is_followed(self, file: Tracked, now: float) -> bool:
+    def _is_followed(self, file: Tracked, beside: Beside, now: float) -> bool:
         """Whether it is in its directory under a name that no pattern matches; given up when drained and left alone."""
         stat = None
         if file.outside:
             stat = _stat(file.path)
         if stat is None or not is_same_inode(file.row, stat):
-            place = find_inode(file)
+            place = find_inode(file, beside)
             stat = None if place is None else _stat(place)
             if place is None or stat is None or not is_same_inode(file.row, stat):
                 file.outside = False
