@@ -289,3 +289,30 @@ async def test_inode_numbers_that_rotated_files_took_from_each_other_hide_none(w
     await settle(w)
     expected = [1000 * at + n for at in range(3) for n in (*range(43), *range(100, 140), *range(200, 240))]
     assert expected == sorted(numbers(w.read))
+
+
+async def test_once_does_not_wait_for_a_copy_that_is_gone(world, monkeypatch):
+    w = await world(once=True)
+    w.append("a.log", lines(0))
+    copy(w, "a.log", "a.log.1")
+    with monkeypatch.context() as patch:
+        patch.setattr(turns, "MAX_BLOCK_BYTES", 0)
+        await w.step()
+    w.path("a.log.1").unlink()
+    await settle(w)
+    assert [*range(40)] == numbers(w.read)
+    assert w.progress().exhausted
+
+
+async def test_nothing_is_kept_of_copies_that_waited_and_are_gone(world):
+    w = await world()
+    w.append("a.log", lines(0))
+    await settle(w)
+    for at in range(20):
+        copy(w, "a.log", f"a.log.{at + 1}")
+    await w.step()
+    assert 20 == len(w.source._scanner.copies)
+    for at in range(20):
+        w.path(f"a.log.{at + 1}").unlink()
+    await settle(w)
+    assert 0 == len(w.source._scanner.copies)

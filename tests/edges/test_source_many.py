@@ -479,7 +479,8 @@ async def test_logs_of_one_directory_that_are_rotated_at_once_are_looked_for_in_
     assert [*range(300)] == sorted(numbers(w.read))
 
 
-async def test_a_log_that_is_renamed_again_while_it_is_looked_for_is_found(world, monkeypatch):
+@pytest.mark.parametrize(("first", "then"), [("a.log.1", "a.log.2"), ("kept", "kept-longer")])
+async def test_a_log_that_is_renamed_again_while_it_is_looked_for_is_found(world, monkeypatch, first, then):
     w = await world()
     w.options["include"] = [f"{w.directory}/*.log"]
     await w.start()
@@ -487,13 +488,13 @@ async def test_a_log_that_is_renamed_again_while_it_is_looked_for_is_found(world
     await w.step(6.0)
     w.append("a.log", lines(40, 3))
     w.source._descriptors.close_all()
-    w.path("a.log").rename(w.path("a.log.1"))
+    w.path("a.log").rename(w.path(first))
     real, listed = beside._listed, []
 
     def renamed(directory):
         listing = real(directory)
         if not listed:
-            w.path("a.log.1").rename(w.path("a.log.2"))
+            w.path(first).rename(w.path(then))
         listed.append(directory)
         return listing
 

@@ -20,6 +20,7 @@ from enricher.edges.source_files.tracking import QUIET_SECONDS, Descriptors, Rep
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Container
 
     from enricher.edges.source_files.comparing import Comparing
     from enricher.edges.source_files.known import Key, Known
@@ -48,6 +49,9 @@ class Copies:
         self._once = once
         self._waiting: dict[Key, _Waiting] = {}
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def is_waiting(self, stat: os.stat_result, now: float) -> bool:
         """Whether a file is a copy of which there is nothing new to say."""
         copy = self._waiting.get((stat.st_dev, stat.st_ino))
@@ -64,6 +68,10 @@ class Copies:
     def forget(self, seen: os.stat_result) -> None:
         """A file is looked at again, or is no copy."""
         self._waiting.pop((seen.st_dev, seen.st_ino), None)
+
+    def keep(self, found: Container[Key]) -> None:
+        """Let go of the copies that are not among these any more: compressed since, or deleted."""
+        self._waiting = {key: copy for key, copy in self._waiting.items() if key in found}
 
     def judge(self, stranger: Stranger, original: Tracked, now: float) -> Tracked | bool:
         """What a stranger is to a file that is there still: no copy (False), one that waits (True), one that is over.

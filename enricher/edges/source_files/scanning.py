@@ -108,6 +108,8 @@ class Scanner:
         found: dict[Key, _Places] = {}
         for path, stat in look.findings.files.items():
             found.setdefault((stat.st_dev, stat.st_ino), []).append((path, stat))
+        if look.is_whole:
+            self.copies.keep(found)
         absent = self._known.displaced() if look.is_whole else []
         for file in absent:
             self._known.give_up(file, now)
