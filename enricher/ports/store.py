@@ -213,6 +213,12 @@ class Store(Protocol):
     async def skip_batch(self, batch: LedgerBatch, why: str, now: float) -> None:
         """Over budget: the batch is done with outcome `skipped`, its requests `skipped`."""
 
+    async def take_back(self, batches: Collection[int], requests: Collection[str], why: str, now: float) -> None:
+        """Batches that were not sent are over, and what they and these requests, to be sent again, ask was never asked.
+
+        What is asked about once, a window or lines of known meaning, is `skipped` instead.
+        """
+
     async def skip_digests(self, batch: LedgerBatch, why: str, now: float) -> int:
         """Over budget: a planned batch goes without its requests about windows, which are `skipped`.
 

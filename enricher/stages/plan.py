@@ -115,17 +115,14 @@ class Plan:
     async def step(self) -> bool:
         """Close what is due and plan what is unanswered; whether anything was committed."""
         now = self._clock.now()
+        to_resend = await self._not_elsewhere(await self._store.requests_again(), now)
         progress = self._progress(now)
         is_held = await self._store.reading_held_by() is not None
         closing = self._due(await self._store.open_panes(), progress, now, is_held=is_held)
         closed = {(pane.start, pane.number): how for pane, how in closing}
         panes = sorted({*closed, *await self._waiting(now)})
         kinds = await self._unanswered(panes, now) if panes else []
-        again = [
-            request
-            for request in await self._store.requests_again()
-            if self._is_current(request) and job.is_due_again(request, now)
-        ]
+        again = [one for one in to_resend if self._is_current(one) and job.is_due_again(one, now)]
         kinds = self._limited(kinds)
         if not closed and not kinds and not again:
             return False
@@ -175,6 +172,20 @@ class Plan:
                 await self._store.adopt_panes(keys, task=self._settings.task.hash, model=self._settings.model)
             stale = [pane for pane in stale if pane not in adopted]
         return [(pane.start, pane.number) for pane in panes if pane not in stale]
+
+    async def _not_elsewhere(self, again: Sequence[LedgerRequest], now: float) -> list[LedgerRequest]:
+        """Have what is not with the provider, and was made for another endpoint than that of today, planned anew.
+
+        Returns what is to be sent again as it is.
+        """
+        ours = self._settings.endpoint
+        unsent = [
+            one.id for one in await self._store.batches(_UNSENT) if one.endpoint != ours and one.intent_at is None
+        ]
+        elsewhere = [one.id for one in again if one.endpoint != ours]
+        if unsent or elsewhere:
+            await self._store.take_back(unsent, elsewhere, "the endpoint has changed", now)
+        return [one for one in again if one.endpoint == ours]
 
     def _is_current(self, row: Pane | LedgerBatch | LedgerRequest) -> bool:
         task: Task | None = self._settings.task

@@ -303,6 +303,26 @@ async def test_model_mended_by_the_operator_is_asked_about_what_the_wrong_one_wa
     assert ledger["lines_answered"] == 10
 
 
+@pytest.mark.parametrize(
+    ("fault", "asked"),
+    [
+        ({"on": "create", "what": "status", "status": 400}, {"/v1/chat/completions": 10}),
+        ({"on": "upload", "what": "status", "status": 400}, {"/v1/chat/completions": 10}),
+        ({"on": "line", "what": "status", "status": 500, "times": 3}, {"/v1/responses": 10, "/v1/chat/completions": 3}),
+    ],
+    ids=["refused", "not uploaded", "to be sent again"],
+)
+async def test_endpoint_mended_by_the_operator_is_asked_what_the_wrong_one_was_not(tmp_path, fault, asked):
+    async with a_bench(tmp_path, faults=[fault]) as bench:
+        await bench.settle(until=lambda summary: bench.submit.blocked is not None or summary.requests.get("again"))
+        # What a restart with another endpoint in the configuration is.
+        bench.plan._settings = replace(bench.plan._settings, endpoint="/v1/chat/completions")
+        summary = await bench.settle()
+        done = await bench.store.batches((BatchState.DONE,))
+    assert ({"ok": 10}, {"answered": 10}) == (summary.answers, summary.requests)
+    assert asked == {one.endpoint: one.requests for one in done if one.outcome == "completed"}
+
+
 async def test_batch_is_found_again_by_a_host_whose_clock_is_years_ahead(tmp_path):
     faults = [{"on": "create", "what": "accepted_status", "status": 500}]
     async with a_bench(tmp_path, faults=faults) as bench:

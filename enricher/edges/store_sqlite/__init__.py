@@ -276,6 +276,10 @@ class SqliteStore(SqliteCatalogue):
         """The batch is done with outcome `skipped`, its requests `skipped`."""
         await self._db.write(ledger.skip_batch, batch, why, now)
 
+    async def take_back(self, batches: Collection[int], requests: Collection[str], why: str, now: float) -> None:
+        """Batches that were not sent are over, and what they and these requests ask was never asked."""
+        await self._db.write(ledger.take_back, batches, requests, why, now)
+
     async def skip_digests(self, batch: LedgerBatch, why: str, now: float) -> int:
         """Leave the requests about windows out of a planned batch; returns how many there were."""
         return await self._db.write(accounts.skip_digests, batch, why, now)

@@ -70,6 +70,23 @@ def skip_batch(db: sqlite3.Connection, batch: LedgerBatch, why: str, now: float)
     )
 
 
+def take_back(
+    db: sqlite3.Connection, batches: Collection[int], requests: Collection[str], why: str, now: float
+) -> None:
+    """Batches that were not sent are over, and what they and these requests ask was never asked.
+
+    But a window is accounted for once, and lines of known meaning are asked about once a night: those are skipped.
+    """
+    given = {"batches": json.dumps([*batches]), "requests": json.dumps([*requests]), "why": why, "now": now}
+    found = db.execute(_TAKEN_BACK, given).fetchall()
+    aside = [(why, now, row["id"]) for row in found if row["is_aside"]]
+    gone = [(row["id"],) for row in found if not row["is_aside"]]
+    db.executemany("UPDATE requests SET state = 'skipped', error = ?, body = x'', changed_at = ? WHERE id = ?", aside)
+    db.executemany("DELETE FROM request_signatures WHERE request = ?", gone)
+    db.executemany("DELETE FROM requests WHERE id = ?", gone)
+    db.execute(_END_UNSENT, given)
+
+
 def cut_batch(db: sqlite3.Connection, batch: LedgerBatch, usd: float, state: RequestState, why: str, now: float) -> int:
     """Leave out of a batch that was not sent what it has beyond so much money; returns how many requests that were."""
     found = db.execute(_PLANNED, (batch.id,)).fetchall()
@@ -245,6 +262,17 @@ _SAVE_BATCH = rows.update_sql(
 )
 
 _SAME_RUN = "INSERT INTO record_batches (batch, run, items) SELECT ?, run, x'' FROM record_batches WHERE batch = ?"
+
+_TAKEN_BACK = f"""
+SELECT q.id, {IS_ASIDE.format(request="q.id")} AS is_aside FROM requests q
+WHERE (q.state = 'live' AND q.batch IN (SELECT value FROM json_each(:batches)))
+    OR (q.state = 'again' AND q.id IN (SELECT value FROM json_each(:requests)))
+"""  # noqa: S608 (a condition of our own)
+
+_END_UNSENT = """
+UPDATE batches SET state = 'done', outcome = 'skipped', error = :why, collected_at = :now
+WHERE id IN (SELECT value FROM json_each(:batches)) AND state IN ('planned', 'uploading', 'creating')
+"""
 
 _PLANNED = f"""
 SELECT q.id, length(q.body) AS size_bytes, q.tokens, q.reserved_usd, {IS_ASIDE.format(request="q.id")} AS is_aside
