@@ -16,8 +16,11 @@ from enricher.telemetry import Telemetry
 async def trickling():
     """Address of a server that sends a byte of each answer every few milliseconds, without end."""
 
+    answering = set()
+
     async def serve(reader, writer):
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        answering.add(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError), contextlib.closing(writer):
             await reader.readuntil(b"\r\n\r\n")
             head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n\r\n{"
             writer.write(head)
@@ -25,11 +28,14 @@ async def trickling():
                 writer.write(b" ")
                 await writer.drain()
                 await asyncio.sleep(0.005)
-        writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     server.close()
+    for one in answering:
+        one.cancel()
+    await asyncio.wait(answering)
+    await asyncio.sleep(0)  # what they have closed ends one turn of the loop later
 
 
 async def test_an_answer_that_trickles_is_given_up_and_the_call_may_be_tried_again(trickling, tmp_path, monkeypatch):
