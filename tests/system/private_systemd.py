@@ -206,7 +206,8 @@ def _become(root: Path, binds: list[str]) -> None:
     Path("/etc/machine-id").unlink(missing_ok=True)
     Path("/etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
     Path("/etc/fstab").write_text("")
-    shutil.rmtree("/var/log/journal", ignore_errors=True)
+    for left in ("/var/log/journal", "/var/lib/enricher"):  # by what ran on the machine itself
+        shutil.rmtree(left, ignore_errors=True)
     _loopback()
     environment = {
         "PATH": PROGRAMS,
