@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from enricher.edges.batch_openai import OpenAIBatchClient
-from enricher.errors import PermanentProviderError, ProviderError, UnclearProviderError
+from enricher.errors import PermanentProviderError, ProviderError, TransientProviderError, UnclearProviderError
 from enricher.telemetry import Telemetry
 from tests.edges.test_batch_openai import BATCH
 
@@ -142,3 +142,12 @@ async def test_an_id_with_a_slash_is_one_as_some_providers_give_it(listener, cli
     seen = await client.retrieve("batches/abc")
     assert ("batches/abc", "files/batch-abc") == (seen.id, seen.output_file_id)
     assert [b"/v1/batches/batches%2Fabc"] == listener.targets
+
+
+async def test_an_answer_about_another_batch_is_none_about_this_one(listener, client):
+    listener.answer = BATCH | {"id": "batch_other", "input_file_id": "file-other"}
+    for call in (client.retrieve("batch_1"), client.cancel("batch_1")):
+        with pytest.raises(TransientProviderError, match="another batch"):
+            await call
+    with pytest.raises(UnclearProviderError, match="another file"):
+        await client.create(input_file_id="file-1", endpoint="/v1/responses", metadata={})

@@ -84,6 +84,9 @@ class OpenAIBatchClient:
                 follow_redirects=not direct,
                 timeout=timeout_seconds,
                 headers={"accept-encoding": ACCEPT_ENCODING},
+                # A connection for each call: on one that is used again, what is left of an answer that was given up
+                # would answer the next call, about another batch.
+                limits=httpx2.Limits(max_keepalive_connections=0),
                 event_hooks={"response": [bound]},
             ),
         )
@@ -119,7 +122,10 @@ class OpenAIBatchClient:
                 completion_window="24h",
                 metadata=dict(metadata),
             )
-            return self._shown(made)
+            shown = self._shown(made)
+            if shown.input_file_id not in (None, input_file_id):
+                raise UnclearProviderError(f"{self._host} answered about the batch of another file")
+            return shown
 
     async def find_batch(self, *, job: str, input_file_id: str) -> list[ProviderBatch]:
         """Batches of this job or file, oldest first; failed ones ran nothing and are left out.
@@ -142,12 +148,12 @@ class OpenAIBatchClient:
     async def retrieve(self, batch_id: str) -> ProviderBatch:
         """The batch as it is now."""
         with self._mapped("retrieve"):
-            return self._shown(await self._client.batches.retrieve(batch_id, timeout=_CALL_TIMEOUT_SECONDS))
+            return self._own(batch_id, await self._client.batches.retrieve(batch_id, timeout=_CALL_TIMEOUT_SECONDS))
 
     async def cancel(self, batch_id: str) -> ProviderBatch:
         """Ask to cancel."""
         with self._mapped("cancel"):
-            return self._shown(await self._client.batches.cancel(batch_id, timeout=_CALL_TIMEOUT_SECONDS))
+            return self._own(batch_id, await self._client.batches.cancel(batch_id, timeout=_CALL_TIMEOUT_SECONDS))
 
     async def download(self, file_id: str, path: Path, *, max_bytes: int) -> None:
         """Stream a file to disk; `path` appears only when it is whole."""
@@ -295,6 +301,13 @@ class OpenAIBatchClient:
         if status in (404, 405):
             return NotFoundProviderError(text, code=code)
         return PermanentProviderError(text, code=code)
+
+    def _own(self, batch_id: str, batch: object) -> ProviderBatch:
+        """What was answered about a batch; an answer about another would have its results taken for those of this."""
+        shown = self._shown(batch)
+        if shown.id != batch_id:
+            raise TransientProviderError(f"{self._host} answered about another batch than was asked for")
+        return shown
 
     def _shown(self, batch: Any) -> ProviderBatch:  # noqa: ANN401 - declared as the SDK's Batch, but it can be anything
         counts = getattr(batch, "request_counts", None)
