@@ -84,7 +84,8 @@ def fault_script(chance, generation):
         what = chance.choice(("status", "accepted_status", "hang", "accepted_hang", "reset", "accepted_reset"))
         rule = {"on": chance.choice(_CALLS), "what": what, "times": chance.randint(1, 3), "skip": chance.randint(0, 4)}
         if "status" in what:
-            rule["status"] = chance.choice((429, 500, 502, 503))
+            # 429 says that nothing was done: with one that has carried it out nobody can deal.
+            rule["status"] = chance.choice((500, 502, 503) if "accepted" in what else (429, 500, 502, 503))
             if rule["status"] == 429:
                 rule["retry_after_seconds"] = chance.choice((0.1, 1.0, 3.0))
         rules.append(rule)
