@@ -239,7 +239,7 @@ def _options(own: object, given: Mapping[str, Any], faults: list[str]) -> dict[s
     for name, value in chosen.items():
         if isinstance(own[name], list) and isinstance(value, str):
             # As a person types it: a, b, c.
-            value = chosen[name] = [one.strip() for one in value.split(",") if one.strip()]  # noqa: PLW2901
+            value = chosen[name] = [one.strip() for one in value.split(",") if one.strip()]  # noqa: PLW2901 - of here on a list
         if type(value) is not type(own[name]) and not (isinstance(value, int) and isinstance(own[name], float)):
             faults.append(f"{OPTION_PREFIX}{name}: must be of the type of its default, {own[name]!r}")
     return chosen

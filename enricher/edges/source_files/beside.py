@@ -90,7 +90,7 @@ def _listed(directory: bytes) -> _Listing:
                 listing.inodes[entry.inode()].append(entry.path)
                 listing.logs[logical_path(entry.path)].append(entry.path)
     except OSError:
-        pass  # nothing is seen there
+        pass  # a directory that cannot be listed shows no neighbours
     return listing
 
 

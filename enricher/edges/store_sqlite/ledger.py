@@ -263,16 +263,20 @@ _SAVE_BATCH = rows.update_sql(
 
 _SAME_RUN = "INSERT INTO record_batches (batch, run, items) SELECT ?, run, x'' FROM record_batches WHERE batch = ?"
 
+# Looked at again here: what was read before may be on its way to the provider by now.
+_UNSENT = """
+id IN (SELECT value FROM json_each(:batches)) AND state IN ('planned', 'uploading', 'creating') AND intent_at IS NULL
+"""
+
 _TAKEN_BACK = f"""
 SELECT q.id, {IS_ASIDE.format(request="q.id")} AS is_aside FROM requests q
-WHERE (q.state = 'live' AND q.batch IN (SELECT value FROM json_each(:batches)))
+WHERE (q.state = 'live' AND q.batch IN (SELECT id FROM batches WHERE {_UNSENT}))
     OR (q.state = 'again' AND q.id IN (SELECT value FROM json_each(:requests)))
 """  # noqa: S608 (a condition of our own)
 
-_END_UNSENT = """
-UPDATE batches SET state = 'done', outcome = 'skipped', error = :why, collected_at = :now
-WHERE id IN (SELECT value FROM json_each(:batches)) AND state IN ('planned', 'uploading', 'creating')
-"""
+_END_UNSENT = f"""
+UPDATE batches SET state = 'done', outcome = 'skipped', error = :why, collected_at = :now WHERE {_UNSENT}
+"""  # noqa: S608 (a condition of our own)
 
 _PLANNED = f"""
 SELECT q.id, length(q.body) AS size_bytes, q.tokens, q.reserved_usd, {IS_ASIDE.format(request="q.id")} AS is_aside
