@@ -132,6 +132,14 @@ async def test_a_rotated_file_that_holds_more_than_its_log_is_no_copy(world):
     assert sorted([*range(40), *range(40), *range(100, 140)]) == sorted(numbers(w.read))
 
 
+async def test_a_rotated_file_that_goes_on_where_its_log_ends_is_not_waited_for(world):
+    w = await world()
+    w.append("a.log", lines(0))
+    await w.step()
+    w.append("a.log.1", lines(0) + lines(100))
+    assert [*range(40), *range(100, 140)] == numbers(await w.step())
+
+
 async def test_a_copy_goes_on_for_its_log_once_that_is_gone(world):
     w = await world()
     w.append("a.log", lines(0))

@@ -84,7 +84,9 @@ class Copies:
         shared = self._shared(stranger, original, thorough=is_whole)
         goal = 0
         if shared is not None:
-            if shared.differs or (is_whole and not shared.is_all):
+            # What goes on where a log ends that was not truncated is no copy of it: it only begins alike.
+            is_beyond = shared.is_longer and original.row.codec == PLAIN and shared.length >= original.size
+            if shared.differs or is_beyond or (is_whole and not shared.is_all):
                 return False
             if is_whole and original.is_read_to(shared.length):
                 return _over(stranger, original, shared.length, now)
@@ -119,6 +121,8 @@ class _Shared:
     """So many first bytes are the same."""
     is_all: bool
     """That is the whole copy."""
+    is_longer: bool = False
+    """That is the whole original, and the copy goes on."""
     differs: bool = False
 
 
@@ -127,7 +131,8 @@ def _compare_ends(stranger: Stranger, original: Stream, size: int) -> _Shared:
     length = min(stranger.stat.st_size, size)
     begin = max(0, length - _COMPARED_BYTES)
     differs = stranger.stream.pread(length - begin, begin) != original.pread(length - begin, begin)
-    return _Shared(length, is_all=stranger.stat.st_size <= size, differs=differs)
+    is_longer = stranger.stat.st_size > size
+    return _Shared(length, is_all=not is_longer, is_longer=is_longer, differs=differs)
 
 
 def _compare(copy: Stream, original: Stream, *, limit: int | None) -> _Shared:
@@ -140,7 +145,7 @@ def _compare(copy: Stream, original: Stream, *, limit: int | None) -> _Shared:
         if mine[: len(other)] != other:
             return _Shared(0, is_all=False, differs=True)
         if len(other) < len(mine):
-            return _Shared(at, is_all=False)
+            return _Shared(at, is_all=False, is_longer=True)
         if len(mine) < _COMPARED_BYTES:
             return _Shared(at, is_all=True)
     return _Shared(at, is_all=False)
