@@ -34,6 +34,24 @@ async def test_a_line_that_is_half_written_when_the_clock_is_set_stays_one(world
 
 
 @STEPS
+async def test_a_line_that_is_half_written_when_the_clock_is_set_while_the_daemon_is_down_stays_one(world, step):
+    """The log is rotated too: where that is quiet, what it ends with is a line."""
+    world.append("a.log", lines(0) + b"40 half ")
+    await world.step()
+    await world.source.close()
+    world.path("a.log").rename(world.path("a.log.1"))
+    world.now += step
+    await world.start()
+
+    await world.step(1.0)
+    await world.step(1.0)
+    world.append("a.log.1", b"and half\n")
+    await world.step(1.0)
+
+    assert b"40 half and half" == world.read[-1]
+
+
+@STEPS
 @pytest.mark.parametrize("told", ["copied before", "copied after"])
 async def test_a_copy_in_the_making_while_the_clock_is_set_is_not_read_beside_its_log(world, step, told):
     world.append("a.log", lines(0, 100))

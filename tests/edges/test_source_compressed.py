@@ -134,6 +134,7 @@ async def test_a_large_file_is_resumed_in_its_middle_by_each_process(world, pack
         await w.step(commit=False)
         await w.start()
         await w.step()
+    await w.step(QUIET)
     assert [*range(30_000)] == numbers(w.read)
     assert 0 == w.progress().unread_bytes
 

@@ -461,7 +461,8 @@ async def test_positions_of_both_files_move_together_or_not_at_all(world):
     again = await w.step(commit=False)
     assert [chunk.data for chunk in first] == [chunk.data for chunk in again] == [b"", b"2 two\n3 three\n"]
     await w.start()
-    assert [b"2 two", b"3 three"] == await w.step()
+    assert [] == await w.step()
+    assert [b"2 two", b"3 three"] == await w.step(6.0)
     assert [b"6 six"] == await w.step()
 
 
@@ -476,8 +477,8 @@ async def test_a_file_that_waits_is_found_again_under_another_name_after_a_resta
     w.path("a.log.1").rename(w.path("a.log.2"))
     w.path("a.log").rename(w.path("a.log.1"))
     await w.start()
-    await w.step(6.0)
-    await w.step(6.0)
+    for _ in range(3):
+        await w.step(6.0)
     assert [b"2 two", b"3 three", b"6 six"] == w.read
 
 
@@ -515,7 +516,8 @@ async def test_a_new_file_waits_for_none_that_cannot_be_read(world, monkeypatch)
 async def test_compressed_file_is_read_to_its_end_once(world):
     w = await world()
     w.append("a.log.1.gz", gzip.compress(b"one\ntwo"))
-    assert await w.step(10.0) == [b"one", b"two"]
+    assert await w.step() == [b"one"]
+    assert await w.step(6.0) == [b"two"]
     assert await w.step() == []
     await w.start()
     assert await w.step() == []
@@ -528,10 +530,12 @@ async def test_compressed_file_goes_on_in_the_decompressed_stream_after_a_restar
     w.append("a.log.1.gz", gzip.compress(lines(0, 30_000)))
     await w.step(10.0)
     assert 0 < len(w.read) < 30_000
-    while w.progress().unread_bytes:
+    for _ in range(6):
         await w.start()
         await w.step()
+    await w.step(6.0)
     assert numbers(w.read) == [*range(30_000)]
+    assert w.progress().unread_bytes == 0
 
 
 async def test_compressed_file_that_is_still_written_is_waited_for(world):

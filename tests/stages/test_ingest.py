@@ -165,6 +165,7 @@ async def test_a_process_that_dies_between_reads_leaves_an_event_whole(world, ev
         held = [row.partial for row in await w.store.files("logs")]
         assert held == [b"".join(lines[: count + 1])]
         await w.start()
+    await w.step()
     await w.step(6.0)
     assert [text for _, _, text in await w.events()][-1] == event.strip(b"\n")
     assert len(await w.events()) == 2

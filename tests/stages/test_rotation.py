@@ -113,18 +113,19 @@ async def test_an_event_may_go_on_behind_any_of_its_lines(world, event):
         assert sorted(ended(event, end) * (count + 1)) == sorted(found), cut
 
 
-async def test_all_of_it_holds_for_a_daemon_that_was_down_when_two_rotations_took_place(world):
+@pytest.mark.parametrize("seconds", [1.0, 10.0])
+async def test_all_of_it_holds_for_a_daemon_that_was_down_when_two_rotations_took_place(world, seconds):
     w = await world()
     cut = cuts(BROKEN)[2]
     w.append("a.log", CALM + BROKEN[:cut])
     await w.step()
     await w.source.close()
     rotate(w, "rename")
-    w.clock.time += 10.0
+    w.clock.time += seconds
     second = at("11:30:00", "ERROR broken") + TRACE
     w.append("a.log", BROKEN[cut:] + AFTER + second[:cut])
     rotate(w, "rename")
-    w.clock.time += 10.0
+    w.clock.time += seconds
     w.append("a.log", second[cut:] + AFTER)
     w.include = [f"{w.directory}/a.log*"]
     await w.start()

@@ -310,9 +310,10 @@ class Chaos:
             self.outage("state", lambda: self.host.free("state"), seconds=self.chance.uniform(1, 4))
 
     def step_clock(self):
+        """For less than makes a file quiet: files are dated by another clock, and it is set back by then."""
         if "clock" not in self.outages:
             chaos_clock.step(self.host.clock, self.chance.choice((-3600, 3600, -60, 86_400)))
-            self.outage("clock", lambda: chaos_clock.step(self.host.clock, 0), seconds=self.chance.uniform(1, 6))
+            self.outage("clock", lambda: chaos_clock.step(self.host.clock, 0), seconds=self.chance.uniform(1, 4))
 
     # ------------------------------------------------------------ the run
 

@@ -102,15 +102,7 @@ class Known:
         """Start from the registry."""
         self._identities.update(past_identities)
         for row in sorted(rows, key=lambda row: (row.gone_at is None, row.id)):
-            # Written last when it was seen to be, so that what it holds back is waited for as if nothing had happened.
-            file = Tracked(
-                row=row,
-                path=row.path,
-                size=row.size_seen,
-                mtime=row.mtime_seen,
-                changed_at=row.mtime_seen,
-                gone_at=row.gone_at,
-            )
+            file = Tracked(row=row, path=row.path, size=row.size_seen, mtime=row.mtime_seen, gone_at=row.gone_at)
             file.looked_to = file.read_end
             # A row that was drained as compressed says gone; the file may well be there still.
             file.present = row.gone_at is None or row.codec != PLAIN
@@ -264,6 +256,15 @@ class Known:
         forgotten, self._forgotten = self._forgotten, []
         return forgotten
 
+    def begin(self, now: float) -> None:
+        """Nobody watched the wall clock until now.
+
+        It may have been set since the files were written to: none is quiet before it was seen to be.
+        """
+        self._clock_set_at = now
+        for file in self._logs:
+            file.changed_at = now
+
     def clock_set(self, seconds: float, now: float) -> None:
         """The wall clock was set by so much, and says `now` since."""
         self._clock_set_at = now
@@ -277,9 +278,9 @@ class Known:
     def quiet_seconds(self, mtime: float, now: float) -> float:
         """How long ago a file was written to that says so itself.
 
-        It was dated by the clock as it was then. So for as long as makes a file quiet after the clock was set, that
-        says nothing, and the file may be in the middle of being written. A date far ahead is that of a wrong clock, and
-        nothing to wait for.
+        It was dated by the clock as it was then. So for as long as makes a file quiet after the clock was set, or may
+        have been, that says nothing, and the file may be in the middle of being written. A date far ahead is that of a
+        wrong clock, and nothing to wait for.
         """
         if abs(now - self._clock_set_at) < QUIET_SECONDS:
             return 0.0
