@@ -204,14 +204,18 @@ class Store(Protocol):
     async def batch_requests(self, batch: int) -> list[LedgerRequest]:
         """Requests of a batch, in the order of its file."""
 
-    async def save_batch(self, batch: LedgerBatch, surplus: Sequence[LedgerBatch] = ()) -> None:
+    async def save_batch(self, batch: LedgerBatch, surplus: Sequence[LedgerBatch] = ()) -> bool:
         """Write all fields of a batch; intents are saved with it before anything is sent.
 
+        False, and nothing of it is written, if it is done by now: skipped or taken back since it was read.
         `surplus` are new ones that were found beside it: in the ledger with it, so that no crash lets them run on.
         """
 
     async def skip_batch(self, batch: LedgerBatch, why: str, now: float) -> None:
-        """Over budget: the batch is done with outcome `skipped`, its requests `skipped`."""
+        """A batch that is not to be sent is done with outcome `skipped`, its requests `skipped`.
+
+        One that was sent, or may have been, is left as it is.
+        """
 
     async def take_back(self, batches: Collection[int], requests: Collection[str], why: str, now: float) -> None:
         """Batches that were not sent are over, and what they and these requests, to be sent again, ask was never asked.

@@ -180,10 +180,18 @@ class Submit:
     async def _upload(self, batch: LedgerBatch) -> bool:
         path = await self._files.write(batch.name, self._workload.lines(batch))
         intended = replace(batch, intent_at=self._clock.now(), error=None)
-        await self._store.save_batch(intended)
+        if not await self._is_to_be_sent(intended):
+            return False
         file_id = await self._client.upload(path, batch.upload_name)
         await self._uploaded(intended, file_id)
         return True
+
+    async def _is_to_be_sent(self, intended: LedgerBatch) -> bool:
+        """Have the intent in the ledger, unless the plan has ended the batch since it was read."""
+        if await self._store.save_batch(intended):
+            return True
+        await self._files.remove([intended.name])
+        return False
 
     async def _find_upload(self, batch: LedgerBatch) -> bool:
         file_id = await self._client.find_upload(batch.upload_name)
@@ -203,7 +211,8 @@ class Submit:
     async def _create(self, batch: LedgerBatch) -> bool:
         assert batch.input_file_id is not None
         intended = replace(batch, intent_at=self._clock.now(), looks=0, error=None)
-        await self._store.save_batch(intended)
+        if not await self._is_to_be_sent(intended):
+            return False
         try:
             made = await self._client.create(
                 input_file_id=batch.input_file_id, endpoint=batch.endpoint, metadata=self._metadata(batch)

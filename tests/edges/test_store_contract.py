@@ -734,6 +734,28 @@ async def test_a_skipped_batch_costs_nothing_and_can_be_asked_later(store):
     assert ["pending"] == [outcome.status for outcome in await store.undecided((W0, 0))]
 
 
+@pytest.mark.parametrize("state", [BatchState.UPLOADING, BatchState.CREATING, BatchState.OPEN])
+async def test_a_batch_that_may_have_been_sent_is_not_skipped(store, state):
+    shapes = [a_shape("a")]
+    await store.intern_shapes(shapes, NOW)
+    await spool(store, [1])
+    batch = await plan(store, a_request(shapes[0].id), closed=[(W0, 0)])
+    sent = replace(batch, state=state, intent_at=None if state is BatchState.OPEN else NOW)
+    assert await store.save_batch(sent)
+    await store.skip_batch(batch, "the model has changed", NOW)
+    assert [sent] == await store.batches([state])
+
+
+async def test_a_batch_that_is_over_cannot_be_saved(store):
+    shapes = [a_shape("a")]
+    await store.intern_shapes(shapes, NOW)
+    await spool(store, [1])
+    batch = await plan(store, a_request(shapes[0].id), closed=[(W0, 0)])
+    await store.skip_batch(batch, "over the daily budget", NOW)
+    assert not await store.save_batch(replace(batch, state=BatchState.UPLOADING, intent_at=NOW))
+    assert [] == await store.batches([BatchState.UPLOADING])
+
+
 async def test_closed_panes_can_be_answered_under_another_model(store):
     shapes = [a_shape("a")]
     await store.intern_shapes(shapes, NOW)

@@ -323,6 +323,35 @@ async def test_endpoint_mended_by_the_operator_is_asked_what_the_wrong_one_was_n
     assert asked == {one.endpoint: one.requests for one in done if one.outcome == "completed"}
 
 
+@pytest.mark.parametrize("steps", [1, 2], ids=["before its upload", "before its creation"])
+@pytest.mark.parametrize(
+    "change", [{"endpoint": "/v1/chat/completions"}, {"model": "another"}], ids=["back", "skipped"]
+)
+async def test_batch_that_the_plan_ends_while_submit_has_it_in_hand_is_not_sent(tmp_path, monkeypatch, steps, change):
+    async with a_bench(tmp_path) as bench:
+        await bench.plan.step()
+        for _ in range(steps):
+            await bench.submit.step()
+        before = await bench.ledger()
+        read = bench.submit._own_batches
+
+        async def ended_since():
+            batches = await read()
+            bench.plan._settings = replace(bench.plan._settings, **change)
+            await bench.plan.step()
+            return batches
+
+        with monkeypatch.context() as patched:
+            patched.setattr(bench.submit, "_own_batches", ended_since)
+            await bench.submit.step()
+        assert before == await bench.ledger()
+        assert [] == [*(tmp_path / "batches").iterdir()]
+        summary = await bench.settle()
+        ledger = await bench.ledger()
+    assert {"answered": 10} == {state: number for state, number in summary.requests.items() if state != "skipped"}
+    assert 10 == ledger["lines_answered"]
+
+
 async def test_batch_is_found_again_by_a_host_whose_clock_is_years_ahead(tmp_path):
     faults = [{"on": "create", "what": "accepted_status", "status": 500}]
     async with a_bench(tmp_path, faults=faults) as bench:

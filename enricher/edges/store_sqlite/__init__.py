@@ -268,12 +268,12 @@ class SqliteStore(SqliteCatalogue):
         """Requests of a batch, in the order of its file; bodies of those that are over are gone."""
         return await self._db.read(plan.batch_requests, batch)
 
-    async def save_batch(self, batch: LedgerBatch, surplus: Sequence[LedgerBatch] = ()) -> None:
+    async def save_batch(self, batch: LedgerBatch, surplus: Sequence[LedgerBatch] = ()) -> bool:
         """Write all fields of a batch, unless it is done already, and with it new ones that were found beside it."""
-        await self._db.write(ledger.save_batch, batch, surplus)
+        return await self._db.write(ledger.save_batch, batch, surplus)
 
     async def skip_batch(self, batch: LedgerBatch, why: str, now: float) -> None:
-        """The batch is done with outcome `skipped`, its requests `skipped`."""
+        """A batch that was not sent is done with outcome `skipped`, its requests `skipped`."""
         await self._db.write(ledger.skip_batch, batch, why, now)
 
     async def take_back(self, batches: Collection[int], requests: Collection[str], why: str, now: float) -> None:

@@ -42,8 +42,8 @@ def batches(db: sqlite3.Connection, states: Collection[BatchState], purpose: Pur
     return [rows.batch_from(row) for row in found]
 
 
-def save_batch(db: sqlite3.Connection, batch: LedgerBatch, surplus: Sequence[LedgerBatch] = ()) -> None:
-    """All fields; one that is done already is left as it is, so that a late save cannot bring it back.
+def save_batch(db: sqlite3.Connection, batch: LedgerBatch, surplus: Sequence[LedgerBatch] = ()) -> bool:
+    """All fields; one that is done already is left as it is, so that a late save cannot bring it back: False.
 
     `surplus` that was found beside a batch over records is of the same run.
     """
@@ -53,16 +53,15 @@ def save_batch(db: sqlite3.Connection, batch: LedgerBatch, surplus: Sequence[Led
     for one in surplus:
         number = db.execute(rows.INSERT_BATCH, rows.to_columns(one, rows.BATCH_COLUMNS) | {"id": None}).lastrowid
         db.execute(_SAME_RUN, (number, batch.id))
+    return bool(done.rowcount)
 
 
 def skip_batch(db: sqlite3.Connection, batch: LedgerBatch, why: str, now: float) -> None:
-    """Done without having been sent."""
-    if _is_done(db, batch):
+    """Done without having been sent; one that was, or is on its way, is left as it is."""
+    done = db.execute(_END_UNSENT, {"batches": json.dumps([batch.id]), "why": why, "now": now})
+    if not done.rowcount:
+        _must_exist(db, batch)
         return
-    db.execute(
-        "UPDATE batches SET state = 'done', outcome = 'skipped', error = ?, collected_at = ? WHERE id = ?",
-        (why, now, batch.id),
-    )
     db.execute(
         "UPDATE requests SET state = 'skipped', error = ?, body = x'', changed_at = ?"
         " WHERE batch = ? AND state = 'live'",
