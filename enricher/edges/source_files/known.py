@@ -257,9 +257,9 @@ class Known:
         return forgotten
 
     def begin(self, now: float) -> None:
-        """Nobody watched the wall clock until now.
+        """Nobody watched the wall clock until now: it may have been set since the files were written to.
 
-        It may have been set since the files were written to: none is quiet before it was seen to be.
+        So none is quiet before it was seen to be. `once`, which waits for nobody, takes their word.
         """
         self._clock_set_at = now
         for file in self._logs:

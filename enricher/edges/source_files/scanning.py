@@ -100,7 +100,7 @@ class Scanner:
 
     def scan(self, now: float) -> None:
         """Look at the disk, wherever it may have changed."""
-        if self.done_at is None:
+        if self.done_at is None and not self._once:
             self._known.begin(now)
         in_place: set[Tracked] = set()
         look = self._looker.look(now, lambda path, stat: self._sift(path, stat, in_place, now))
