@@ -103,6 +103,27 @@ async def test_a_file_that_vanishes_and_comes_back_is_read_on(world):
     assert 1 == len(w.rows)
 
 
+@pytest.mark.parametrize("read", [0, 3, 40])
+@pytest.mark.parametrize("restart", [False, True])
+async def test_what_a_file_held_unread_when_it_vanished_is_read_once_it_is_back(world, read, restart):
+    w = await world()
+    w.append("a.log", lines(0, read))
+    await w.step()
+    w.append("a.log", lines(read, 5))
+    await w.step(commit=False)
+    w.path("a.log").rename(w.directory.parent / f"{w.directory.name}.away")
+    w.source._descriptors.close_all()
+    await w.step(6.0)
+    if restart:
+        await w.start()
+        await w.step()
+    assert len(lines(read, 5)) == sum(chunk.lost_bytes for chunk in w.chunks)
+    (w.directory.parent / f"{w.directory.name}.away").rename(w.path("a.log"))
+    for _ in range(3):
+        await w.step(6.0)
+    assert [*range(read + 5)] == numbers(w.read)
+
+
 async def test_a_mount_that_vanishes_forgets_nothing(tmp_path_factory):
     mounts = Mounts(tmp_path_factory.mktemp("mounts"))
     try:

@@ -183,7 +183,8 @@ class Chunks:
                 self._known.identify(file, reading.data[: reading.data.find(b"\n")])
             return self._made(file, reading, now, final=True)
         lost = file.lost_bytes
-        return self._made(file, Reading(length=lost, lost_bytes=lost, marker=row.marker), now)
+        # The position stays: what is lost may be back one day, on a disk that is mounted again.
+        return self._made(file, Reading(lost_bytes=lost, marker=row.marker), now)
 
     def _last_event(self, file: Tracked, sequel: Sequel | None, now: float) -> Reading:
         """What was held back of a file that ends, with those first lines of its successors that belong to it."""
