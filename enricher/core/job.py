@@ -5,8 +5,9 @@
                    |            +-> creating (token queue full: same file again)
                    +-> uploading (unclear: look for the file first)
 
-The invariant: nothing is created a second time before it was looked for twice, since creating is not idempotent; and
-every request of a batch that ends goes to exactly one of answered, again, split, failed. Never here: I/O, sleeping.
+The invariant: nothing is created a second time before it was looked for twice, each time after a wait that no restart
+shortens, since creating is not idempotent and a provider's list may be late; and every request of a batch that ends
+goes to exactly one of answered, again, split, failed. Never here: I/O, sleeping.
 """
 
 from __future__ import annotations
@@ -57,6 +58,9 @@ OVERDUE_SECONDS: Final = 3600.0
 CANCEL_PATIENCE_SECONDS: Final = 3600.0
 """How long a cancelled batch may take to become terminal before it is collected as it is."""
 
+LOST_AFTER_FAILURES: Final = 10
+"""Polls in a row that must have failed, over most of an hour, before a batch that is not found counts as lost."""
+
 MAX_ANSWER_BYTES: Final = 1 << 20
 """Of one request: 128,000 tokens, more than models say at once, of 8 bytes in JSON."""
 
@@ -106,9 +110,14 @@ def most_result_bytes(batch: LedgerBatch) -> int:
     return min(batch.requests * MAX_ANSWER_BYTES + 2 * batch.size_bytes, MAX_RESULT_BYTES)
 
 
-def next_step(batch: LedgerBatch, now: float) -> Step:
-    """What a batch needs now, as far as the ledger alone tells."""
-    if _is_ahead(batch.next_at, now):
+def next_step(batch: LedgerBatch, now: float, *, at_once: bool = False) -> Step:
+    """What a batch needs now, as far as the ledger alone tells; `at_once`: what waits is tried before its time.
+
+    But what may be there is only looked for then: processes that are killed one after the other would each take a look,
+    all within a second of the create, and the last of them would create it again.
+    """
+    waits = _is_ahead(batch.next_at, now)
+    if waits and not at_once:
         return Step.WAIT
     match batch.state:
         case BatchState.PLANNED:
@@ -117,7 +126,9 @@ def next_step(batch: LedgerBatch, now: float) -> Step:
             # An intent without a file id means that an upload was begun and its end was never seen.
             return Step.UPLOAD if batch.intent_at is None else Step.FIND_UPLOAD
         case BatchState.CREATING:
-            return Step.CREATE if batch.intent_at is None or batch.looks >= LOOKS_BEFORE_CREATE else Step.FIND_BATCH
+            if batch.intent_at is None:
+                return Step.CREATE
+            return Step.CREATE if batch.looks >= LOOKS_BEFORE_CREATE and not waits else Step.FIND_BATCH
         case BatchState.OPEN | BatchState.CANCELLING:
             return Step.POLL
         case BatchState.DONE:
@@ -127,6 +138,13 @@ def next_step(batch: LedgerBatch, now: float) -> Step:
 def _is_ahead(until: float, now: float) -> bool:
     """Whether a wait goes on. One that ends further away than any was written down before the clock was set back."""
     return now < until <= now + MAX_WAIT_SECONDS
+
+
+def looked_in_vain(batch: LedgerBatch, now: float, *, until: float) -> LedgerBatch:
+    """The batch after the provider's list did not have it. A look before its time does not count: see `next_step`."""
+    if _is_ahead(batch.next_at, now):
+        return batch
+    return replace(batch, looks=batch.looks + 1, next_at=until)
 
 
 def is_due_again(request: LedgerRequest, now: float) -> bool:
@@ -171,14 +189,24 @@ def after_poll(batch: LedgerBatch, status: str, now: float) -> Step:
     if status in TERMINAL:
         return Step.COLLECT
     if batch.state is BatchState.CANCELLING:
-        given_up = batch.intent_at is not None and now >= batch.intent_at + CANCEL_PATIENCE_SECONDS
-        return Step.COLLECT if given_up else Step.WAIT
-    return Step.CANCEL if is_overdue(batch, now) else Step.WAIT
+        if batch.intent_at is not None and now >= batch.intent_at + CANCEL_PATIENCE_SECONDS and is_overdue(batch, now):
+            return Step.COLLECT
+        # The call may have come to nothing; nobody is asked twice who has begun.
+        return Step.WAIT if status == "cancelling" else Step.CANCEL
+    return Step.CANCEL if batch.is_surplus or is_overdue(batch, now) else Step.WAIT
 
 
 def is_overdue(batch: LedgerBatch, now: float) -> bool:
     """Whether a batch was to have ended long ago, whatever the provider says of it."""
     return batch.expires_at is not None and now >= batch.expires_at + OVERDUE_SECONDS
+
+
+def is_lost(batch: LedgerBatch, now: float) -> bool:
+    """Whether a batch that was not found, again, is given up: not before it was to have ended, whoever looks how often.
+
+    What the key of another project does not find is there, and is paid for.
+    """
+    return is_overdue(batch, now) and batch.failures + 1 >= LOST_AFTER_FAILURES
 
 
 def backoff_seconds(failures: int, *, first: float, jitter: float, most: float = MAX_BACKOFF_SECONDS) -> float:
@@ -192,6 +220,11 @@ def held_back(batch: LedgerBatch, error: str, *, until: float) -> LedgerBatch:
     return replace(batch, failures=batch.failures + 1, next_at=until, error=error)
 
 
+def cancelling(batch: LedgerBatch, now: float) -> LedgerBatch:
+    """The batch when it is asked, or asked again, to be cancelled: how long that may take runs from the first time."""
+    return batch if batch.state is BatchState.CANCELLING else replace(batch, state=BatchState.CANCELLING, intent_at=now)
+
+
 def queue_was_full(batch: LedgerBatch, error: str, *, until: float) -> LedgerBatch:
     """The batch after the provider's token queue was full: created again from the same file, no attempt used up."""
     return replace(
@@ -200,7 +233,6 @@ def queue_was_full(batch: LedgerBatch, error: str, *, until: float) -> LedgerBat
         batch_id=None,
         status=None,
         intent_at=None,
-        looks=0,
         created_at=None,
         expires_at=None,
         failures=batch.failures + 1,
@@ -209,19 +241,24 @@ def queue_was_full(batch: LedgerBatch, error: str, *, until: float) -> LedgerBat
     )
 
 
-def surplus(batch: LedgerBatch, batch_id: str, number: int) -> LedgerBatch:
-    """A batch that was found beside `batch`, which is open: overdue, so that the next poll cancels it.
+def surplus(batch: LedgerBatch, batch_id: str) -> LedgerBatch:
+    """A batch that was found beside `batch`, which is open: the next poll cancels it.
 
     It keeps its place in the provider's queue, and its money is reserved, until it has ended.
     """
-    stem = batch.name.removesuffix(".jsonl")
     return replace(
         batch,
         id=0,
-        name=f"{stem}-surplus{number}.jsonl",
-        job=f"{batch.job}-surplus{number}",
+        name=f"{batch.name.removesuffix('.jsonl')}-surplus.jsonl",
+        job=f"{batch.job}-{batch_id}",
+        state=BatchState.OPEN,
         batch_id=batch_id,
-        expires_at=0.0,
+        status=None,
+        intent_at=None,
+        next_at=0.0,
+        failures=0,
+        looks=0,
+        error=None,
         is_surplus=True,
     )
 

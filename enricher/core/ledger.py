@@ -135,7 +135,7 @@ class LedgerBatch:
     """completed, failed, expired, cancelled once done."""
     planned_at: float = 0.0
     intent_at: float | None = None
-    """When the last upload or create was begun."""
+    """When the last upload, create or cancel was begun."""
     created_at: float | None = None
     expires_at: float | None = None
     """When the provider is to be done with it, by our clock."""
@@ -144,7 +144,7 @@ class LedgerBatch:
     failures: int = 0
     """Transient failures in a row, for the backoff."""
     looks: int = 0
-    """How often an unclear create was looked for in the provider's list."""
+    """How often an unclear create was looked for in the provider's list; of an open batch: whether one was."""
     error: str | None = None
     input_tokens: int = 0
     cached_tokens: int = 0

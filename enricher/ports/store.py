@@ -211,6 +211,9 @@ class Store(Protocol):
         `surplus` are new ones that were found beside it: in the ledger with it, so that no crash lets them run on.
         """
 
+    async def known_batches(self, ids: Collection[str]) -> set[str]:
+        """Those of the provider's ids that a batch in the ledger has, or had when it was done."""
+
     async def skip_batch(self, batch: LedgerBatch, why: str, now: float) -> None:
         """A batch that is not to be sent is done with outcome `skipped`, its requests `skipped`.
 

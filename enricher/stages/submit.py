@@ -88,7 +88,7 @@ class Submit:
         moved = False
         for batch in await self._own_batches():
             # A restart is what an operator does who has mended something: what waits is tried at once.
-            moved |= await self._step(batch if self._begun else replace(batch, next_at=0.0))
+            moved |= await self._step(batch, at_once=not self._begun)
         self._begun = True
         return moved
 
@@ -96,8 +96,8 @@ class Submit:
         batches = await self._store.batches(_WORKING, self._workload.purpose)
         return [batch for batch in batches if self._workload.takes(batch)]
 
-    async def _step(self, batch: LedgerBatch) -> bool:
-        todo = job.next_step(batch, self._clock.now())
+    async def _step(self, batch: LedgerBatch, *, at_once: bool) -> bool:
+        todo = job.next_step(batch, self._clock.now(), at_once=at_once)
         try:
             match todo:
                 case Step.WAIT:
@@ -196,21 +196,30 @@ class Submit:
     async def _find_upload(self, batch: LedgerBatch) -> bool:
         file_id = await self._client.find_upload(batch.upload_name)
         if file_id is None:
-            await self._store.save_batch(replace(batch, intent_at=None))
+            await self._store.save_batch(replace(batch, intent_at=None, next_at=0.0))
         else:
             await self._uploaded(batch, file_id)
         return True
 
     async def _uploaded(self, batch: LedgerBatch, file_id: str) -> None:
         uploaded = replace(
-            batch, state=BatchState.CREATING, input_file_id=file_id, intent_at=None, looks=0, failures=0, error=None
+            batch,
+            state=BatchState.CREATING,
+            input_file_id=file_id,
+            intent_at=None,
+            looks=0,
+            failures=0,
+            next_at=0.0,
+            error=None,
         )
         await self._store.save_batch(uploaded)
         self._telemetry.batch_uploaded(batch=uploaded)
 
     async def _create(self, batch: LedgerBatch) -> bool:
         assert batch.input_file_id is not None
-        intended = replace(batch, intent_at=self._clock.now(), looks=0, error=None)
+        now = self._clock.now()
+        # The wait is that of the first look that counts, should nobody be there to hear the answer.
+        intended = replace(batch, intent_at=now, looks=0, next_at=now + self._backoff(0, None), error=None)
         if not await self._is_to_be_sent(intended):
             return False
         try:
@@ -222,17 +231,20 @@ class Submit:
                 await self._file_not_there(intended, error)
                 return False
             raise
-        await self._opened(intended, made, adopted=False)
+        await self._opened(replace(intended, looks=batch.looks), made, adopted=False)
         return True
 
     async def _find_batch(self, batch: LedgerBatch) -> bool:
         assert batch.input_file_id is not None
-        found = await self._client.find_batch(job=batch.job, input_file_id=batch.input_file_id)
+        listed = await self._client.find_batch(job=batch.job, input_file_id=batch.input_file_id)
+        # One that was surplus to an earlier create of the same file is booked by itself.
+        known = await self._store.known_batches([one.id for one in listed])
+        found = [one for one in listed if one.id not in known]
         if not found:
-            wait = self._backoff(batch.looks, None)
-            await self._store.save_batch(replace(batch, looks=batch.looks + 1, next_at=self._clock.now() + wait))
-            return True
-        await self._opened(batch, found[0], surplus=found[1:], adopted=True)
+            now = self._clock.now()
+            looked = job.looked_in_vain(batch, now, until=now + self._backoff(batch.looks, None))
+            return looked != batch and await self._store.save_batch(looked)
+        await self._opened(replace(batch, looks=max(1, batch.looks)), found[0], surplus=found[1:], adopted=True)
         return True
 
     async def _opened(
@@ -250,7 +262,7 @@ class Submit:
             next_at=0.0,
             error=None,
         )
-        beside = [job.surplus(opened, one.id, number) for number, one in enumerate(surplus, 1)]
+        beside = [job.surplus(opened, one.id) for one in surplus]
         await self._store.save_batch(opened, beside)
         self._telemetry.batch_created(batch=opened, adopted=adopted)
         for one in beside:
@@ -275,7 +287,7 @@ class Submit:
         wait = self._backoff(current.failures, error)
         has_no_list = todo in _LOOKS and _is_about_the_list(error)
         if has_no_list and todo is Step.FIND_BATCH:
-            current = replace(current, looks=current.looks + 1)
+            current = job.looked_in_vain(current, now, until=now + wait)
         elif has_no_list or (
             todo not in _LOOKS
             and isinstance(error, TransientProviderError | AuthProviderError | PermanentProviderError)

@@ -9,7 +9,6 @@ Never here: sending anything that costs money.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
     from enricher.ports import BatchClient, BatchFiles, Clock, ProviderBatch, Store, Workload
     from enricher.telemetry import Telemetry
 
-_LOST_AFTER_FAILURES = 10
-"""Polls in a row that do not find a batch before it counts as lost and its requests are asked again."""
+_RESULTS = ("output", "error")
+"""What the files that come back are called beside the one that went out."""
 
 _MAX_HINTS = 1_000
 """Hints kept for batches that are not ours, or not known to be yet: a webhook may overtake the answer to a create."""
@@ -80,8 +79,6 @@ class Track:
         """A batch ended for a reason that an operator must mend (an unknown model)."""
         self._held: dict[int, ProviderError | BatchFileError] = {}
         """By batch that is open: what an operator must mend before it goes on (a key, a proxy, a full disk)."""
-        self._unknown: Counter[int] = Counter()
-        """Polls in a row that did not find a batch. In memory: a restart counts anew rather than ask too early."""
         self.progress: dict[int, tuple[int, int]] = {}
         """Requests done and in all of each open batch, as last polled: for a progress bar."""
 
@@ -120,17 +117,15 @@ class Track:
             self._held = {key: why for key, why in self._held.items() if not isinstance(why, AuthProviderError)}
             if not batch.is_surplus:
                 self.progress[batch.id] = (seen.completed + seen.failed, max(seen.total, batch.requests))
+            if batch.looks and not batch.is_surplus:
+                await self._look_beside(batch)
             after = job.after_poll(batch, seen.status, self._clock.now())
             collecting = after is Step.COLLECT
             if not collecting:
                 # What could not be fetched last time is no nearer for the batch being known.
                 self._held.pop(batch.id, None)
-                self._unknown.pop(batch.id, None)
             if after is Step.CANCEL:
-                await self._client.cancel(batch.batch_id)
-                await self._store.save_batch(
-                    replace(batch, state=BatchState.CANCELLING, intent_at=self._clock.now(), status=seen.status)
-                )
+                await self._cancel(batch, seen)
                 return False
             if collecting:
                 self.progress.pop(batch.id, None)
@@ -145,6 +140,30 @@ class Track:
         await self._store.save_batch(replace(batch, status=seen.status, next_at=due, failures=0))
         return False
 
+    async def _look_beside(self, batch: LedgerBatch) -> None:
+        """An earlier create, which was unclear, may be in the provider's list by now: late, after it was made again."""
+        try:
+            listed = await self._client.find_batch(job=batch.job, input_file_id=batch.input_file_id or "")
+        except ProviderError:
+            return  # some have no list; else the next poll looks again
+        known = await self._store.known_batches([one.id for one in listed])
+        beside = [job.surplus(batch, one.id) for one in listed if one.id not in known]
+        if beside:
+            await self._store.save_batch(batch, beside)
+            for one in beside:
+                self._telemetry.batch_surplus(batch=one)
+
+    async def _cancel(self, batch: LedgerBatch, seen: ProviderBatch) -> None:
+        """Ask to cancel: in the ledger first, so that one which is never let through is given up in time as well."""
+        now = self._clock.now()
+        due = now + self._settings.poll_interval_seconds
+        batch = replace(job.cancelling(batch, now), status=seen.status, next_at=due, failures=0)
+        await self._store.save_batch(batch)
+        try:
+            await self._client.cancel(seen.id)
+        except ProviderError as error:
+            await self._hold(batch, error, collecting=False)
+
     async def _end(self, batch: LedgerBatch, seen: ProviderBatch) -> bool:
         if seen.status == "failed" and not seen.output_file_id and not batch.is_surplus:
             codes = {code for code, _, _ in seen.errors}
@@ -158,7 +177,7 @@ class Track:
     async def collect(self, batch: LedgerBatch, seen: ProviderBatch) -> bool:
         """Fetch both files of a batch that has ended, and have the workload decide each request and commit."""
         names = []
-        for suffix, file_id in (("output", seen.output_file_id), ("error", seen.error_file_id)):
+        for suffix, file_id in zip(_RESULTS, (seen.output_file_id, seen.error_file_id), strict=True):
             if file_id:
                 name = f"{batch.name}.{suffix}"
                 most = job.most_result_bytes(batch)
@@ -188,7 +207,6 @@ class Track:
 
     def _forget(self, batch: LedgerBatch) -> None:
         self._held.pop(batch.id, None)
-        self._unknown.pop(batch.id, None)
 
     async def _queue_was_full(self, batch: LedgerBatch, seen: ProviderBatch, text: str) -> bool:
         """Nothing ran: the same file again later, or smaller ones where the queue is smaller than the file."""
@@ -217,15 +235,13 @@ class Track:
         return False
 
     async def _not_found(self, batch: LedgerBatch, error: ProviderError) -> bool:
-        self._unknown[batch.id] += 1
-        # Processes that each look once, and never count far, must not wait for ever for what is not there.
-        is_lost = self._unknown[batch.id] >= _LOST_AFTER_FAILURES or job.is_overdue(batch, self._clock.now())
-        if not is_lost:
+        if not job.is_lost(batch, self._clock.now()):
             await self._hold(batch, error, collecting=False)
             return False
         done = replace(batch, state=BatchState.DONE, outcome="failed", error=str(error))
         self._tell(*await self._workload.lose(done))
         self._forget(batch)
+        await self._files.remove([batch.name, *(f"{batch.name}.{suffix}" for suffix in _RESULTS)])
         return True
 
     async def _hold(self, batch: LedgerBatch, error: ProviderError | BatchFileError, *, collecting: bool) -> None:
@@ -234,8 +250,6 @@ class Track:
         disk = isinstance(error, BatchFileError)
         if refused or disk:
             self._held[batch.id] = error
-        if not isinstance(error, NotFoundProviderError):
-            self._unknown.pop(batch.id, None)
         most = job.MAX_BACKOFF_SECONDS
         if collecting and isinstance(error, PermanentProviderError):
             most = job.MAX_COLLECT_BACKOFF_SECONDS

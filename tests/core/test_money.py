@@ -172,7 +172,7 @@ def poll(world, batch):
     match job.after_poll(batch, status, world.now):
         case Step.CANCEL:
             yield
-            world.batch = replace(batch, state=BatchState.CANCELLING, intent_at=world.now)
+            world.batch = job.cancelling(batch, world.now)
         case Step.COLLECT:
             if made["ended"] is None:
                 # Given up while it is stuck: what its files hold by now is all that there will be.

@@ -356,7 +356,7 @@ def test_a_batch_from_before_the_clock_was_set_back_still_has_a_deadline(state):
     batch = job.within_reach(batch, NOON)
     late = NOON + job.WINDOW_SECONDS + job.OVERDUE_SECONDS
     expected = job.Step.CANCEL if state is BatchState.OPEN else job.Step.COLLECT
-    assert job.after_poll(batch, "in_progress", NOON) is job.Step.WAIT
+    assert job.after_poll(batch, "cancelling", NOON) is job.Step.WAIT
     assert job.after_poll(batch, "in_progress", late) is expected
     # One that is as it may be is left alone.
     assert batch == job.within_reach(batch, NOON + 60)

@@ -272,6 +272,10 @@ class SqliteStore(SqliteCatalogue):
         """Write all fields of a batch, unless it is done already, and with it new ones that were found beside it."""
         return await self._db.write(ledger.save_batch, batch, surplus)
 
+    async def known_batches(self, ids: Collection[str]) -> set[str]:
+        """Those of the provider's ids that a batch has or had."""
+        return await self._db.read(ledger.known_batches, ids)
+
     async def skip_batch(self, batch: LedgerBatch, why: str, now: float) -> None:
         """A batch that was not sent is done with outcome `skipped`, its requests `skipped`."""
         await self._db.write(ledger.skip_batch, batch, why, now)

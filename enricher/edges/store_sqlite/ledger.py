@@ -56,6 +56,14 @@ def save_batch(db: sqlite3.Connection, batch: LedgerBatch, surplus: Sequence[Led
     return bool(done.rowcount)
 
 
+def known_batches(db: sqlite3.Connection, ids: Collection[str]) -> set[str]:
+    """Those of the provider's ids that a batch has or had."""
+    found = db.execute(
+        "SELECT batch_id FROM batches WHERE batch_id IN (SELECT value FROM json_each(?))", (json.dumps([*ids]),)
+    )
+    return {row["batch_id"] for row in found}
+
+
 def skip_batch(db: sqlite3.Connection, batch: LedgerBatch, why: str, now: float) -> None:
     """Done without having been sent; one that was, or is on its way, is left as it is."""
     done = db.execute(_END_UNSENT, {"batches": json.dumps([batch.id]), "why": why, "now": now})
