@@ -12,8 +12,10 @@ if it were a batch. So every field is looked at here, and what is no file or bat
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
+import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -27,7 +29,8 @@ from enricher import private
 from enricher.core.job import CREDIT_CODES, CREDIT_HINT, MAX_WAIT_SECONDS
 from enricher.core.loopback import is_loopback
 from enricher.core.redact import SECRET, clean
-from enricher.edges.batch_openai.bounded import ACCEPT_ENCODING, AnswerError, bound
+from enricher.edges.batch_openai import bounded
+from enricher.edges.batch_openai.bounded import ACCEPT_ENCODING, AnswerError, bound, no_cookies
 from enricher.errors import (
     NOT_THE_API,
     AuthProviderError,
@@ -41,7 +44,7 @@ from enricher.errors import (
 from enricher.ports import ProviderBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from enricher.telemetry import Telemetry
@@ -52,6 +55,7 @@ _CHUNK_BYTES: Final = 1 << 20
 _CALL_TIMEOUT_SECONDS: Final = 60.0
 _MAX_ID_CHARACTERS: Final = 256
 _MAX_TEXT_CHARACTERS: Final = 500
+_MAX_UNCLEAN_CHARACTERS: Final = 64 * 1024
 _KEY_CHARACTERS: Final = 8
 _HALF_HIDDEN: Final = re.compile(r"(?<![\w*-])[\w*-]*\*{3}[\w*-]*")
 """A key of which the middle is starred out, as OpenAI shows one that it refuses."""
@@ -88,22 +92,26 @@ class OpenAIBatchClient:
                 # would answer the next call, about another batch.
                 limits=httpx2.Limits(max_keepalive_connections=0),
                 event_hooks={"response": [bound]},
+                cookies=no_cookies(),
             ),
         )
+        self._timeout_seconds = timeout_seconds
         self._telemetry = telemetry
 
     async def upload(self, path: Path, name: str) -> str:
         """Upload an input file, streamed from disk."""
         try:
-            with self._mapped("upload", unclear=True), path.open("rb") as handle:
-                made = await self._client.files.create(file=(name, handle, "application/jsonl"), purpose="batch")
-                return _identifier(made)
+            with path.open("rb") as handle:
+                sending = os.fstat(handle.fileno()).st_size / bounded.LEAST_BYTES_PER_SECOND
+                async with self._mapped("upload", unclear=True, sending_seconds=sending):
+                    made = await self._client.files.create(file=(name, handle, "application/jsonl"), purpose="batch")
+                    return _identifier(made)
         except OSError as error:
             raise BatchFileError(f"{path}: cannot be read: {error.strerror}", hint="check its disk") from error
 
     async def find_upload(self, name: str) -> str | None:
         """Newest file of ours with this name."""
-        with self._mapped("list"):
+        async with self._mapped("list"):
             seen = 0
             async for file in self._client.files.list(purpose="batch", order="desc", limit=_LIST_PAGE):
                 if file.filename == name:
@@ -115,7 +123,7 @@ class OpenAIBatchClient:
 
     async def create(self, *, input_file_id: str, endpoint: str, metadata: Mapping[str, str]) -> ProviderBatch:
         """Create the batch: one request, whatever happens."""
-        with self._mapped("create", unclear=True):
+        async with self._mapped("create", unclear=True):
             made = await self._client.batches.create(
                 input_file_id=input_file_id,
                 endpoint=endpoint,  # type: ignore[arg-type]  # a Literal there, a checked setting here
@@ -133,7 +141,7 @@ class OpenAIBatchClient:
         How old they are says nothing: the clock of this host may be wrong, and what is overlooked is paid twice.
         """
         found: list[ProviderBatch] = []
-        with self._mapped("list"):
+        async with self._mapped("list"):
             seen = 0
             async for batch in self._client.batches.list(limit=_LIST_PAGE):
                 seen += 1
@@ -147,12 +155,12 @@ class OpenAIBatchClient:
 
     async def retrieve(self, batch_id: str) -> ProviderBatch:
         """The batch as it is now."""
-        with self._mapped("retrieve"):
+        async with self._mapped("retrieve"):
             return self._own(batch_id, await self._client.batches.retrieve(batch_id, timeout=_CALL_TIMEOUT_SECONDS))
 
     async def cancel(self, batch_id: str) -> ProviderBatch:
         """Ask to cancel."""
-        with self._mapped("cancel"):
+        async with self._mapped("cancel"):
             return self._own(batch_id, await self._client.batches.cancel(batch_id, timeout=_CALL_TIMEOUT_SECONDS))
 
     async def download(self, file_id: str, path: Path, *, max_bytes: int) -> None:
@@ -160,8 +168,8 @@ class OpenAIBatchClient:
         partial = path.with_name(path.name + ".part")
         try:
             try:
-                with self._mapped("download"):
-                    await self._stream(file_id, partial, max_bytes)
+                async with self._mapped("download") as limit:
+                    await self._stream(file_id, partial, max_bytes, limit)
                 await aiofiles.os.replace(partial, path)
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -172,12 +180,14 @@ class OpenAIBatchClient:
                 f"{partial}: cannot be written: {error.strerror}", hint="is there room, and may the daemon write there?"
             ) from error
 
-    async def _stream(self, file_id: str, partial: Path, max_bytes: int) -> None:
+    async def _stream(self, file_id: str, partial: Path, max_bytes: int, limit: asyncio.Timeout) -> None:
         # Answers may hold what log lines say: for the daemon's user alone.
         async with (
             self._client.files.with_streaming_response.content(file_id) as response,
             aiofiles.open(partial, "wb", opener=private.opener) as out,
         ):
+            # From here on what it takes depends on how much it is: see `bounded`.
+            limit.reschedule(None)
             if "html" in response.headers.get("content-type", "").lower():
                 raise ValueError("a page of HTML in place of a file")
             size = 0
@@ -192,13 +202,14 @@ class OpenAIBatchClient:
 
     async def delete_file(self, file_id: str) -> None:
         """Delete a file; a missing one is fine."""
-        with contextlib.suppress(NotFoundProviderError), self._mapped("delete"):
-            await self._client.files.delete(file_id, timeout=_CALL_TIMEOUT_SECONDS)
+        with contextlib.suppress(NotFoundProviderError):
+            async with self._mapped("delete"):
+                await self._client.files.delete(file_id, timeout=_CALL_TIMEOUT_SECONDS)
 
     async def check(self, model: str) -> None:
         """Key and model are accepted. Some providers show a model only in their list."""
         try:
-            with self._mapped("retrieve"):
+            async with self._mapped("retrieve"):
                 await self._client.models.retrieve(model, timeout=_CALL_TIMEOUT_SECONDS)
         except NotFoundProviderError:
             if await self._lists(model):
@@ -210,15 +221,16 @@ class OpenAIBatchClient:
             ) from None
 
     async def _lists(self, model: str) -> bool:
-        with contextlib.suppress(NotFoundProviderError), self._mapped("list"):
-            async for shown in self._client.models.list(timeout=_CALL_TIMEOUT_SECONDS):
-                if shown.id == model:
-                    return True
+        with contextlib.suppress(NotFoundProviderError):
+            async with self._mapped("list"):
+                async for shown in self._client.models.list(timeout=_CALL_TIMEOUT_SECONDS):
+                    if shown.id == model:
+                        return True
         return False
 
     async def ask(self, endpoint: str, body: Mapping[str, object]) -> Mapping[str, object]:
         """One request, on demand."""
-        with self._mapped("ask", unclear=True):
+        async with self._mapped("ask", unclear=True):
             made = await self._client.post(endpoint.removeprefix("/v1"), body=dict(body), cast_to=object)
             if not isinstance(made, dict):
                 raise TypeError("an answer that is no JSON object")
@@ -228,12 +240,25 @@ class OpenAIBatchClient:
         """Close connections."""
         await self._client.close()
 
-    @contextlib.contextmanager
-    def _mapped(self, operation: str, *, unclear: bool = False) -> Iterator[None]:
-        """Turn the SDK's errors into ours, and count the call."""
+    @contextlib.asynccontextmanager
+    async def _mapped(
+        self, operation: str, *, unclear: bool = False, sending_seconds: float = 0.0
+    ) -> AsyncIterator[asyncio.Timeout]:
+        """Turn the SDK's errors into ours, count the call, and bound its time.
+
+        The HTTP client waits for each piece anew: for each line of a head, and each 100 before it, without end.
+        """
         mapped: ProviderError
+        limit = asyncio.timeout(self._timeout_seconds + bounded.PATIENCE_SECONDS + sending_seconds)
         try:
-            yield
+            async with limit:
+                yield limit
+        except TimeoutError:
+            if not limit.expired():  # a file of ours, on a disk that does not answer
+                raise
+            mapped = (UnclearProviderError if unclear else TransientProviderError)(
+                f"{self._host} began to answer and did not get on ({operation})", hint="is it overloaded?"
+            )
         except ProviderError as error:
             mapped = error
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
@@ -248,7 +273,7 @@ class OpenAIBatchClient:
             mapped = self._of_status(error, unclear=unclear)
         except openai.OpenAIError as error:
             mapped = PermanentProviderError(self._told(error))
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             # What the SDK stumbles over when a page of HTML, a list or null comes where an object was promised.
             # What may have been carried out is looked for first, and looking says that nothing here is the API.
             mapped = (UnclearProviderError if unclear else PermanentProviderError)(
@@ -276,6 +301,9 @@ class OpenAIBatchClient:
 
     def _without_key(self, text: str) -> str:
         """Text of a provider's, as it may be shown."""
+        if len(text) > _MAX_UNCLEAN_CHARACTERS:
+            # Millions of characters would hold up the loop; a key that is cut in two is left out with its end.
+            text = clean(text[:_MAX_UNCLEAN_CHARACTERS])[: -len(self._key) or None]
         text = clean(text)[: 4 * _MAX_TEXT_CHARACTERS]
         # Some servers repeat the key that they refuse, or its ends. A short one is a stand-in where no key is wanted.
         if len(self._key) >= _KEY_CHARACTERS:
