@@ -5,6 +5,7 @@ What is put together here is run by `daemon`, each stage in a task of its own, o
 
 from __future__ import annotations
 
+import os
 import platform
 import random
 import time
@@ -26,6 +27,7 @@ from enricher.stages.write import Write, WriteSettings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
 
     from enricher.compose import Mode
     from enricher.config import Config
@@ -43,6 +45,11 @@ def wall_time() -> float:
     return time.time()
 
 
+def _left_beside(state_dir: Path) -> list[str]:
+    """What lies there of a store. Nothing where that cannot be seen: opening it says why."""
+    return [name for name in _OF_A_STORE if os.path.lexists(state_dir / name)]
+
+
 class Enricher:
     """The edges and the stages over one state directory. `open` first, whose names are there from then on."""
 
@@ -57,7 +64,7 @@ class Enricher:
     async def open(self) -> None:
         """Take the lock, open the store, connect, build the stages. Raises LockedError, StoreError, ConfigError."""
         config, telemetry = self.config, self.telemetry
-        beside = [name for name in _OF_A_STORE if (config.state_dir / name).exists()]
+        beside = _left_beside(config.state_dir)
         if self.provider.prices is None:
             telemetry.price_unknown(model=self.provider.model)
         else:

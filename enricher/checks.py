@@ -205,6 +205,7 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
             ("store", f"{report['store_bytes']:,} bytes, of which spool {report['spool_bytes']:,}; {free:,} free"),
             ("sinks", ", ".join(f"{name}: {n:,} events pending" for name, n in report["pending_by_sink"].items())),
             *((f"sink {name} fails", _trouble(one)) for name, one in report["sink_troubles"].items()),
+            *((f"{_batches(one['batches'])} stuck", _trouble(one)) for one in report["batch_troubles"]),
             *_gold(report["gold"]),
         ],
     )
@@ -222,12 +223,13 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
                     console.print(f"  {name}{show.safe(account[key])}", soft_wrap=True)
         title = f"{digest['window']}: {changed}"
         show.grid(console, title, ("change", "events", "usual", "severity", "kind"), rows)
-    if report["open_batches"]:
-        rows = [
-            (one["name"], one["state"], one["status"] or "", str(one["requests"]), one["error"] or "")
-            for one in report["open_batches"]
+    if waiting := [*report["open_batches"], *report["waiting_batches"]]:
+        under_way = [
+            (one["name"], _time(one["planned_at"]), one["state"], one["status"] or "", str(one["requests"]), _note(one))
+            for one in waiting
         ]
-        show.grid(console, "batches under way", ("file", "state", "provider says", "requests", "note"), rows)
+        columns = ("file", "planned", "state", "provider says", "requests", "note")
+        show.grid(console, "batches under way", columns, under_way)
     # What is behind is what the reader looks for.
     files = sorted(
         (one for one in report["files"] if not one["gone"]), key=lambda one: (-(one["lag_bytes"] or 0), one["path"])
@@ -246,9 +248,24 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
 
 
 def _trouble(trouble: Mapping[str, Any]) -> str:
-    """Why a sink takes nothing, since when, and the way out."""
-    since = datetime.fromtimestamp(trouble["since"], UTC).isoformat(timespec="seconds")
-    return f"since {since}: {trouble['error']}" + (f"; try: {trouble['hint']}" if trouble["hint"] else "")
+    """Why something does not go on, since when, and the way out."""
+    return f"since {_time(trouble['since'])}: {trouble['error']}" + (
+        f"; try: {trouble['hint']}" if trouble["hint"] else ""
+    )
+
+
+def _note(batch: Mapping[str, Any]) -> str:
+    """Why a batch waits; what stands in the way of several is said once, above."""
+    error: str = batch["error"] or ""
+    return f"{error}; {batch['hint']}" if error and batch["failing_since"] is None and batch["hint"] else error
+
+
+def _batches(number: int) -> str:
+    return "a batch is" if number == 1 else f"{number:,} batches are"
+
+
+def _time(epoch_seconds: float) -> str:
+    return datetime.fromtimestamp(epoch_seconds, UTC).isoformat(timespec="seconds")
 
 
 def _gold(score: Mapping[str, Any] | None) -> list[tuple[str, str]]:

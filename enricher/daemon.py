@@ -15,7 +15,7 @@ from enricher.compose import admin_for
 from enricher.errors import EnricherError, StoreError
 from enricher.pacing import TICK_SECONDS, Pacing, wait
 from enricher.ports import CLOCK_STEP_SECONDS
-from enricher.status import HELD, status_of
+from enricher.status import HELD, reason, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -29,6 +29,9 @@ DRAIN_SECONDS: Final = 5.0
 """How long stages may take to finish their step after a stop; below the 10 s that a stop may take in all."""
 
 REPORT_SECONDS: Final = 5.0
+PATIENCE_SECONDS: Final = 900.0
+"""How long a provider may fail in ways that pass by themselves before the daemon calls itself not ready."""
+
 _LAG_PROBE_SECONDS: Final = 0.25
 
 
@@ -38,6 +41,8 @@ class Daemon:
     def __init__(self, app: Enricher) -> None:
         self._app = app
         self._failure: str | None = None
+        self._summary: StoreSummary | None = None
+        """What the store said last."""
         self._started = False
         self._store_answered = time.monotonic()
 
@@ -156,7 +161,7 @@ class Daemon:
 
     async def _refresh(self) -> StoreSummary:
         now = self._app.clock.now()
-        summary = await self._app.store.summary(now)
+        summary = self._summary = await self._app.store.summary(now)
         self._app.telemetry.summarised(summary=summary)
         self._app.telemetry.dead_letters_counted(dead_letters=summary.dead_letters)
         for source in self._app.sources:
@@ -173,12 +178,23 @@ class Daemon:
             reasons.append("starting")
         if self._failure:
             reasons.append(f"store: {self._failure}")
-        blocked = (stage.blocked for stage in (self._app.submit, self._app.track) if stage.blocked is not None)
-        reasons += [f"{error.about}: {error}" + (f" ({error.hint})" if error.hint else "") for error in blocked]
+        now = self._app.clock.now()
+        blocked = [stage.blocked for stage in (self._app.submit, self._app.track) if stage.blocked is not None]
+        reasons += [f"{error.about}: {reason(str(error), error.hint)}" for error in blocked]
+        named = {str(error) for error in blocked}
+        troubles = () if self._summary is None else self._summary.batch_troubles
+        for one in troubles:
+            # What passes by itself is no news before it has not done so for a while.
+            if one.error not in named and now - one.since >= PATIENCE_SECONDS:
+                reasons.append(f"batches: {reason(one.error, one.hint, since=one.since)}")
         if self._app.ingest.held_by is not None:
             reasons.append(f"reading: {HELD[self._app.ingest.held_by]}")
-        reasons += [sink.trouble for sink in self._app.sinks if sink.trouble]
-        now = self._app.clock.now()
+        known = {} if self._summary is None else self._summary.sink_troubles
+        for sink in self._app.sinks:
+            if sink.trouble:
+                told = known.get(sink.id)
+                is_told = told is not None and told.error == sink.trouble
+                reasons.append(reason(told.error, told.hint, since=told.since) if told and is_told else sink.trouble)
         unseen = (source.id for source in self._app.sources if source.progress(now).read_through is None)
         return reasons + [f"source {name}: not scanned yet" for name in unseen]
 

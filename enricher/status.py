@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from enricher.core.digest import CHANGES, HISTORY_WINDOWS, Digest, compare, to_row
@@ -11,6 +12,7 @@ from enricher.core.window import window_id
 if TYPE_CHECKING:
     from enricher.core.block import FileState
     from enricher.core.books import HeldBy, StoreSummary
+    from enricher.core.ledger import LedgerBatch
     from enricher.ports import Store
 
 _CHANGES_SHOWN = 20
@@ -18,10 +20,17 @@ _FILES_SHOWN = 100
 """Of a hundred thousand files nobody reads more than those that are behind."""
 
 HELD: Final[dict[HeldBy, str]] = {
-    "disk": "there is no room left on the disk of the store",
-    "spool": "the spool holds as much as [store] max_spool_bytes lets it",
+    "disk": "there is no room left on the disk of the store; lines wait in their files, make room",
+    "spool": "the spool holds as much as [store] max_spool_bytes lets it; lines wait in their files",
 }
 """What holds reading back, in words."""
+
+
+def reason(error: str, hint: str, *, since: float | None = None) -> str:
+    """Why something does not go on, since when, and what to do, as /readyz says it."""
+    beside = [] if since is None else [f"since {datetime.fromtimestamp(since, UTC).isoformat(timespec='seconds')}"]
+    beside += [hint] if hint else []
+    return f"{error} ({'; '.join(beside)})" if beside else error
 
 
 async def status_of(store: Store, now: float, *, length_seconds: int) -> dict[str, Any]:
@@ -79,18 +88,9 @@ def _counts(summary: StoreSummary, length_seconds: int) -> dict[str, Any]:
         "answers": dict(summary.answers),
         "requests": dict(summary.requests),
         "batches": dict(summary.batches),
-        "open_batches": [
-            {
-                "name": batch.name,
-                "batch_id": batch.batch_id,
-                "state": batch.state.value,
-                "status": batch.status,
-                "requests": batch.requests,
-                "created_at": batch.created_at,
-                "error": batch.error,
-            }
-            for batch in summary.open_batches
-        ],
+        "open_batches": [_batch(batch) for batch in summary.open_batches],
+        "waiting_batches": [_batch(batch) for batch in summary.waiting_batches],
+        "batch_troubles": [asdict(trouble) for trouble in summary.batch_troubles],
         "tokens": {
             "input": summary.input_tokens,
             "cached": summary.cached_tokens,
@@ -102,6 +102,21 @@ def _counts(summary: StoreSummary, length_seconds: int) -> dict[str, Any]:
         "free_bytes": summary.free_bytes,
         "pending_by_sink": dict(summary.pending_by_sink),
         "sink_troubles": {sink: asdict(trouble) for sink, trouble in summary.sink_troubles.items()},
+    }
+
+
+def _batch(batch: LedgerBatch) -> dict[str, Any]:
+    return {
+        "name": batch.name,
+        "batch_id": batch.batch_id,
+        "state": batch.state.value,
+        "status": batch.status,
+        "requests": batch.requests,
+        "planned_at": batch.planned_at,
+        "created_at": batch.created_at,
+        "failing_since": batch.failing_since,
+        "error": batch.error,
+        "hint": batch.hint,
     }
 
 

@@ -81,6 +81,17 @@ class SinkTrouble:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchTrouble:
+    """Why batches do not go on that are under way."""
+
+    error: str
+    hint: str
+    since: float
+    """Epoch seconds from which on the first of them has come no further."""
+    batches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSummary:
     """Counts for status, metrics and the books."""
 
@@ -90,6 +101,9 @@ class StoreSummary:
     batches: Mapping[str, int]
     """By state."""
     open_batches: tuple[LedgerBatch, ...]
+    """Those under way."""
+    waiting_batches: tuple[LedgerBatch, ...]
+    """Those that cannot be sent yet: for want of money, or of room in the provider's queue."""
     requests: Mapping[str, int]
     signatures: int
     answers: Mapping[str, int]
@@ -121,3 +135,16 @@ class StoreSummary:
     """By sink, of those that refused what they were offered last."""
     open_breakers: Mapping[str, float] = field(default_factory=dict)
     """By source: when its breaker opened."""
+
+    @property
+    def batch_troubles(self) -> tuple[BatchTrouble, ...]:
+        """What stands in the way of batches under way, what has done so for longest first."""
+        found: dict[str, BatchTrouble] = {}
+        for batch in self.open_batches:
+            if batch.error is None or batch.failing_since is None:
+                continue
+            before = found.get(batch.error)
+            since = batch.failing_since if before is None else min(before.since, batch.failing_since)
+            number = 1 if before is None else before.batches + 1
+            found[batch.error] = BatchTrouble(error=batch.error, hint=batch.hint, since=since, batches=number)
+        return tuple(sorted(found.values(), key=lambda one: one.since))

@@ -40,6 +40,8 @@ out once somebody has acted. It is no fault of a request, and uses up none of it
 
 CREDIT_HINT: Final = "the provider has no money left for this key: see its billing page; nothing is lost meanwhile"
 
+QUEUE_HINT: Final = "it is sent again by itself, seldom; if that goes on, see the account's limits at the provider"
+
 LOOKS_BEFORE_CREATE: Final = 2
 """How often the provider's list is searched after an unclear create before creating again."""
 
@@ -215,9 +217,10 @@ def backoff_seconds(failures: int, *, first: float, jitter: float, most: float =
     return full * (0.5 + jitter / 2)
 
 
-def held_back(batch: LedgerBatch, error: str, *, until: float) -> LedgerBatch:
-    """The batch after a call that failed for now: same state, touched again at `until`."""
-    return replace(batch, failures=batch.failures + 1, next_at=until, error=error)
+def held_back(batch: LedgerBatch, error: str, *, hint: str, now: float, wait: float) -> LedgerBatch:
+    """The batch after a call that failed for now: same state, touched again after `wait` seconds."""
+    since = now if batch.failing_since is None else min(batch.failing_since, now)
+    return replace(batch, failures=batch.failures + 1, failing_since=since, next_at=now + wait, error=error, hint=hint)
 
 
 def cancelling(batch: LedgerBatch, now: float) -> LedgerBatch:
@@ -225,19 +228,27 @@ def cancelling(batch: LedgerBatch, now: float) -> LedgerBatch:
     return batch if batch.state is BatchState.CANCELLING else replace(batch, state=BatchState.CANCELLING, intent_at=now)
 
 
-def queue_was_full(batch: LedgerBatch, error: str, *, until: float) -> LedgerBatch:
+def went_well(batch: LedgerBatch, status: str) -> LedgerBatch:
+    """The batch after a poll that found it at work.
+
+    One that is still looked at by the provider has come no further: if it was refused for a full queue before, it may
+    be again, and is to wait longer then.
+    """
+    if status == "validating":
+        return replace(batch, status=status, error=None, hint="")
+    return replace(batch, status=status, failures=0, failing_since=None, error=None, hint="")
+
+
+def queue_was_full(batch: LedgerBatch, error: str, *, hint: str, now: float, wait: float) -> LedgerBatch:
     """The batch after the provider's token queue was full: created again from the same file, no attempt used up."""
     return replace(
-        batch,
+        held_back(batch, error, hint=hint, now=now, wait=wait),
         state=BatchState.CREATING,
         batch_id=None,
         status=None,
         intent_at=None,
         created_at=None,
         expires_at=None,
-        failures=batch.failures + 1,
-        next_at=until,
-        error=error,
     )
 
 

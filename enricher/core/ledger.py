@@ -145,7 +145,12 @@ class LedgerBatch:
     """Transient failures in a row, for the backoff."""
     looks: int = 0
     """How often an unclear create was looked for in the provider's list; of an open batch: whether one was."""
+    failing_since: float | None = None
+    """When it failed first without having come further since; with an `error`, it fails still."""
     error: str | None = None
+    """Why it does not go on, or ended as it did."""
+    hint: str = ""
+    """What the reader can do about the error."""
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0

@@ -142,7 +142,8 @@ class Submit:
             return await self._over_budget(batch, money, now)
         if not await self._queue_has_room(batch):
             return False
-        await self._store.save_batch(replace(batch, state=BatchState.UPLOADING, intent_at=None, next_at=0.0))
+        taken = replace(batch, state=BatchState.UPLOADING, intent_at=None, next_at=0.0, error=None, hint="")
+        await self._store.save_batch(taken)
         return True
 
     async def _over_budget(self, batch: LedgerBatch, money: Money, now: float) -> bool:
@@ -162,7 +163,8 @@ class Submit:
                 self._telemetry.batch_waited(batch=batch, reason="budget", seconds=0, error=text)
                 return True
         if holds:
-            await self._wait(batch, "budget", self._settings.poll_interval_seconds, "over budget")
+            hint = "it goes out when a later UTC day or month has the money, or with a higher [budget]"
+            await self._wait(batch, "budget", self._settings.poll_interval_seconds, "over budget", hint)
             return False
         await self._store.skip_batch(batch, "over budget", now)
         self._telemetry.batch_waited(batch=batch, reason="budget", seconds=0, error="skipped: over budget")
@@ -174,12 +176,15 @@ class Submit:
         # A batch larger than the whole limit goes when the queue is empty: the provider's count may be lower than ours.
         if limit is None or reserved == 0 or reserved + batch.tokens <= limit:
             return True
-        await self._wait(batch, "token_limit", 2 * self._settings.poll_interval_seconds, "the token queue is full")
+        hint = "it goes out when batches before it have ended"
+        await self._wait(
+            batch, "token_limit", 2 * self._settings.poll_interval_seconds, "the token queue is full", hint
+        )
         return False
 
     async def _upload(self, batch: LedgerBatch) -> bool:
         path = await self._files.write(batch.name, self._workload.lines(batch))
-        intended = replace(batch, intent_at=self._clock.now(), error=None)
+        intended = replace(batch, intent_at=self._clock.now())
         if not await self._is_to_be_sent(intended):
             return False
         file_id = await self._client.upload(path, batch.upload_name)
@@ -210,7 +215,9 @@ class Submit:
             looks=0,
             failures=0,
             next_at=0.0,
+            failing_since=None,
             error=None,
+            hint="",
         )
         await self._store.save_batch(uploaded)
         self._telemetry.batch_uploaded(batch=uploaded)
@@ -219,7 +226,7 @@ class Submit:
         assert batch.input_file_id is not None
         now = self._clock.now()
         # The wait is that of the first look that counts, should nobody be there to hear the answer.
-        intended = replace(batch, intent_at=now, looks=0, next_at=now + self._backoff(0, None), error=None)
+        intended = replace(batch, intent_at=now, looks=0, next_at=now + self._backoff(0, None))
         if not await self._is_to_be_sent(intended):
             return False
         try:
@@ -261,6 +268,7 @@ class Submit:
             expires_at=job.deadline(created_at=made.created_at, expires_at=made.expires_at, now=now),
             next_at=0.0,
             error=None,
+            hint="",
         )
         beside = [job.surplus(opened, one.id) for one in surplus]
         await self._store.save_batch(opened, beside)
@@ -272,12 +280,10 @@ class Submit:
         """Right after an upload a provider may not know its own file; after some minutes it is uploaded again."""
         now = self._clock.now()
         wait = self._backoff(batch.failures, error)
+        held = job.held_back(replace(batch, intent_at=None), str(error), hint=error.hint, now=now, wait=wait)
         if batch.failures * self._settings.poll_interval_seconds >= job.FILE_PATIENCE_SECONDS or batch.failures >= 8:
-            again = replace(batch, state=BatchState.UPLOADING, input_file_id=None, intent_at=None, failures=0)
-            await self._store.save_batch(replace(again, next_at=now + wait, error=str(error)))
-        else:
-            held = job.held_back(replace(batch, intent_at=None), str(error), until=now + wait)
-            await self._store.save_batch(held)
+            held = replace(held, state=BatchState.UPLOADING, input_file_id=None, failures=0)
+        await self._store.save_batch(held)
         self._telemetry.batch_waited(batch=batch, reason="file", seconds=wait, error=str(error))
 
     async def _failed(self, batch: LedgerBatch, todo: Step, error: ProviderError) -> None:
@@ -298,7 +304,7 @@ class Submit:
             return
         if isinstance(error, AuthProviderError | PermanentProviderError) and not has_no_list:
             self.blocked = error
-        await self._store.save_batch(job.held_back(current, str(error), until=now + wait))
+        await self._store.save_batch(job.held_back(current, str(error), hint=error.hint, now=now, wait=wait))
         reason = _REASONS.get(type(error), "permanent")
         self._telemetry.batch_waited(batch=current, reason=reason, seconds=wait, error=str(error), hint=error.hint)
 
@@ -307,7 +313,8 @@ class Submit:
         current = next((one for one in await self._own_batches() if one.id == batch.id), batch)
         wait = self._backoff(current.failures, None)
         self.blocked = error
-        await self._store.save_batch(job.held_back(current, str(error), until=self._clock.now() + wait))
+        now = self._clock.now()
+        await self._store.save_batch(job.held_back(current, str(error), hint=error.hint, now=now, wait=wait))
         self._telemetry.batch_waited(batch=current, reason="disk", seconds=wait, error=str(error), hint=error.hint)
 
     async def _learn_limit(self, batch: LedgerBatch, error: ProviderError) -> bool:
@@ -328,10 +335,10 @@ class Submit:
                 await self._client.delete_file(batch.input_file_id)
         return True
 
-    async def _wait(self, batch: LedgerBatch, reason: str, seconds: float, text: str) -> None:
-        await self._store.save_batch(replace(batch, next_at=self._clock.now() + seconds, error=text))
+    async def _wait(self, batch: LedgerBatch, reason: str, seconds: float, text: str, hint: str) -> None:
+        await self._store.save_batch(replace(batch, next_at=self._clock.now() + seconds, error=text, hint=hint))
         if batch.error != text:
-            self._telemetry.batch_waited(batch=batch, reason=reason, seconds=seconds, error=text)
+            self._telemetry.batch_waited(batch=batch, reason=reason, seconds=seconds, error=text, hint=hint)
 
     def _backoff(self, failures: int, error: ProviderError | None) -> float:
         if error is not None and error.retry_after_seconds is not None:

@@ -137,7 +137,7 @@ class Track:
             return False
         wait = self._settings.poll_interval_seconds
         due = self._clock.now() + (min(wait, _HINTED_POLL_SECONDS) if hinted else wait)
-        await self._store.save_batch(replace(batch, status=seen.status, next_at=due, failures=0))
+        await self._store.save_batch(replace(job.went_well(batch, seen.status), next_at=due))
         return False
 
     async def _look_beside(self, batch: LedgerBatch) -> None:
@@ -221,8 +221,9 @@ class Track:
         wait = job.backoff_seconds(
             batch.failures, first=2 * self._settings.poll_interval_seconds, jitter=self._jitter()
         )
-        await self._store.save_batch(job.queue_was_full(batch, text, until=self._clock.now() + wait))
-        self._telemetry.batch_waited(batch=batch, reason="token_limit", seconds=wait, error=text)
+        now, hint = self._clock.now(), job.QUEUE_HINT
+        await self._store.save_batch(job.queue_was_full(batch, text, hint=hint, now=now, wait=wait))
+        self._telemetry.batch_waited(batch=batch, reason="token_limit", seconds=wait, error=text, hint=hint)
         return False
 
     async def _refused(self, batch: LedgerBatch, refusal: ProviderError) -> bool:
@@ -230,7 +231,8 @@ class Track:
         self._refusal = refusal
         self._forget(batch)
         wait, text = job.MAX_BACKOFF_SECONDS, str(refusal)
-        await self._store.save_batch(job.queue_was_full(batch, text, until=self._clock.now() + wait))
+        now = self._clock.now()
+        await self._store.save_batch(job.queue_was_full(batch, text, hint=refusal.hint, now=now, wait=wait))
         self._telemetry.batch_waited(batch=batch, reason="auth", seconds=wait, error=text, hint=refusal.hint)
         return False
 
@@ -256,7 +258,8 @@ class Track:
         first = min(self._settings.poll_interval_seconds, 30.0)
         asked = error.retry_after_seconds if isinstance(error, ProviderError) else None
         wait = asked or job.backoff_seconds(batch.failures, first=first, jitter=self._jitter(), most=most)
-        await self._store.save_batch(job.held_back(batch, str(error), until=self._clock.now() + wait))
+        now = self._clock.now()
+        await self._store.save_batch(job.held_back(batch, str(error), hint=error.hint, now=now, wait=wait))
         reason = "disk" if disk else "auth" if refused else "transient"
         self._telemetry.batch_waited(batch=batch, reason=reason, seconds=wait, error=str(error), hint=error.hint)
 

@@ -26,10 +26,16 @@ class BooksTold(Told):
             "batch_jobs", "Batches not done, by state", "state", BATCH_STATES
         )
         self._oldest_batch = maker.gauge(
-            "batch_oldest_open_timestamp_seconds", "Creation time of the oldest open batch"
+            "batch_oldest_open_timestamp_seconds", "When the oldest batch that is not done was planned"
+        )
+        self._batches_fail_since = maker.gauge(
+            "batch_failing_since_timestamp_seconds", "Since when some batch comes no further; 0: all do"
         )
         self._signatures = maker.gauge("signatures", "Signatures known")
         self._pending = maker.gauge("sink_pending_events", "Events a sink has not got yet", "sink")
+        self._sink_fails_since = maker.gauge(
+            "sink_failing_since_timestamp_seconds", "Since when a sink takes nothing; 0: it does", "sink"
+        )
         self._store_bytes = maker.gauge("store_size_bytes", "Size of the store")
         self._spool_bytes = maker.gauge("store_spool_bytes", "Bytes of the store that hold spooled events")
         self._free_bytes = maker.gauge("store_free_bytes", "Room left on the disk of the store")
@@ -48,10 +54,14 @@ class BooksTold(Told):
         self._oldest_open.set(summary.oldest_open_window or 0)
         for state in BATCH_STATES:
             self._batches.labels(state).set(summary.batches.get(state, 0))
-        self._oldest_batch.set(min((batch.created_at or 0.0 for batch in summary.open_batches), default=0.0))
+        waiting = (*summary.open_batches, *summary.waiting_batches)
+        self._oldest_batch.set(min((batch.planned_at for batch in waiting), default=0.0))
+        self._batches_fail_since.set(min((trouble.since for trouble in summary.batch_troubles), default=0.0))
         self._signatures.set(summary.signatures)
         for sink, pending in summary.pending_by_sink.items():
             self._pending.labels(sink).set(pending)
+            trouble = summary.sink_troubles.get(sink)
+            self._sink_fails_since.labels(sink).set(0.0 if trouble is None else trouble.since)
         self._store_bytes.set(summary.store_bytes)
         self._spool_bytes.set(summary.spool_bytes)
         self._free_bytes.set(summary.free_bytes)

@@ -38,6 +38,9 @@ class ProcessTold(Told):
         self._clock_steps = maker.counter(
             "clock_steps_total", "Times the wall clock left the monotonic clock by over 2 s"
         )
+        self._reload_refused = maker.gauge(
+            "reload_refused", "1 while the last reload was refused and an older configuration is in use"
+        )
         self._loop_lag = maker.gauge(
             "event_loop_lag_seconds", "Longest the event loop was blocked in the last interval"
         )
@@ -76,10 +79,16 @@ class ProcessTold(Told):
 
     def reload_refused(self, *, faults: Sequence[str]) -> None:
         """A reload found a faulty configuration; the old one stays."""
-        self._log.error("reload_refused", faults=list(faults), hint="the running configuration stays in use")
+        self._reload_refused.set(1)
+        self._log.error(
+            "reload_refused",
+            faults=list(faults),
+            hint="the running configuration stays in use; mend the file and reload, or the next start will fail",
+        )
 
     def reload_finished(self) -> None:
         """A reload took effect."""
+        self._reload_refused.set(0)
         self._log.info("reload_finished")
 
     def demo_model_used(self, *, model: str) -> None:
@@ -91,7 +100,9 @@ class ProcessTold(Told):
     def clock_stepped(self, *, seconds: float) -> None:
         """The wall clock jumped against the monotonic clock."""
         self._clock_steps.inc()
-        self._log.warning("clock_stepped", seconds=round(seconds, 3))
+        self._log.warning(
+            "clock_stepped", seconds=round(seconds, 3), hint="is the time of this host kept by one program, and right?"
+        )
 
     def loop_lagged(self, *, seconds: float) -> None:
         """The event loop was late by this much at worst since the last call."""

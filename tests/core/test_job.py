@@ -83,9 +83,29 @@ def test_batch_that_outlives_the_providers_deadline_by_an_hour_is_cancelled_and_
 
 def test_full_queue_keeps_the_file_and_uses_up_no_attempt():
     batch = a_batch(state=BatchState.OPEN, input_file_id="file-1", batch_id="batch-1", status="failed")
-    after = job.queue_was_full(batch, "full", until=NOW + 5)
+    after = job.queue_was_full(batch, "full", hint="", now=NOW, wait=5)
     assert (BatchState.CREATING, "file-1", None, 1) == (after.state, after.input_file_id, after.batch_id, after.attempt)
     assert job.next_step(after, NOW + 5) is Step.CREATE
+
+
+def test_a_batch_knows_since_when_it_comes_no_further():
+    batch = job.held_back(a_batch(state=BatchState.OPEN), "gone", hint="look", now=NOW, wait=5)
+    again = job.held_back(batch, "gone still", hint="", now=NOW + 60, wait=5)
+    assert (2, NOW, "gone still", NOW + 65) == (again.failures, again.failing_since, again.error, again.next_at)
+    # A clock that was set back meanwhile makes nothing fail from a time on that is yet to come.
+    assert NOW - 3600 == job.held_back(batch, "gone", hint="", now=NOW - 3600, wait=5).failing_since
+    assert (0, None, None, "") == _standing(job.went_well(again, "in_progress"))
+
+
+def test_a_full_queue_is_waited_for_longer_each_time_though_the_batch_was_looked_at_in_between():
+    refused = job.queue_was_full(a_batch(state=BatchState.OPEN), "full", hint="", now=NOW, wait=5)
+    looked_at = job.went_well(replace(refused, state=BatchState.OPEN), "validating")
+    assert (1, NOW, None, "") == _standing(looked_at)
+    assert (2, NOW, "full", "") == _standing(job.queue_was_full(looked_at, "full", hint="", now=NOW + 9, wait=5))
+
+
+def _standing(batch: LedgerBatch) -> tuple[int, float | None, str | None, str]:
+    return batch.failures, batch.failing_since, batch.error, batch.hint
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def upload(world, batch):
         world.batch = uploaded(batch)
     else:
         intent_at = None if what == "refused" else batch.intent_at
-        world.batch = job.held_back(replace(batch, intent_at=intent_at), "?", until=world.now + 60)
+        world.batch = job.held_back(replace(batch, intent_at=intent_at), "?", hint="", now=world.now, wait=60)
 
 
 def uploaded(batch):
@@ -141,7 +141,7 @@ def create(world, batch):
         world.batch = opened(world, batch, len(world.made) - 1)
     else:
         intent_at = None if what == "refused" else batch.intent_at
-        world.batch = job.held_back(replace(batch, intent_at=intent_at), "?", until=world.now + 60)
+        world.batch = job.held_back(replace(batch, intent_at=intent_at), "?", hint="", now=world.now, wait=60)
 
 
 def opened(world, batch, number):
@@ -167,7 +167,7 @@ def poll(world, batch):
         status = made["ended"]
     yield
     if status == "queue full":
-        world.batch = job.queue_was_full(batch, "full", until=world.now + 60)
+        world.batch = job.queue_was_full(batch, "full", hint="", now=world.now, wait=60)
         return
     match job.after_poll(batch, status, world.now):
         case Step.CANCEL:

@@ -252,7 +252,10 @@ def test_the_oldest_of_what_a_dead_sink_refuses_is_dead_lettered_where_that_is_w
     refused = MANY // 2
     daemon.eventually(lambda: daemon.metric('enricher_dead_letter_events_total{reason="backlog"}') == refused)
     assert refused == told(daemon)["pending_by_sink"]["broken"]
-    put_aside = daemon.running.happened("part_dead_lettered", sink="broken")
+    # The store has it a moment before the log does.
+    put_aside = daemon.running.until(
+        lambda: len(told := daemon.running.happened("part_dead_lettered", sink="broken")) > 1 and told
+    )
     assert ["2026-11-20T08Z", "2026-11-20T09Z"] == sorted({one["window"] for one in put_aside})
 
     broken.unlink()

@@ -190,7 +190,10 @@ def _hint(error: OSError, where: Path) -> str:
         case errno.EACCES | errno.EPERM:
             return f"let the service's user write to {where}, or change the sink's directory"
         case errno.EROFS:
-            return f"{where} is read-only to this process: under systemd, name it in ReadWritePaths="
+            return (
+                f"{where} is read-only to this process: see the kernel's log, and mount it for writing; under systemd,"
+                " name it in ReadWritePaths=; nothing is lost meanwhile"
+            )
         case errno.ENOTDIR | errno.EEXIST | errno.ELOOP:
             return f"{where} is a link or no directory, or lies below a file: move that, or change the sink's directory"
         case errno.ESTALE:

@@ -40,7 +40,7 @@ APPLICATION_ID: Final = 0x656E7263
 
 MIGRATIONS: tuple[str, ...] = tuple(
     resources.files(__package__).joinpath(name).read_text("utf-8")
-    for name in ("schema.sql", "schema_2.sql", "schema_3.sql", "schema_4.sql", "schema_5.sql", "schema_6.sql")
+    for name in ("schema.sql", *(f"schema_{number}.sql" for number in range(2, 8)))
 )
 """Script n brings a store from version n to n + 1. Scripts that were released never change."""
 

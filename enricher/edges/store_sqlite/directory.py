@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 LOCK_NAME: Final = "lock"
 
+_HINT: Final = "give it to the user that enricher runs as, or set another state_dir"
+_HINTS: Final = {
+    errno.EROFS: "its file system is read-only: see the kernel's log, and mount it for writing",
+    errno.ENOSPC: "make room on its file system",
+    errno.EDQUOT: "make room in the quota of the user that enricher runs as",
+}
+
 
 def lock_directory(directory: Path) -> int:
     """Make the directory (0700) if need be and lock it for this process; closing the descriptor returned releases it.
@@ -35,8 +42,10 @@ def lock_directory(directory: Path) -> int:
         finally:
             os.close(opened)
     except OSError as error:
-        hint = "give it to the user that enricher runs as, or set another state_dir"
-        raise StoreError(f"{directory}: cannot be used as state directory: {error.strerror}", hint=hint) from error
+        raise StoreError(
+            f"{directory}: cannot be used as state directory: {error.strerror}",
+            hint=_HINTS.get(error.errno or 0, _HINT),
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

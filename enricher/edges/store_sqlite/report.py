@@ -84,6 +84,7 @@ def summary(
         oldest_open_window=oldest,
         batches=_mapping(db, "SELECT state, count(*) FROM batches WHERE purpose = 'events' GROUP BY state"),
         open_batches=tuple(batches(db, _WITH_PROVIDER)),
+        waiting_batches=tuple(one for one in batches(db, (BatchState.PLANNED,)) if one.error),
         requests=_mapping(db, _TALLIED, "requests"),
         signatures=books["signatures"],
         answers=_mapping(db, _TALLIED, "answers"),
