@@ -22,7 +22,7 @@ from enricher.status import HELD, status_of
 from enricher.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -209,7 +209,13 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
             *_gold(report["gold"]),
         ],
     )
-    if (digest := report["digest"]) is not None and digest["changes"]:
+    _print_digest(console, report["digest"])
+    _print_batches(console, [*report["open_batches"], *report["waiting_batches"]])
+    _print_files(console, report["files"])
+
+
+def _print_digest(console: Console, digest: Mapping[str, Any] | None) -> None:
+    if digest is not None and digest["changes"]:
         changed = ", ".join(f"{digest[change]:,} {change}" for change in CHANGES if digest[change])
         rows = [
             (one["change"], f"{one['events']:,}", f"{one['usual']:,.1f}", one["severity"] or "", one["template"])
@@ -223,17 +229,21 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
                     console.print(f"  {name}{show.safe(account[key])}", soft_wrap=True)
         title = f"{digest['window']}: {changed}"
         show.grid(console, title, ("change", "events", "usual", "severity", "kind"), rows)
-    if waiting := [*report["open_batches"], *report["waiting_batches"]]:
+
+
+def _print_batches(console: Console, batches: Sequence[Mapping[str, Any]]) -> None:
+    if batches:
         under_way = [
             (one["name"], _time(one["planned_at"]), one["state"], one["status"] or "", str(one["requests"]), _note(one))
-            for one in waiting
+            for one in batches
         ]
         columns = ("file", "planned", "state", "provider says", "requests", "note")
         show.grid(console, "batches under way", columns, under_way)
+
+
+def _print_files(console: Console, known: Sequence[Mapping[str, Any]]) -> None:
     # What is behind is what the reader looks for.
-    files = sorted(
-        (one for one in report["files"] if not one["gone"]), key=lambda one: (-(one["lag_bytes"] or 0), one["path"])
-    )
+    files = sorted((one for one in known if not one["gone"]), key=lambda one: (-(one["lag_bytes"] or 0), one["path"]))
     if files:
         places = [
             (one["path"], f"{one['position']:,}", "" if one["lag_bytes"] is None else f"{one['lag_bytes']:,}")
@@ -245,6 +255,8 @@ def print_status(console: Console, report: Mapping[str, Any]) -> None:
             else f"files (the {_FILES_SHOWN} that are furthest behind; more with --json)"
         )
         show.grid(console, title, ("path", "read", "unread"), places)
+    else:
+        console.print("no file is followed: enricher validate says which are found, and why others are not read")
 
 
 def _trouble(trouble: Mapping[str, Any]) -> str:

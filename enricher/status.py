@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from enricher.core.digest import CHANGES, HISTORY_WINDOWS, Digest, compare, to_row
 from enricher.core.window import window_id
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from enricher.core.block import FileState
     from enricher.core.books import HeldBy, StoreSummary
     from enricher.core.ledger import LedgerBatch
@@ -49,7 +54,7 @@ async def status_of(store: Store, now: float, *, length_seconds: int) -> dict[st
     return {
         "reading_held_by": await store.reading_held_by(),
         **_counts(await store.summary(now), length_seconds),
-        "files": [_file(file) for file in await store.lagging_files(_FILES_SHOWN)],
+        "files": await asyncio.to_thread(_files, await store.lagging_files(_FILES_SHOWN)),
         "money": {
             "today_usd": round(money.today_usd, 6),
             "month_usd": round(money.month_usd, 6),
@@ -120,12 +125,27 @@ def _batch(batch: LedgerBatch) -> dict[str, Any]:
     }
 
 
-def _file(file: FileState) -> dict[str, Any]:
+def _files(files: Sequence[FileState]) -> list[dict[str, Any]]:
+    return [_file(file, _size(file)) for file in files]
+
+
+def _size(file: FileState) -> int:
+    """How large a file is now: while nothing is read of it, the store does not hear that it grows."""
+    if file.gone_at is not None or file.codec != "plain":
+        return file.size_seen
+    try:
+        found = Path(os.fsdecode(file.path)).stat()
+    except OSError:
+        return file.size_seen
+    return found.st_size if (found.st_dev, found.st_ino) == (file.device, file.inode) else file.size_seen
+
+
+def _file(file: FileState, size: int) -> dict[str, Any]:
     return {
         "path": file.path.decode("utf-8", "backslashreplace"),
         "source": file.source,
         "position": file.position,
-        "size": file.size_seen,
-        "lag_bytes": max(0, file.size_seen - file.position) if file.codec == "plain" else None,
+        "size": size,
+        "lag_bytes": max(0, size - file.position) if file.codec == "plain" else None,
         "gone": file.gone_at is not None,
     }

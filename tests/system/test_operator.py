@@ -106,6 +106,27 @@ def test_a_batch_that_is_held_for_the_budget_is_shown_with_the_way_out(bench, ru
     assert "with a higher [budget]" in shown(bench)
 
 
+def test_what_a_file_grows_by_while_nothing_is_read_is_shown_as_unread(bench, run):
+    bench.configure(provider={"base_url": UNREACHABLE}, store={"max_spool_bytes": 1}, **COLLECTING)
+    path = bench.write("a.log", log_lines(MANY, hours=1))
+    daemon = run()
+    daemon.eventually(lambda: status(daemon)["reading_held_by"] == "spool")
+    bench.write("a.log", log_lines(MANY, hours=1), append=True)
+
+    (file,) = bench.status()["files"]
+
+    assert path.stat().st_size == file["size"] == file["position"] + file["lag_bytes"]
+    assert f"{file['lag_bytes']:,}" in shown(bench)
+
+
+def test_that_no_file_is_followed_is_said(bench, run):
+    bench.logs.rmdir()
+    daemon = run()
+    daemon.eventually(lambda: daemon.running.happened("file_skipped", reason="vanished"))
+
+    assert "no file is followed: enricher validate says" in shown(bench)
+
+
 def test_a_refused_reload_is_seen_in_the_metrics_until_one_is_taken(bench, run):
     daemon = run()
     kept = bench.file.read_text()
