@@ -299,6 +299,57 @@ async def test_inode_numbers_that_rotated_files_took_from_each_other_hide_none(w
     assert expected == sorted(numbers(w.read))
 
 
+@pytest.mark.parametrize("include", ["*.log*", "*.log"])
+@pytest.mark.parametrize("unread", [0, 5])
+async def test_a_copy_is_read_though_its_log_was_deleted_after_it_was_truncated(world, include, unread):
+    """The log is open still: what it holds now is not what was read of it, and nobody waits for that."""
+    w = await world(include=[f"{world.directory}/{include}"])
+    w.append("a.log", lines(0))
+    await w.step(hold=None)
+    w.append("a.log", lines(40, unread))
+    copy(w, "a.log", "a.log.1")
+    w.path("a.log").write_bytes(lines(100, 1))
+    w.path("a.log").unlink()
+    await settle(w)
+    assert [*range(40 + unread)] == sorted(numbers(w.read))
+    assert 0 == w.progress().deleted_bytes
+
+
+@pytest.mark.parametrize("hold", [0, None])
+@pytest.mark.parametrize("cut", [40, 900, None])
+async def test_lines_that_were_read_between_copy_and_truncation_have_no_line_of_the_copy_repeated(world, hold, cut):
+    w = await world()
+    w.append("a.log", lines(0))
+    await w.step(hold=hold)
+    whole = w.path("a.log").read_bytes()
+    w.append("a.log.1", whole[:cut])
+    await w.source.scan(w.now)
+    w.append("a.log.1", whole[len(whole[:cut]) :])
+    w.append("a.log", lines(40, 2))
+    await w.step(hold=hold)
+    os.truncate(w.path("a.log"), 0)
+    w.append("a.log", lines(100, 1))
+    await settle(w)
+    assert [*range(42), 100] == sorted(numbers(w.read))
+    # It is known from its end on, and by the next process.
+    await w.start()
+    w.append("a.log.1", lines(200, 1))
+    await settle(w)
+    assert [*range(42), 100, 200] == sorted(numbers(w.read))
+
+
+async def test_an_older_copy_that_is_gone_has_no_say_in_what_a_newer_one_holds(world):
+    w = await world()
+    w.append("a.log", lines(0))
+    copy(w, "a.log", "a.log.1")
+    await settle(w)
+    w.path("a.log.1").unlink()
+    w.append("a.log", lines(40, 3))
+    copy(w, "a.log", "a.log.2")
+    await settle(w)
+    assert [*range(43)] == sorted(numbers(w.read))
+
+
 async def test_once_does_not_wait_for_a_copy_that_is_gone(world, monkeypatch):
     w = await world(once=True)
     w.append("a.log", lines(0))

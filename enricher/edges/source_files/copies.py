@@ -36,7 +36,7 @@ class _Waiting:
     size: int
     mtime: float
     goal: int
-    """How far the original must be read before the copy is worth another look."""
+    """How far the original must be read before the copy is worth another look. So far they are the same."""
 
 
 class Copies:
@@ -66,8 +66,19 @@ class Copies:
         return any(copy.original.present and copy.original.degraded_since is None for copy in self._waiting.values())
 
     def forget(self, seen: os.stat_result) -> None:
-        """A file is looked at again, or is no copy."""
+        """A file waits no longer."""
         self._waiting.pop((seen.st_dev, seen.st_ino), None)
+
+    def read_within(self, stranger: Stranger, given_up: Tracked | None) -> Tracked | None:
+        """The original of a copy that waited until that was truncated, and holds nothing that was not read of it.
+
+        What a program wrote after the copy was made and before the truncation may have been read. It waits no longer.
+        """
+        copy = self._waiting.pop((stranger.stat.st_dev, stranger.stat.st_ino), None)
+        if copy is None or copy.goal < max(1, copy.size) or (copy.original.present and copy.original is not given_up):
+            return None
+        is_plain = stranger.codec == PLAIN == copy.original.row.codec
+        return copy.original if is_plain and copy.size <= stranger.stat.st_size < copy.original.read_end else None
 
     def keep(self, found: Container[Key]) -> None:
         """Let go of the copies that are not among these any more: compressed since, or deleted."""
@@ -89,7 +100,8 @@ class Copies:
             if shared.differs or is_beyond or (is_whole and not shared.is_all):
                 return False
             if is_whole and original.is_read_to(shared.length):
-                return _over(stranger, original, shared.length, now)
+                self.forget(stranger.stat)
+                return over(stranger, original, shared.length, now)
             goal = shared.length
         key = (stranger.stat.st_dev, stranger.stat.st_ino)
         self._waiting[key] = _Waiting(original, stranger.stat.st_size, stranger.stat.st_mtime, goal)
@@ -151,7 +163,7 @@ def _compare(copy: Stream, original: Stream, *, limit: int | None) -> _Shared:
     return _Shared(at, is_all=False)
 
 
-def _over(stranger: Stranger, original: Tracked, length: int, now: float) -> Tracked:
+def over(stranger: Stranger, original: Tracked, length: int, now: float) -> Tracked:
     """A copy of what was read: it is followed from its end on, should it grow."""
     row = replace(
         original.row,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from enricher.edges.source_files.beside import Beside, followed
+from enricher.edges.source_files.copies import over
 from enricher.edges.source_files.identity import (
     HEAD_BYTES,
     MARKER_BYTES,
@@ -72,16 +73,22 @@ def adopt(
 
     A file that is known, or was known and is `given_up`, moves to the stranger. A new one is not known yet.
     """
-    copies.forget(stranger.stat)
+    there: list[Tracked] = []
+    gone: list[Tracked] = []
     for original in known.alike(stranger.path, stranger.head):
-        if original is not given_up and _is_there(original, descriptors):
-            judged = copies.judge(stranger, original, now)
-            if judged is not False:
-                return judged
-            # Only now: while the two were compared the one may have been truncated of which the other is the copy.
-            if copies.comparing.is_truncated(original, now):
-                return True  # once that is seen to it is clear
-            continue
+        (there if original is not given_up and _is_there(original, descriptors) else gone).append(original)
+    # Those that are there first: a copy of what goes on is no sequel of an older copy that is gone.
+    for original in there:
+        judged = copies.judge(stranger, original, now)
+        if judged is not False:
+            return judged
+        # Only now: while the two were compared the one may have been truncated of which the other is the copy.
+        if copies.comparing.is_truncated(original, now):
+            return True  # once that is seen to it is clear
+    was_read = copies.read_within(stranger, given_up)
+    if was_read is not None:
+        return over(stranger, was_read, stranger.stat.st_size, now)
+    for original in gone:
         quiet = known.quiet_seconds(stranger.stat.st_mtime, now)
         verdict = resume_verdict(original.row, sight(stranger, original.row, quiet_seconds=quiet), original_gone=True)
         # It may be back as it was: an unmounted disk, a directory that could not be entered.

@@ -412,6 +412,9 @@ class Scanner:
         stat = self._descriptors.stat(file)
         if stat is None:
             return False
+        # Nothing leads to what it may hold instead; and a copy of what it held would be taken for one of this.
+        if (stat.st_size, stat.st_mtime) != (file.proven, file.mtime) and self._comparing.is_truncated(file, now):
+            return False
         self._known.saw(file, stat, now)
         file.deleted, file.checked = True, None
         self._known.stir(file)
