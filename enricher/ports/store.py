@@ -223,7 +223,8 @@ class Store(Protocol):
     async def take_back(self, batches: Collection[int], requests: Collection[str], why: str, now: float) -> None:
         """Batches that were not sent are over, and what they and these requests, to be sent again, ask was never asked.
 
-        What is asked about once, a window or lines of known meaning, is `skipped` instead.
+        What is asked about once, a window or lines of known meaning, is `skipped` instead; what was paid for before, in
+        vain, is `failed`.
         """
 
     async def skip_digests(self, batch: LedgerBatch, why: str, now: float) -> int:

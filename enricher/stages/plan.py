@@ -115,14 +115,14 @@ class Plan:
     async def step(self) -> bool:
         """Close what is due and plan what is unanswered; whether anything was committed."""
         now = self._clock.now()
-        to_resend = await self._not_elsewhere(await self._store.requests_again(), now)
+        to_resend = await self._current(await self._store.requests_again(), now)
         progress = self._progress(now)
         is_held = await self._store.reading_held_by() is not None
         closing = self._due(await self._store.open_panes(), progress, now, is_held=is_held)
         closed = {(pane.start, pane.number): how for pane, how in closing}
-        panes = sorted({*closed, *await self._waiting(now)})
+        panes = sorted({*closed, *await self._waiting()})
         kinds = await self._unanswered(panes, now) if panes else []
-        again = [one for one in to_resend if self._is_current(one) and job.is_due_again(one, now)]
+        again = [one for one in to_resend if job.is_due_again(one, now)]
         kinds = self._limited(kinds)
         if not closed and not kinds and not again:
             return False
@@ -153,18 +153,14 @@ class Plan:
         since = -math.inf if within is None else now - within - self._settings.length_seconds
         return [start for start, number in closed if number == 0 and start >= since]
 
-    async def _waiting(self, now: float) -> list[tuple[int, int]]:
+    async def _waiting(self) -> list[tuple[int, int]]:
         """Closed panes that are asked about under the task and model of today.
 
-        A pane keeps those it was closed with as long as the provider works on them. What was never sent is given up
-        when they change (a model that nobody knows, mended by the operator), and its panes are asked about anew.
+        A pane keeps those it was closed with as long as the provider works on them; then it is asked about anew.
         """
         panes = await self._store.closed_panes()
         stale = [pane for pane in panes if not self._is_current(pane)]
         if stale:
-            for batch in await self._store.batches(_UNSENT):
-                if not self._is_current(batch) and batch.intent_at is None:
-                    await self._store.skip_batch(batch, "the task or the model has changed", now)
             under_way = {(batch.task, batch.model) for batch in await self._store.batches(_NOT_DONE)}
             adopted = [pane for pane in stale if (pane.task, pane.model) not in under_way]
             if adopted:
@@ -173,19 +169,22 @@ class Plan:
             stale = [pane for pane in stale if pane not in adopted]
         return [(pane.start, pane.number) for pane in panes if pane not in stale]
 
-    async def _not_elsewhere(self, again: Sequence[LedgerRequest], now: float) -> list[LedgerRequest]:
-        """Have what is not with the provider, and was made for another endpoint than that of today, planned anew.
+    async def _current(self, again: Sequence[LedgerRequest], now: float) -> list[LedgerRequest]:
+        """Have what is not with the provider, and was made for another task, model or endpoint, planned anew.
 
         Returns what is to be sent again as it is.
         """
-        ours = self._settings.endpoint
-        unsent = [
-            one.id for one in await self._store.batches(_UNSENT) if one.endpoint != ours and one.intent_at is None
-        ]
-        elsewhere = [one.id for one in again if one.endpoint != ours]
-        if unsent or elsewhere:
-            await self._store.take_back(unsent, elsewhere, "the endpoint has changed", now)
-        return [one for one in again if one.endpoint == ours]
+        unsent = await self._store.batches(_UNSENT)
+        stale = [one.id for one in unsent if one.intent_at is None and not self._is_asked(one)]
+        # A run that asks about no windows leaves what another has begun to ask about them.
+        mine = [one for one in again if self._settings.digest is not None or not one.is_digest]
+        elsewhere = [one.id for one in mine if not self._is_asked(one)]
+        if stale or elsewhere:
+            await self._store.take_back(stale, elsewhere, "the task, the model or the endpoint has changed", now)
+        return [one for one in mine if self._is_asked(one)]
+
+    def _is_asked(self, row: LedgerBatch | LedgerRequest) -> bool:
+        return self._is_current(row) and row.endpoint == self._settings.endpoint
 
     def _is_current(self, row: Pane | LedgerBatch | LedgerRequest) -> bool:
         task: Task | None = self._settings.task

@@ -82,13 +82,18 @@ def take_back(
 ) -> None:
     """Batches that were not sent are over, and what they and these requests ask was never asked.
 
-    But a window is accounted for once, and lines of known meaning are asked about once a night: those are skipped.
+    But a window is accounted for once, and lines of known meaning are asked about once a night: those are skipped. And
+    what was paid for a request, in vain, stays booked to its window.
     """
     given = {"batches": json.dumps([*batches]), "requests": json.dumps([*requests]), "why": why, "now": now}
     found = db.execute(_TAKEN_BACK, given).fetchall()
-    aside = [(why, now, row["id"]) for row in found if row["is_aside"]]
-    gone = [(row["id"],) for row in found if not row["is_aside"]]
-    db.executemany("UPDATE requests SET state = 'skipped', error = ?, body = x'', changed_at = ? WHERE id = ?", aside)
+    kept = [
+        ("skipped" if row["is_aside"] else "failed", why, now, row["id"])
+        for row in found
+        if row["is_aside"] or row["was_paid"]
+    ]
+    gone = [(row["id"],) for row in found if not (row["is_aside"] or row["was_paid"])]
+    db.executemany("UPDATE requests SET state = ?, error = ?, body = x'', changed_at = ? WHERE id = ?", kept)
     db.executemany("DELETE FROM request_signatures WHERE request = ?", gone)
     db.executemany("DELETE FROM requests WHERE id = ?", gone)
     db.execute(_END_UNSENT, given)
@@ -276,7 +281,9 @@ id IN (SELECT value FROM json_each(:batches)) AND state IN ('planned', 'uploadin
 """
 
 _TAKEN_BACK = f"""
-SELECT q.id, {IS_ASIDE.format(request="q.id")} AS is_aside FROM requests q
+SELECT q.id, {IS_ASIDE.format(request="q.id")} AS is_aside,
+    q.input_tokens > 0 OR q.output_tokens > 0 OR q.cost_usd > 0 AS was_paid
+FROM requests q
 WHERE (q.state = 'live' AND q.batch IN (SELECT id FROM batches WHERE {_UNSENT}))
     OR (q.state = 'again' AND q.id IN (SELECT value FROM json_each(:requests)))
 """  # noqa: S608 (a condition of our own)
