@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVar
 
 from enricher.core.answer import Question, parse_json, request_body
 from enricher.core.job import CREDIT_CODES
@@ -29,7 +29,7 @@ _OVERHEAD_TOKENS: Final = 24
 _TURN_TOKENS: Final = 6
 # Up to here a request costs the base price of every model known; above, long-context prices begin.
 MAX_REQUEST_TOKENS: Final = 200_000
-_MAX_LINE_BYTES: Final = 64 * 1024 * 1024
+_MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 # Attempts are counted from 1 and there are a handful: seven digits bound the length of a line before it is numbered.
 _WIDEST_ATTEMPT: Final = 9_999_999
 _CUSTOM_ID: Final = re.compile(r"(r[0-9a-f]{16})-([0-9]{1,7})")
@@ -226,11 +226,14 @@ class Failure:
     status_code: int | None
 
 
+_Answer = TypeVar("_Answer")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reconciled:
+class Reconciled(Generic[_Answer]):
     """What became of the submitted custom_ids: each is in exactly one of the first three."""
 
-    answered: dict[str, Mapping[str, Any]]
+    answered: dict[str, _Answer]
     failed: dict[str, Failure]
     missing: list[str]
     unknown: int
@@ -241,18 +244,18 @@ class Reconciled:
 def read_lines(chunks: Iterable[bytes]) -> Iterator[OutputLine]:
     r"""Read the lines of a result file from blocks of bytes, split at \n; byte order mark and blank lines are skipped.
 
-    A line that cannot be read is yielded as malformed and costs no other line. Holds one line, at most 64 MiB.
+    A line that cannot be read is yielded as malformed and costs no other line. Holds one line, at most 16 MiB.
     """
     for raw in split_lines(chunks):
         text = raw.removeprefix(b"\xef\xbb\xbf")
         if len(text) > _MAX_LINE_BYTES:
-            yield OutputLine(malformed="longer than 64 MiB", raw=text[:4096])
+            yield OutputLine(malformed="longer than 16 MiB", raw=text[:4096])
         elif text.strip():
             yield output_line(text)
 
 
 def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    r"""Cut blocks of bytes into lines at \n, without it. Holds one line; of one over 64 MiB only its beginning."""
+    r"""Cut blocks of bytes into lines at \n, without it. Holds one line; of one over 16 MiB only its beginning."""
     pending: list[bytes] = []
     size = 0
     for chunk in chunks:
@@ -307,10 +310,17 @@ def _error(error: object) -> tuple[str, str]:
     return ("error", clean(str(error))[:500]) if error else ("", "")
 
 
-def reconcile(submitted: Collection[str], lines: Iterable[OutputLine]) -> Reconciled:
-    """Put each submitted custom_id in exactly one class. The first success wins over every other line with its id."""
+def reconcile(
+    submitted: Collection[str],
+    lines: Iterable[OutputLine],
+    read: Callable[[str, Mapping[str, Any]], _Answer],
+) -> Reconciled[_Answer]:
+    """Put each submitted custom_id in exactly one class. The first success wins over every other line with its id.
+
+    `read` makes of its body what is kept: all bodies of a file at once may take thirty times the room of the file.
+    """
     wanted = set(submitted)
-    answered: dict[str, Mapping[str, Any]] = {}
+    answered: dict[str, _Answer] = {}
     failed: dict[str, Failure] = {}
     unknown = duplicates = malformed = 0
     for seen in lines:
@@ -327,7 +337,7 @@ def reconcile(submitted: Collection[str], lines: Iterable[OutputLine]) -> Reconc
         failure = failure_of(seen)
         if failure is None and isinstance(seen.body, Mapping):
             failed.pop(name, None)
-            answered[name] = seen.body
+            answered[name] = read(name, seen.body)
         else:
             failed.setdefault(name, failure or NO_BODY)
     missing = [name for name in dict.fromkeys(submitted) if name not in answered and name not in failed]

@@ -85,15 +85,19 @@ class Decider:
     ) -> Decided:
         """Give each request its fate by the bytes of the result files. Files may hold 50,000 lines."""
         by_id = {batch_lines.custom_id(request.id, request.attempt): request for request in requests}
-        found = batch_lines.reconcile(list(by_id), batch_lines.read_lines(chunks))
+
+        def read(custom_id: str, body: object) -> tuple[RequestResult, int]:
+            return self._answered(batch, by_id[custom_id], custom_id, body)
+
+        found = batch_lines.reconcile(list(by_id), batch_lines.read_lines(chunks), read)
         # Errors of a batch that failed in validation name lines of our file, counted from 1.
         refused_lines = {line for _, _, line in ending.errors if line} if ending.status == "failed" else set()
         results: list[RequestResult] = []
         mended = 0
         for number, (custom_id, request) in enumerate(by_id.items(), 1):
-            body = found.answered.get(custom_id)
-            if body is not None:
-                result, mends = self._answered(batch, request, custom_id, body)
+            answered = found.answered.get(custom_id)
+            if answered is not None:
+                result, mends = answered
                 mended += mends
             else:
                 failure = found.failed.get(custom_id)

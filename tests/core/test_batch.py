@@ -178,6 +178,10 @@ def an_output(name, *, status=200, body=None, error=None, **changes):
     return json.dumps({**record, **changes}).encode()
 
 
+def as_it_is(_, body):
+    return body
+
+
 def lines_of(*raw):
     return list(read_lines([b"\n".join(raw)]))
 
@@ -228,19 +232,19 @@ def test_bytes_that_are_not_utf_8_cost_no_answer():
     ],
 )  # fmt: skip
 def test_a_line_that_is_no_answer_says_whether_to_ask_again(raw, kind, code):
-    found = reconcile(["a"], lines_of(raw))
+    found = reconcile(["a"], lines_of(raw), as_it_is)
     assert {} == found.answered
     assert (kind, code) == (found.failed["a"].kind, found.failed["a"].code)
 
 
 def test_a_body_may_be_a_string_of_json_and_a_null_error_is_none():
-    found = reconcile(["a"], lines_of(an_output("a", body=json.dumps({"error": None, "output": []}))))
+    found = reconcile(["a"], lines_of(an_output("a", body=json.dumps({"error": None, "output": []}))), as_it_is)
     assert {"a": {"error": None, "output": []}} == found.answered
 
 
 def test_the_first_success_wins_over_failures_and_later_successes():
     raw = [an_output("a", status=500), an_output("a", body={"n": 1}), an_output("a", body={"n": 2}), an_output("x")]
-    found = reconcile(["a", "b"], lines_of(*raw))
+    found = reconcile(["a", "b"], lines_of(*raw), as_it_is)
     assert {"a": {"n": 1}} == found.answered
     assert ({}, ["b"], 1, 2, 0) == (found.failed, found.missing, found.unknown, found.duplicates, found.malformed)
 
@@ -262,14 +266,14 @@ _OUTPUTS = st.builds(
 @settings(max_examples=150, derandomize=True, deadline=None)
 def test_every_submitted_id_ends_in_exactly_one_class(raw, number):
     submitted = [f"id-{one}" for one in range(number)]
-    found = reconcile(submitted, lines_of(*raw))
+    found = reconcile(submitted, lines_of(*raw), as_it_is)
     assert sorted(submitted) == sorted([*found.answered, *found.failed, *found.missing])
     assert len(raw) == sum([len(found.answered), len(found.failed), found.unknown, found.duplicates, found.malformed])
 
 
 def test_an_error_message_is_cleaned_and_bounded():
     raw = an_output("a", status=400, body={"error": {"message": "\x1b[31m" + "x" * 9000, "code": "c\u202e"}})
-    failure = reconcile(["a"], lines_of(raw)).failed["a"]
+    failure = reconcile(["a"], lines_of(raw), as_it_is).failed["a"]
     assert Failure(kind="refused", code="c", message="x" * 500, status_code=400) == failure
 
 

@@ -80,7 +80,7 @@ def _good_line(name: str, endpoint: str, text: str) -> bytes:
 
 
 def _reconciled(lines: list[OutputLine], ids: list[str]) -> None:
-    found = reconcile(ids, lines)
+    found = reconcile(ids, lines, lambda _, body: body)
     classes = [set(found.answered), set(found.failed), set(found.missing)]
     assert sum(map(len, classes)) == len(ids)
     assert set().union(*classes) == set(ids)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from enricher.core.records.task import Kind
 
 _MAX_VECTOR: Final = 65_536
+_MAX_SCORE: Final = 1e9
 
 
 class _Details(msgspec.Struct, gc=False):
@@ -160,7 +161,7 @@ class ResultReader:
     def _quick_chat(self, raw: bytes) -> Said | None:
         try:
             line = self._decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         body = line.response.body
         choice = body.choices[0] if body.choices else None
@@ -186,7 +187,7 @@ class ResultReader:
     def _quick_responses(self, raw: bytes) -> Said | None:
         try:
             line = self._decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         body = line.response.body
         if body.status != "completed" or line.response.status_code != 200:
@@ -228,8 +229,18 @@ class ResultReader:
         if self._kind == "moderation":
             return _with_usage(_moderation(custom_id, body), read_usage(body))
         text = read_text(self._endpoint, body)
-        said = Said(custom_id=custom_id, status=text.status, body=text.text, reason=text.reason, model=text.model)
+        told = _whole(text.text)
+        said = Said(custom_id=custom_id, status=text.status, body=told, reason=text.reason, model=text.model)
         return _with_usage(said, text.usage)
+
+
+def _whole(text: str) -> str:
+    """A text with a mark for each half of a character: a model that is cut off may end with one, and JSON lets it."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _is_score(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_SCORE
 
 
 def _with_usage(said: Said, usage: Usage) -> Said:
@@ -284,10 +295,10 @@ def _moderation(custom_id: str, body: object) -> Said:
     categories, scores = first.get("categories"), first.get("category_scores")
     kept = {
         "flagged": flagged,
-        "categories": sorted(str(name) for name, is_so in categories.items() if is_so is True)
+        "categories": sorted(_whole(name) for name, is_so in categories.items() if is_so is True)
         if isinstance(categories, dict)
         else [],
-        "scores": {str(name): float(one) for name, one in scores.items() if isinstance(one, int | float)}
+        "scores": {_whole(name): float(one) for name, one in scores.items() if _is_score(one)}
         if isinstance(scores, dict)
         else {},
     }
