@@ -338,6 +338,27 @@ async def test_lines_that_were_read_between_copy_and_truncation_have_no_line_of_
     assert [*range(42), 100, 200] == sorted(numbers(w.read))
 
 
+@pytest.mark.parametrize("include", ["*.log*", "*.log"])
+@pytest.mark.parametrize("seen", [False, True])
+@pytest.mark.parametrize("first", [3, 40])
+async def test_that_holds_for_a_copy_that_was_not_looked_at_before_the_truncation_too(world, include, seen, first):
+    w = await world(include=[f"{world.directory}/{include}"])
+    w.append("a.log", lines(0, first))
+    await w.step()
+    w.append("a.log", lines(first, 2))
+    await w.step(hold=None)
+    whole = w.path("a.log").read_bytes()
+    if seen:
+        copy(w, "a.log", "a.log.1")
+    w.append("a.log", lines(first + 2, 2))
+    await w.step(hold=None)
+    w.path("a.log.1").write_bytes(whole)
+    os.truncate(w.path("a.log"), 0)
+    w.append("a.log", lines(100, 1))
+    await settle(w)
+    assert [*range(first + 4), 100] == sorted(numbers(w.read))
+
+
 async def test_an_older_copy_that_is_gone_has_no_say_in_what_a_newer_one_holds(world):
     w = await world()
     w.append("a.log", lines(0))

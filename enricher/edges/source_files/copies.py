@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from enricher.edges.source_files.identity import MARKER_BYTES, is_rotation_of
+from enricher.edges.source_files.identity import MARKER_BYTES, is_rotation_of, logical_path
 from enricher.edges.source_files.streams import PLAIN
 from enricher.edges.source_files.tracking import QUIET_SECONDS, Descriptors, ReplacedError, Tracked
 
@@ -37,6 +37,10 @@ class _Waiting:
     mtime: float
     goal: int
     """How far the original must be read before the copy is worth another look. So far they are the same."""
+
+    def is_of(self, original: Tracked, stranger: Stranger) -> bool:
+        """Whether a stranger was the same as a file, as far as it went then."""
+        return original is self.original and self.goal >= max(1, self.size) and self.size <= stranger.stat.st_size
 
 
 class Copies:
@@ -70,15 +74,19 @@ class Copies:
         self._waiting.pop((seen.st_dev, seen.st_ino), None)
 
     def read_within(self, stranger: Stranger, given_up: Tracked | None) -> Tracked | None:
-        """The original of a copy that waited until that was truncated, and holds nothing that was not read of it.
+        """The log, truncated since, of a copy that holds nothing that was not read of it. It waits no longer.
 
-        What a program wrote after the copy was made and before the truncation may have been read. It waits no longer.
+        What a program wrote after the copy was made and before the truncation may have been read.
         """
         copy = self._waiting.pop((stranger.stat.st_dev, stranger.stat.st_ino), None)
-        if copy is None or copy.goal < max(1, copy.size) or (copy.original.present and copy.original is not given_up):
-            return None
-        is_plain = stranger.codec == PLAIN == copy.original.row.codec
-        return copy.original if is_plain and copy.size <= stranger.stat.st_size < copy.original.read_end else None
+        for original in self._known.of_log(logical_path(stranger.path)):
+            is_gone = original is given_up or not original.present
+            is_short = stranger.codec == PLAIN == original.row.codec and stranger.stat.st_size < original.read_end
+            if not is_gone or not is_short or not is_rotation_of(stranger.path, original.path):
+                continue
+            if (copy is not None and copy.is_of(original, stranger)) or _holds_earlier(stranger, original):
+                return original
+        return None
 
     def keep(self, found: Container[Key]) -> None:
         """Let go of the copies that are not among these any more: compressed since, or deleted."""
@@ -161,6 +169,14 @@ def _compare(copy: Stream, original: Stream, *, limit: int | None) -> _Shared:
         if len(mine) < _COMPARED_BYTES:
             return _Shared(at, is_all=True)
     return _Shared(at, is_all=False)
+
+
+def _holds_earlier(stranger: Stranger, original: Tracked) -> bool:
+    """Whether content is that of a file as far as the commit before the last one."""
+    if original.earlier is None or not stranger.head.startswith(original.head[: len(stranger.head)]):
+        return False
+    position, marker = original.earlier
+    return stranger.stream.pread(len(marker), position - len(marker)) == marker
 
 
 def over(stranger: Stranger, original: Tracked, length: int, now: float) -> Tracked:

@@ -175,6 +175,8 @@ class FilesSource:
             if read is None:
                 continue
             file = read.file
+            if 0 < file.row.position < state.position:
+                file.earlier = file.row.position, file.row.marker
             file.row = state
             file.starts_with(file.head)
             file.dirty = state.path != file.path
