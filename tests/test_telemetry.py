@@ -78,6 +78,29 @@ def test_many_files_found_or_left_out_at_once_have_few_lines_of_log():
     assert served(told)["enricher_source_skipped_files_total", "binary"] == 10_000
 
 
+def test_what_happens_a_thousand_times_a_minute_is_counted_and_told_a_few_times():
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    now = [1000.0]
+    told = Telemetry(CollectorRegistry(), monotonic=lambda: now[0])
+    for at in range(1_000):
+        now[0] += 0.05
+        told.line_cut(source="varlog", path="/log/a", lost_bytes=at)
+        told.file_truncated(source="varlog", path="/log/a", old_position=at, new_size=0)
+        told.file_rotated(source="varlog", path="/log/a", new_path=f"/log/a.{at}")
+        told.files_found(source="varlog", paths=[b"/log/%d" % at])
+    told.line_cut(source="another", path="/log/b", lost_bytes=1)
+    rows = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert 4 * 20 + 1 == len(rows)
+    assert served(told)["enricher_source_truncations_total", "varlog"] == 1_000
+
+    now[0] += 60
+    told.line_cut(source="varlog", path="/log/a", lost_bytes=7)
+    told.line_cut(source="varlog", path="/log/a", lost_bytes=8)
+    last = [json.loads(line) for line in stream.getvalue().splitlines()][-2:]
+    assert [(7, 980), (8, None)] == [(row["lost_bytes"], row.get("not_told")) for row in last]
+
+
 def test_hostile_text_is_escaped_in_lists_too():
     stream = io.StringIO()
     configure_logging(stream=stream)

@@ -6,17 +6,24 @@ at 0 from the start: closed sets when the metric is made, sources and sinks as s
 
 from __future__ import annotations
 
+import time
+from collections import Counter as Counts
+from collections import deque
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from prometheus_client import CollectorRegistry, Metric
+
+
+LINES_IN_A_MINUTE: Final = 20
+_MINUTE_SECONDS: Final = 60.0
 
 
 class _Unnamed(Collector):
@@ -33,11 +40,40 @@ class _Unnamed(Collector):
         return self._metric.collect()
 
 
+class Sparing:
+    """Lets so many lines of log about one thing through in a minute, and counts those in between.
+
+    A program that truncates its log, or writes lines without end, does so a thousand times a minute: each is counted
+    in a metric, and a thousand lines would hide all others.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._lines: dict[tuple[str, str], deque[float]] = {}
+        self._left_out: Counts[tuple[str, str]] = Counts()
+
+    def take(self, event: str, about: str) -> int | None:
+        """How many lines were left out before this one; None where this one is to be left out, too."""
+        key, now = (event, about), self._monotonic()
+        told = self._lines.setdefault(key, deque(maxlen=LINES_IN_A_MINUTE))
+        if len(told) == LINES_IN_A_MINUTE and now < told[0] + _MINUTE_SECONDS:
+            self._left_out[key] += 1
+            return None
+        told.append(now)
+        return self._left_out.pop(key, 0)
+
+
 class Maker:
     """Makes metrics on one registry; one label at most, whose closed set of values is given or told later."""
 
-    def __init__(self, registry: CollectorRegistry, log: Any = None) -> None:  # noqa: ANN401 - structlog's loggers
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        log: Any = None,  # noqa: ANN401 - structlog's loggers
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.log: Any = structlog.get_logger() if log is None else log
+        self.sparing = Sparing(monotonic)
         self.registry = registry
         self._open: dict[str, list[Counter | Gauge | Histogram]] = {}
 
@@ -91,3 +127,10 @@ class Told:
 
     def __init__(self, maker: Maker) -> None:
         self._log: Any = maker.log
+        self._sparing = maker.sparing
+
+    def _tell_sparingly(self, note: Callable[..., None], event: str, source: str, **more: object) -> None:
+        """Tell of what may happen to a source any number of times; `not_told` is how often it did without a line."""
+        not_told = self._sparing.take(event, source)
+        if not_told is not None:
+            note(event, source=source, **more, **({"not_told": not_told} if not_told else {}))

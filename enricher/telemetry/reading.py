@@ -88,7 +88,7 @@ class ReadingTold(Told):
 
     def line_cut(self, *, source: str, path: str, lost_bytes: int) -> None:
         """A line was longer than the limit; its rest is lost and counted."""
-        self._log.warning("line_cut", source=source, path=path, lost_bytes=lost_bytes)
+        self._tell_sparingly(self._log.warning, "line_cut", source, path=path, lost_bytes=lost_bytes)
 
     def breaker_known(self, *, source: str, is_open: bool) -> None:
         """Where the breaker of a source stands at the start."""
@@ -141,9 +141,9 @@ class FilesTold(Told):
     def files_found(self, *, source: str, paths: Sequence[bytes]) -> None:
         """Files are followed from now on; a few are named one by one, of many only some of them."""
         for path in paths[:_NAMED_FILES]:
-            self._log.info("file_found", source=source, path=path.decode("utf-8", "backslashreplace"))
-        if len(paths) > _NAMED_FILES:
-            self._log.info("files_found", source=source, files=len(paths), not_named=len(paths) - _NAMED_FILES)
+            self._tell_sparingly(self._log.info, "file_found", source, path=path.decode("utf-8", "backslashreplace"))
+        if (not_named := len(paths) - _NAMED_FILES) > 0:
+            self._tell_sparingly(self._log.info, "files_found", source, files=len(paths), not_named=not_named)
 
     def files_skipped(self, *, source: str, skipped: Sequence[SkippedFile]) -> None:
         """Files are not read; each is told once per reason, of many for the same reason only some by name."""
@@ -153,29 +153,29 @@ class FilesTold(Told):
         for reason, files in by_reason.items():
             self._skipped.labels(reason).inc(len(files))
             for one in files[:_NAMED_FILES]:
-                self._log.warning(
+                self._tell_sparingly(
+                    self._log.warning,
                     "file_skipped",
-                    source=source,
+                    source,
                     path=one.path.decode("utf-8", "backslashreplace"),
                     reason=reason,
                     detail=one.detail,
                     hint=one.hint,
                 )
             if len(files) > _NAMED_FILES:
-                not_named = len(files) - _NAMED_FILES
-                self._log.warning("files_skipped", source=source, reason=reason, files=len(files), not_named=not_named)
+                more = {"reason": reason, "files": len(files), "not_named": len(files) - _NAMED_FILES}
+                self._tell_sparingly(self._log.warning, "files_skipped", source, **more)
 
     def file_rotated(self, *, source: str, path: str, new_path: str) -> None:
         """A known file was met under another name."""
         self._rotations.labels(source).inc()
-        self._log.info("file_rotated", source=source, path=path, new_path=new_path)
+        self._tell_sparingly(self._log.info, "file_rotated", source, path=path, new_path=new_path)
 
     def file_truncated(self, *, source: str, path: str, old_position: int, new_size: int) -> None:
         """A file was truncated or rewritten; it is read from its start as a new generation."""
         self._truncations.labels(source).inc()
-        self._log.warning(
-            "file_truncated", source=source, path=path, old_position=old_position, new_size_bytes=new_size
-        )
+        more = {"path": path, "old_position": old_position, "new_size_bytes": new_size}
+        self._tell_sparingly(self._log.warning, "file_truncated", source, **more)
 
     def source_progressed(self, *, source: str, progress: SourceProgress, now: float) -> None:
         """Where a source stands."""
