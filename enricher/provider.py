@@ -131,8 +131,11 @@ def load_task(config: Config, config_path: Path | None) -> Task:
     path = (config_path.parent if config_path else Path()) / name
     try:
         return parse_task(path.read_text(encoding="utf-8"), name=name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"task.file: {path}: cannot be read: {error}"]) from None
+    except OSError as error:
+        hint = f"put it there, where the daemon's user may read it, or set [task] file (it is {name!r})"
+        raise ConfigError([f"task.file: {path}: cannot be read: {error.strerror}"], hint=hint) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"task.file: {path}: is not UTF-8 at byte {error.start}"]) from None
 
 
 def find_prices(config: Config, now: float, *, model: str | None = None) -> Prices | None:

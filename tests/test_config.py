@@ -10,6 +10,7 @@ import pytest
 from enricher import config
 from enricher.core.loopback import is_loopback
 from enricher.errors import ConfigError
+from enricher.provider import load_task
 
 SHIPPED = Path(__file__).parent.parent / "config" / "enricher.toml"
 
@@ -268,3 +269,17 @@ def test_home_directories_are_written_out_in_paths_and_globs(monkeypatch):
 def test_file_that_begins_with_a_byte_order_mark_is_read(tmp_path):
     (tmp_path / "f.toml").write_bytes(b'\xef\xbb\xbf[window]\nlength = "1d"\n')
     assert "1d" == config.load(tmp_path / "f.toml").window.length
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [(None, "cannot be read: No such file or directory"), (b"name = '\xff'", "is not UTF-8 at byte 8")],
+)
+def test_task_file_that_cannot_be_read_is_named_once_and_in_words(tmp_path, content, fault):
+    path = tmp_path / "enricher.toml"
+    path.write_text('[task]\nfile = "mine.toml"\n')
+    if content is not None:
+        (tmp_path / "mine.toml").write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_task(config.load(path), path)
+    assert [f"task.file: {tmp_path / 'mine.toml'}: {fault}"] == caught.value.faults
