@@ -359,6 +359,20 @@ async def test_that_holds_for_a_copy_that_was_not_looked_at_before_the_truncatio
     assert [*range(first + 4), 100] == sorted(numbers(w.read))
 
 
+@pytest.mark.parametrize("include", ["*.log*", "*.log"])
+async def test_a_shorter_file_of_the_log_that_has_only_its_banner_in_common_is_no_such_copy(world, include):
+    banner = b"%b\n" % (b"=" * 300)
+    w = await world(include=[f"{world.directory}/{include}"])
+    w.append("a.log", banner)
+    await w.step()
+    w.append("a.log", lines(0, 5))
+    await settle(w)
+    w.path("a.log.1").write_bytes(banner + lines(100, 2))
+    w.path("a.log").write_bytes(banner + lines(200, 1))
+    await settle(w)
+    assert [*range(5), 100, 101, 200] == sorted(numbers(x for x in w.read if x[0] != ord("=")))
+
+
 async def test_an_older_copy_that_is_gone_has_no_say_in_what_a_newer_one_holds(world):
     w = await world()
     w.append("a.log", lines(0))

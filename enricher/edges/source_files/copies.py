@@ -10,6 +10,7 @@ written. Must never: move the position of an original, or keep a file waiting th
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
@@ -22,12 +23,16 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Container
 
+    from enricher.core.block import FileState
     from enricher.edges.source_files.comparing import Comparing
     from enricher.edges.source_files.known import Key, Known
     from enricher.edges.source_files.moving import Stranger
     from enricher.edges.source_files.streams import Stream
+    from enricher.ports import Chunk
 
 _COMPARED_BYTES: Final = 1024 * 1024
+_END_BYTES: Final = 4096
+_MAX_ENDS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +43,9 @@ class _Waiting:
     goal: int
     """How far the original must be read before the copy is worth another look. So far they are the same."""
 
-    def is_of(self, original: Tracked, stranger: Stranger) -> bool:
-        """Whether a stranger was the same as a file, as far as it went then."""
-        return original is self.original and self.goal >= max(1, self.size) and self.size <= stranger.stat.st_size
+    def is_all_of(self, original: Tracked, stranger: Stranger) -> bool:
+        """Whether a stranger, all that it holds, was seen to be in a file."""
+        return original is self.original and self.goal >= self.size == stranger.stat.st_size
 
 
 class Copies:
@@ -52,6 +57,8 @@ class Copies:
         self.comparing = comparing
         self._once = once
         self._waiting: dict[Key, _Waiting] = {}
+        self._ends: OrderedDict[Tracked, tuple[int, bytes]] = OrderedDict()
+        """Of the files that were read last: (where that ended, the bytes before)."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -84,9 +91,35 @@ class Copies:
             is_short = stranger.codec == PLAIN == original.row.codec and stranger.stat.st_size < original.read_end
             if not is_gone or not is_short or not is_rotation_of(stranger.path, original.path):
                 continue
-            if (copy is not None and copy.is_of(original, stranger)) or _holds_earlier(stranger, original):
+            if (copy is not None and copy.is_all_of(original, stranger)) or self._ends_in(stranger, original):
                 return original
         return None
+
+    def was_read(self, file: Tracked, state: FileState, chunk: Chunk, tail: bytes) -> None:
+        """Remember the last bytes of what was read of a file, of which a row holds few, when `state` is committed."""
+        row, (end, before) = file.row, self._ends.pop(file, (0, b""))
+        content = chunk.data[: chunk.length]
+        if row.codec != PLAIN or chunk.lost_bytes or len(content) < chunk.length:
+            return
+        if end == file.read_end and len(before) > len(row.partial):
+            before = before[: len(before) - len(row.partial)]
+        else:
+            before = row.marker
+        end = row.position + len(content) + len(tail)
+        if end == state.position + len(state.partial):
+            self._ends[file] = end, (before + content[-_END_BYTES:] + tail)[-_END_BYTES:]
+        while len(self._ends) > _MAX_ENDS:
+            self._ends.popitem(last=False)
+
+    def _ends_in(self, stranger: Stranger, original: Tracked) -> bool:
+        """Whether a file ends as its original did at that place, and begins as that did."""
+        size = stranger.stat.st_size
+        end, last = self._ends.get(original, (0, b""))
+        last = last[: max(0, len(last) - (end - size))]
+        if end != original.read_end or len(last) < min(size, MARKER_BYTES):
+            return False
+        begins_alike = stranger.head.startswith(original.head[: len(stranger.head)])
+        return begins_alike and stranger.stream.pread(len(last), size - len(last)) == last
 
     def keep(self, found: Container[Key]) -> None:
         """Let go of the copies that are not among these any more: compressed since, or deleted."""
@@ -169,14 +202,6 @@ def _compare(copy: Stream, original: Stream, *, limit: int | None) -> _Shared:
         if len(mine) < _COMPARED_BYTES:
             return _Shared(at, is_all=True)
     return _Shared(at, is_all=False)
-
-
-def _holds_earlier(stranger: Stranger, original: Tracked) -> bool:
-    """Whether content is that of a file as far as the commit before the last one."""
-    if original.earlier is None or not stranger.head.startswith(original.head[: len(stranger.head)]):
-        return False
-    position, marker = original.earlier
-    return stranger.stream.pread(len(marker), position - len(marker)) == marker
 
 
 def over(stranger: Stranger, original: Tracked, length: int, now: float) -> Tracked:

@@ -175,8 +175,7 @@ class FilesSource:
             if read is None:
                 continue
             file = read.file
-            if 0 < file.row.position < state.position:
-                file.earlier = file.row.position, file.row.marker
+            self._scanner.copies.was_read(file, state, read.chunk, read.reading.tail)
             file.row = state
             file.starts_with(file.head)
             file.dirty = state.path != file.path

@@ -60,8 +60,6 @@ class Tracked:
     """Beside `size` and `mtime`, what stat said of it when it was last looked at."""
     proven: int = field(init=False)
     """Its size when its content was last compared with the row."""
-    earlier: tuple[int, bytes] | None = None
-    """The position before the last commit that moved it, and the bytes before that."""
     dirty: bool = False
     """The row has news to commit even if no line is read."""
     done: bool = False
