@@ -129,6 +129,24 @@ async def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path):
     await again.close()
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2])
+async def test_an_open_that_is_cancelled_lets_go_of_the_directory(tmp_path, turns):
+    opening = asyncio.create_task(SqliteStore.open(tmp_path))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                store = await SqliteStore.open(tmp_path)
+            except LockedError:
+                continue
+            break
+    await store.close()
+
+
 async def test_a_directory_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="file/state"):

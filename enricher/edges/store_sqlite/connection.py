@@ -83,7 +83,14 @@ class Connection:
 
         Raises LockedError, StoreError, StoreFullError, StoreVersionError.
         """
-        return await asyncio.to_thread(_open, directory, read_only=read_only, reserve_bytes=reserve_bytes)
+        call = partial(_open, directory, read_only=read_only, reserve_bytes=reserve_bytes)
+        opening = asyncio.get_running_loop().run_in_executor(None, call)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # Nobody has it to close it: the directory would be in use for as long as this process lives.
+            opening.add_done_callback(_close_unwanted)
+            raise
 
     @property
     def is_closed(self) -> bool:
@@ -202,6 +209,11 @@ class Connection:
         self._db.close()
         if self._lock is not None:
             os.close(self._lock)
+
+
+def _close_unwanted(opening: asyncio.Future[Connection]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result()._close()  # noqa: SLF001 - one of ours
 
 
 def _open(directory: Path, *, read_only: bool, reserve_bytes: int) -> Connection:
