@@ -27,6 +27,7 @@ from enricher.batchserver.scripted import ScriptedFaults
 from enricher.batchserver.shapes import RefusedError, to_error_body
 from enricher.batchserver.webhooks import Webhooks
 from enricher.connections import MALFORMED, BoundedServer
+from enricher.core.loopback import is_loopback, is_our_host
 from enricher.errors import ConfigError, EnricherError
 
 if TYPE_CHECKING:
@@ -178,7 +179,11 @@ class BatchServer:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         key = self._settings.api_key
-        if key is None or request.path == "/healthz":
+        if request.path == "/healthz":
+            return await handler(request)
+        if key is None:
+            if is_loopback(self._settings.host):
+                _refuse_pages(request)
             return await handler(request)
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not given:
@@ -188,6 +193,18 @@ class BatchServer:
         if not hmac.compare_digest(given.strip().encode("utf-8", "replace"), key.encode()):
             raise RefusedError(401, f"Incorrect API key provided: {given[:3]}***.", code="invalid_api_key")
         return await handler(request)
+
+
+def _refuse_pages(request: web.Request) -> None:
+    """Turn away what a page sends that a browser on this host shows: nothing else guards what is served without a key.
+
+    A page can point a name of its own here, and so read files with log lines; from where it is, it can have work done.
+    """
+    host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
+    if not is_our_host(host):
+        raise RefusedError(421, "Ask for an address or localhost, not for another name, or set a key.")
+    if origin is not None and origin.partition("://")[2] != host:
+        raise RefusedError(403, "No page of another origin may ask for anything without a key.")
 
 
 @web.middleware

@@ -6,6 +6,7 @@ The one rule for privacy, price, proxies and open ports. Must never: look a name
 from __future__ import annotations
 
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 
 def is_loopback(host: str) -> bool:
@@ -27,3 +28,17 @@ def is_host(text: str) -> bool:
     except UnicodeError:
         return False
     return bool(text)
+
+
+def is_our_host(header: str) -> bool:
+    """Whether a Host header is an address or localhost; without one (HTTP/1.0) no browser is asking."""
+    if not header:
+        return True
+    try:
+        name = urlsplit(f"//{header}").hostname or ""
+        if name == "localhost":
+            return True
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

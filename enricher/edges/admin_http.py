@@ -13,16 +13,14 @@ point a name of its own here and read along.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import json
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from enricher.connections import HEAD_SECONDS, IDLE_SECONDS, BoundedServer
-from enricher.core.loopback import is_loopback
+from enricher.core.loopback import is_loopback, is_our_host
 from enricher.errors import ConfigError, EnricherError
 
 if TYPE_CHECKING:
@@ -108,7 +106,7 @@ class AdminServer:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path == WEBHOOKS and self._webhooks is not None:
             return await self._webhooks(request)
-        if self._token is None and is_loopback(self._host) and not _is_our_host(request.headers.get("Host", "")):
+        if self._token is None and is_loopback(self._host) and not is_our_host(request.headers.get("Host", "")):
             return web.Response(text="ask for an address or localhost, not for another name\n", status=421)
         page = self._pages.get(request.path)
         if page is None:
@@ -155,17 +153,3 @@ class AdminServer:
         if not self._may_read(request):
             return self._refused()
         return web.Response(text=json.dumps(await self._status(), indent=2) + "\n", content_type="application/json")
-
-
-def _is_our_host(header: str) -> bool:
-    """Whether a Host header is an address or localhost; without one (HTTP/1.0) no browser is asking."""
-    if not header:
-        return True
-    try:
-        name = urlsplit(f"//{header}").hostname or ""
-        if name == "localhost":
-            return True
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -14,8 +14,8 @@ from enricher.connections import BoundedServer
 
 SECONDS = 10
 HALF_OPEN = (b"", b"POST /v1/fi", b"POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
-BATCH = b"POST /v1/batches HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n"
-FORM = b"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+BATCH = b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n"
+FORM = b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\nContent-Type: multipart/form-data; boundary=b\r\n"
 
 
 @contextlib.asynccontextmanager
@@ -84,7 +84,7 @@ async def test_what_a_handler_stumbles_over_is_told_unless_its_connection_was_go
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     reader, writer = await asyncio.open_connection(*runner.addresses[0])
-    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     async with asyncio.timeout(SECONDS):
         await rest(reader)
     writer.close()
@@ -127,7 +127,7 @@ async def test_download_that_nobody_reads_is_cut_off(serve):
     kept = await bench.client.files.create(file=("big.jsonl", b"\n" * (16 << 20)), purpose="batch")
     with socket.create_connection(("127.0.0.1", int(bench.root.rpartition(":")[2]))) as client:
         await bench.client.close()
-        client.sendall(f"GET /v1/files/{kept.id}/content HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        client.sendall(f"GET /v1/files/{kept.id}/content HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         async with asyncio.timeout(SECONDS):
             await until(lambda: not bench.server._http.server.connections)
 

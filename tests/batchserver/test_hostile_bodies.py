@@ -27,7 +27,7 @@ def field(name, value=b"x"):
 async def send(bench, target, body, *, kind=b"application/json", more=b""):
     """Status and JSON of an answer to a request that is sent byte for byte."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(bench.root.rpartition(":")[2]))
-    head = b"%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s\r\n"
+    head = b"%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n%s\r\n"
     writer.write(head % (target, kind, len(body), more) + body)
     async with asyncio.timeout(SECONDS):
         answer = await reader.read()

@@ -208,6 +208,37 @@ async def test_key_is_asked_for_everywhere_but_at_the_health_check(serve, line):
     assert [] == (await bench.client.batches.list()).data
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "127.0.0.1.evil.example"}, 421),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Host": "localhost:1", "Origin": "http://localhost:1"}, 200),
+        ({"Host": "192.0.2.7"}, 200),
+    ],
+)
+async def test_pages_in_a_browser_on_this_host_get_nothing_where_no_key_is_set(serve, headers, status):
+    bench = await serve()
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{bench.url}/files", headers=headers) as response:
+            assert status == response.status
+        async with session.post(f"{bench.url}/batches", headers=headers, data=b"{}") as response:
+            assert (400 if status == 200 else status) == response.status
+            assert "message" in (await response.json())["error"]
+        async with session.get(f"{bench.root}/healthz", headers=headers) as response:
+            assert 200 == response.status
+
+
+async def test_who_has_the_key_may_ask_under_any_name(serve):
+    bench = await serve(api_key="sk-right", key="sk-right")
+    headers = {"Host": "models.example", "Origin": "https://ui.example", "Authorization": "Bearer sk-right"}
+    async with aiohttp.ClientSession() as session, session.get(f"{bench.url}/files", headers=headers) as response:
+        assert 200 == response.status
+
+
 def test_key_does_not_show_in_the_settings(tmp_path):
     assert "sk-right" not in repr(ServerSettings(state_dir=tmp_path, concurrency=1, api_key="sk-right"))
 
