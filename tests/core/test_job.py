@@ -59,6 +59,47 @@ def test_ledger_alone_tells_what_a_batch_needs(changes, expected):
     assert expected is job.next_step(a_batch(**changes), NOW)
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, Step.RESERVE),
+        ({"state": BatchState.CREATING}, Step.CREATE),
+        ({"state": BatchState.CREATING, "intent_at": NOW}, Step.FIND_BATCH),
+        # What may be there already is not created again before its time.
+        ({"state": BatchState.CREATING, "intent_at": NOW, "looks": 2}, Step.FIND_BATCH),
+    ],
+)
+def test_what_waits_can_be_tried_at_once_but_not_what_costs_twice(changes, expected):
+    batch = a_batch(**changes, next_at=NOW + 30)
+    assert Step.WAIT is job.next_step(batch, NOW)
+    assert expected is job.next_step(batch, NOW, at_once=True)
+
+
+def test_a_look_before_its_time_does_not_count():
+    batch = a_batch(state=BatchState.CREATING, intent_at=NOW, next_at=NOW + 30)
+    assert batch == job.looked_in_vain(batch, NOW + 29, until=NOW + 60)
+    looked = job.looked_in_vain(batch, NOW + 30, until=NOW + 60)
+    assert (1, NOW + 60) == (looked.looks, looked.next_at)
+
+
+@pytest.mark.parametrize(
+    ("since", "failures", "expected"), [(3599, 30, False), (3600, 8, False), (3600, 9, True), (99_999, 0, False)]
+)
+def test_what_is_not_found_is_lost_when_it_was_to_have_ended_and_has_not_been_found_for_long(since, failures, expected):
+    batch = a_batch(state=BatchState.OPEN, expires_at=NOW, failures=failures)
+    assert expected is job.is_lost(batch, NOW + since)
+
+
+def test_a_surplus_batch_is_cancelled_until_it_is_let_through_and_waited_for_as_long_as_it_may_cost():
+    batch = job.surplus(a_batch(state=BatchState.OPEN, expires_at=NOW + 86_400), "batch-2")
+    assert Step.CANCEL is job.after_poll(batch, "in_progress", NOW)
+    batch = job.cancelling(batch, NOW)
+    assert Step.CANCEL is job.after_poll(batch, "in_progress", NOW + 60)
+    assert Step.WAIT is job.after_poll(batch, "cancelling", NOW + 86_399)
+    assert batch == job.cancelling(batch, NOW + 86_399)
+    assert Step.COLLECT is job.after_poll(batch, "cancelling", NOW + 86_400 + 3600)
+
+
 @pytest.mark.parametrize("status", sorted(job.TERMINAL))
 @pytest.mark.parametrize("state", [BatchState.OPEN, BatchState.CANCELLING])
 def test_every_terminal_state_is_collected(state, status):

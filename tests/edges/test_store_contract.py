@@ -746,6 +746,18 @@ async def test_a_batch_that_may_have_been_sent_is_not_skipped(store, state):
     assert [sent] == await store.batches([state])
 
 
+async def test_ids_of_the_provider_are_known_for_good(store):
+    shapes = [a_shape("a")]
+    await store.intern_shapes(shapes, NOW)
+    await spool(store, [1])
+    batch = await plan(store, a_request(shapes[0].id), closed=[(W0, 0)])
+    await store.save_batch(replace(batch, state=BatchState.OPEN, batch_id="batch-1"))
+    assert {"batch-1"} == await store.known_batches(["batch-1", "batch-2"])
+    await store.collect(replace(batch, state=BatchState.DONE, batch_id="batch-1"), (), NOW)
+    assert {"batch-1"} == await store.known_batches(["batch-1", "batch-2"])
+    assert set() == await store.known_batches([])
+
+
 async def test_a_batch_that_is_over_cannot_be_saved(store):
     shapes = [a_shape("a")]
     await store.intern_shapes(shapes, NOW)
