@@ -29,6 +29,11 @@ class DirectoryBatchFiles:
     def __init__(self, directory: Path) -> None:
         """Make the directory, or empty it: up to some hundred megabytes of a process that was killed. StoreError."""
         self._directory = directory
+        if directory.is_symlink():
+            raise StoreError(
+                f"{directory}: is a link, and what lies where it leads would be deleted",
+                hint="remove the link; mount a disk there if it is to lie elsewhere",
+            )
         try:
             private.make_directory(directory)
             for leftover in directory.iterdir():

@@ -15,7 +15,7 @@ from enricher.connections import BoundedServer
 SECONDS = 10
 HALF_OPEN = (b"", b"POST /v1/fi", b"POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
 BATCH = b"POST /v1/batches HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n"
-FORM = b"POST /v1/files HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 900\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+FORM = BATCH.replace(b"batches", b"files") + b"Content-Type: multipart/form-data; boundary=b\r\n"
 
 
 @contextlib.asynccontextmanager
