@@ -359,6 +359,27 @@ async def test_that_holds_for_a_copy_that_was_not_looked_at_before_the_truncatio
     assert [*range(first + 4), 100] == sorted(numbers(w.read))
 
 
+@pytest.mark.parametrize("packed", [None, *CODECS])
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("gap", [1, 3])
+async def test_a_line_of_that_time_that_is_held_back_comes_out_and_keeps_no_copy_waiting(world, packed, restart, gap):
+    w = await world()
+    w.append("a.log", lines(0, 60))
+    await w.step(hold=None)
+    copy(w, "a.log", f"a.log.1.{packed}" if packed else "a.log.1", packed)
+    twin = w.path(f"a.log.1.{packed}" if packed else "a.log.1").rename(w.directory.parent / f"{w.directory.name}.twin")
+    w.append("a.log", lines(60, gap))
+    await w.step(hold=len(lines(59, gap + 1)))
+    if restart:
+        await w.start()
+    os.truncate(w.path("a.log"), 0)
+    twin.rename(w.path(f"a.log.1.{packed}" if packed else "a.log.1"))
+    w.append("a.log", lines(100, 1))
+    await settle(w)
+    assert [*range(60 + gap), 100] == sorted(numbers(w.read))
+    assert 0 == w.progress().unread_bytes
+
+
 @pytest.mark.parametrize("include", ["*.log*", "*.log"])
 async def test_a_shorter_file_of_the_log_that_has_only_its_banner_in_common_is_no_such_copy(world, include):
     banner = b"%b\n" % (b"=" * 300)

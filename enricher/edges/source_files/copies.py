@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from enricher.edges.source_files.identity import MARKER_BYTES, is_rotation_of, logical_path
+from enricher.edges.source_files.identity import MARKER_BYTES, has_head, is_rotation_of, logical_path
 from enricher.edges.source_files.streams import PLAIN
 from enricher.edges.source_files.tracking import QUIET_SECONDS, Descriptors, ReplacedError, Tracked
 
@@ -80,19 +80,22 @@ class Copies:
         """A file waits no longer."""
         self._waiting.pop((seen.st_dev, seen.st_ino), None)
 
-    def read_within(self, stranger: Stranger, given_up: Tracked | None) -> Tracked | None:
-        """The log, truncated since, of a copy that holds nothing that was not read of it. It waits no longer.
+    def read_within(self, stranger: Stranger, given_up: Tracked | None, now: float) -> Tracked | None:
+        """The file to follow for a copy that holds nothing that was not read of its log, truncated since.
 
-        What a program wrote after the copy was made and before the truncation may have been read.
+        What a program wrote after the copy was made and before the truncation may have been read. It waits no longer.
         """
         copy = self._waiting.pop((stranger.stat.st_dev, stranger.stat.st_ino), None)
         for original in self._known.of_log(logical_path(stranger.path)):
-            is_gone = original is given_up or not original.present
-            is_short = stranger.codec == PLAIN == original.row.codec and stranger.stat.st_size < original.read_end
-            if not is_gone or not is_short or not is_rotation_of(stranger.path, original.path):
+            is_there = original.present and original is not given_up
+            if is_there or original.row.codec != PLAIN or not is_rotation_of(stranger.path, original.path):
+                continue
+            if (held := _held_to(stranger, original)) is not None:
+                return over(stranger, original, held, now)
+            if stranger.codec != PLAIN or stranger.stat.st_size >= original.read_end:
                 continue
             if (copy is not None and copy.is_all_of(original, stranger)) or self._ends_in(stranger, original):
-                return original
+                return over(stranger, original, stranger.stat.st_size, now)
         return None
 
     def was_read(self, file: Tracked, state: FileState, chunk: Chunk, tail: bytes) -> None:
@@ -202,6 +205,18 @@ def _compare(copy: Stream, original: Stream, *, limit: int | None) -> _Shared:
         if len(mine) < _COMPARED_BYTES:
             return _Shared(at, is_all=True)
     return _Shared(at, is_all=False)
+
+
+def _held_to(stranger: Stranger, original: Tracked) -> int | None:
+    """Where content ends that ends within what the row of its original holds back; None if it does not."""
+    row, head, stream = original.row, stranger.head, stranger.stream
+    is_known = len(head) >= row.head_bytes or bool(original.head)
+    if not row.partial or not is_known or not (has_head(row, head) or head == original.head[: len(head)]):
+        return None
+    if stream.pread(len(row.marker), row.position - len(row.marker)) != row.marker:
+        return None
+    rest = stream.pread(len(row.partial), row.position)
+    return row.position + len(rest) if len(rest) < len(row.partial) and row.partial.startswith(rest) else None
 
 
 def over(stranger: Stranger, original: Tracked, length: int, now: float) -> Tracked:

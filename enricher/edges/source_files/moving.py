@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from enricher.edges.source_files.beside import Beside, followed
-from enricher.edges.source_files.copies import over
 from enricher.edges.source_files.identity import (
     HEAD_BYTES,
     MARKER_BYTES,
@@ -85,9 +84,9 @@ def adopt(
         # Only now: while the two were compared the one may have been truncated of which the other is the copy.
         if copies.comparing.is_truncated(original, now):
             return True  # once that is seen to it is clear
-    was_read = copies.read_within(stranger, given_up)
+    was_read = copies.read_within(stranger, given_up, now)
     if was_read is not None:
-        return over(stranger, was_read, stranger.stat.st_size, now)
+        return was_read
     for original in gone:
         quiet = known.quiet_seconds(stranger.stat.st_mtime, now)
         verdict = resume_verdict(original.row, sight(stranger, original.row, quiet_seconds=quiet), original_gone=True)
