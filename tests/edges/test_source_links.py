@@ -85,6 +85,27 @@ async def test_names_that_are_no_text_are_followed_through_rotation_and_restart(
     assert {os.fsencode(w.path(f"{name}.{at}")) for at in (1, 2, 3)} == {row.path for row in w.rows.values()}
 
 
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_log_that_was_quiet_when_it_was_renamed_is_watched_for_late_writers_like_any_other(world, restart):
+    w = await world(include=[f"{world.directory}/*.log"])
+    w.append("a.log", lines(0))
+    await w.step()
+    await w.step(600.0)
+    w.path("a.log").rename(w.path("old-a"))
+    if restart:
+        await w.start()
+    await w.step()
+    await w.step(50.0)
+    w.append("old-a", lines(40, 1))
+    await w.step(1.0)
+    assert [*range(41)] == numbers(w.read)
+    await w.step(59.0)
+    assert 1 == w.progress().files
+    await w.step(61.0)
+    await w.step()
+    assert 0 == w.progress().files
+
+
 # ---------------------------------------------------------------- what goes and comes back
 
 

@@ -398,12 +398,14 @@ class Scanner:
                 return False
             if place != file.path:
                 self._known.rename(file, place)
-        file.outside = True
+        if not file.outside:
+            file.outside, file.left_at = True, now
         self._known.stir(file)
         if not self._comparing.check(file, stat, now):
             return False
         drained = file.is_read_to(file.size) and not file.row.partial and not file.dirty
-        if drained and now - file.changed_at >= ROTATED_SECONDS:
+        # A log that was quiet when it was rotated may have a writer that does not know of it, too.
+        if drained and now - max(file.changed_at, file.left_at) >= ROTATED_SECONDS:
             self._known.give_up(file, now)
         return True
 

@@ -53,6 +53,8 @@ class Tracked:
     present: bool = False
     outside: bool = False
     """No pattern matches its path: it is followed because it was renamed."""
+    left_at: float = 0.0
+    """When it was first seen to be outside."""
     renamed: bool = False
     deleted: bool = False
     """No path leads to it any more, but a descriptor does."""
@@ -119,6 +121,7 @@ class Tracked:
     def clock_set(self, seconds: float) -> None:
         """The wall clock was set: what is remembered by it was as long ago as before."""
         self.changed_at += seconds
+        self.left_at += seconds
         self.unread_since = None if self.unread_since is None else self.unread_since + seconds
         self.degraded_since = None if self.degraded_since is None else self.degraded_since + seconds
         self.gone_at = None if self.gone_at is None else self.gone_at + seconds
