@@ -177,7 +177,9 @@ async def status(config: Config) -> dict[str, Any]:
 def _holder(state_dir: Path) -> int | None:
     """The process that has the state directory, as far as this one can see: nothing is locked to find out."""
     try:
-        pid = int((state_dir / LOCK_NAME).read_text(encoding="ascii")[:20])
+        lock = os.open(state_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe is not waited for
+        with os.fdopen(lock, "rb") as handle:
+            pid = int(handle.read(20))
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return None

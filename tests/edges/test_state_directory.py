@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 
 import pytest
 
+from enricher import checks
 from enricher.edges.store_sqlite import SqliteStore
 from enricher.errors import StoreError
 
@@ -81,3 +83,23 @@ async def test_a_link_in_the_place_of_a_file_is_never_written_through(tmp_path, 
     with pytest.raises(StoreError) if name == "lock" else contextlib.nullcontext():
         await (await SqliteStore.open(state, reserve_bytes=8192)).close()
     assert "as it was" == victim.read_text()
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+async def test_a_pipe_in_the_place_of_the_database_is_told_and_not_waited_for(tmp_path, read_only):
+    state = tmp_path / "state"
+    await (await SqliteStore.open(state)).close()
+    (state / "enricher.db").unlink()
+    os.mkfifo(state / "enricher.db")
+    async with asyncio.timeout(10):
+        with pytest.raises(StoreError, match=r"enricher\.db: is no regular file") as caught:
+            await SqliteStore.open(state, read_only=read_only)
+    assert "move it away" in caught.value.hint
+
+
+def test_a_pipe_in_the_place_of_the_lock_names_nobody_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "lock")
+    assert checks._holder(tmp_path) is None
+    (tmp_path / "lock").unlink()
+    (tmp_path / "lock").write_text("1\n")
+    assert checks._holder(tmp_path) is None  # somebody else's

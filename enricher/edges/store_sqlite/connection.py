@@ -312,6 +312,9 @@ def _sync_directory(directory: Path) -> None:
 
 def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     mode = "rw"
+    if path.exists() and not path.is_file():
+        # SQLite would wait for ever for whoever writes into a pipe.
+        raise StoreError(f"{path}: is no regular file", hint="restore it, or move it away to start from nothing")
     if read_only:
         # SQLite makes a file beside the database to read it, unless it is told that nobody writes.
         mode = "ro&immutable=1" if _cannot_change(path) else "ro"
