@@ -394,6 +394,20 @@ async def test_a_shorter_file_of_the_log_that_has_only_its_banner_in_common_is_n
     assert [*range(5), 100, 101, 200] == sorted(numbers(x for x in w.read if x[0] != ord("=")))
 
 
+async def test_a_copy_of_what_a_log_held_after_a_truncation_waits_for_no_copy_of_what_it_held_before(world):
+    """A descriptor that is open still shows the second content when the log goes on in the copy of the first."""
+    banner = b"%b\n" % (b"=" * 1100)
+    w = await world()
+    w.append("a.log", banner + lines(0))
+    await w.step()
+    copy(w, "a.log", "a.log.1")
+    w.path("a.log").write_bytes(banner + lines(100, 60))
+    copy(w, "a.log", "a.log.2")
+    w.path("a.log").unlink()
+    await settle(w)
+    assert [*range(40), *range(100, 160)] == sorted(numbers(x for x in w.read if x[0] != ord("=")))
+
+
 async def test_an_older_copy_that_is_gone_has_no_say_in_what_a_newer_one_holds(world):
     w = await world()
     w.append("a.log", lines(0))

@@ -38,6 +38,8 @@ _MAX_ENDS: Final = 256
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     original: Tracked
+    inode: int
+    """Of the original, then: since it may have gone on in a copy of its own."""
     size: int
     mtime: float
     goal: int
@@ -70,7 +72,8 @@ class Copies:
             return False
         is_as_it_was = (stat.st_size, stat.st_mtime) == (copy.size, copy.mtime)
         is_early = not copy.original.is_read_to(copy.goal) or not self._is_whole(stat.st_mtime, now)
-        return is_as_it_was and copy.original.present and is_early
+        is_there = copy.original.present and copy.original.row.inode == copy.inode
+        return is_as_it_was and is_there and is_early
 
     def holds_up(self) -> bool:
         """Whether a copy waits for an original that is read still."""
@@ -148,7 +151,7 @@ class Copies:
                 return over(stranger, original, shared.length, now)
             goal = shared.length
         key = (stranger.stat.st_dev, stranger.stat.st_ino)
-        self._waiting[key] = _Waiting(original, stranger.stat.st_size, stranger.stat.st_mtime, goal)
+        self._waiting[key] = _Waiting(original, original.row.inode, stranger.stat.st_size, stranger.stat.st_mtime, goal)
         return True
 
     def _is_whole(self, mtime: float, now: float) -> bool:
