@@ -24,7 +24,7 @@ _PIECE_BYTES: Final = 1 << 20
 _MAX_ANSWER_BYTES: Final = 32 << 20
 """Of an answer that is held in memory: a page of 100 batches with their errors is a few hundred kilobytes."""
 _MAX_ANSWER_PARTS: Final = 50_000
-"""Of JSON, which it is: such a page has some six thousand, and making objects of the most takes three seconds."""
+"""Of JSON, which it is: such a page has some six thousand, and making objects of the most takes seconds."""
 PATIENCE_SECONDS: Final = 60.0
 LEAST_BYTES_PER_SECOND: Final = 1_000
 """What an answer brings on the average, once patience is over."""
