@@ -89,10 +89,10 @@ class BatchRun:
             self.end(Status.CANCELLED)
 
     def end(self, ending: Status) -> None:
-        """End the batch now, with what is answered."""
+        """End the batch now, with what is answered; one that is ending already waits for nothing more."""
+        self._ended.set()
         if self.ending is None:
             self.ending = ending
-            self._ended.set()
             if self._feeding is not None:
                 self._feeding.cancel()
 

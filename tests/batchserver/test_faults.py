@@ -302,6 +302,14 @@ async def test_stuck_batch_answers_some_lines_first_if_told_so(serve, line):
     assert (2, 2) == (len(await bench.read(batch.output_file_id)), len(await bench.read(batch.error_file_id)))
 
 
+async def test_stuck_batch_that_is_to_expire_ends_when_it_is_cancelled(serve, line):
+    bench = await serve(faults=[a_rule("batch", "expire", after_lines=2), a_rule("batch", "stuck", after_lines=1)])
+    batch = await bench.create([line(n) for n in range(4)])
+    await bench.until(batch.id, lambda batch: batch.request_counts.completed == 2)
+    await bench.client.batches.cancel(batch.id)
+    assert "cancelled" == (await bench.end(batch.id)).status
+
+
 async def test_cancel_can_be_stuck_too_and_a_close_is_not(serve, line, hand):
     bench = await serve(hand(held={"event 1"}), faults=[a_rule("batch", "stuck", state="cancelling")])
     batch = await bench.create([line(1)])
