@@ -83,6 +83,8 @@ class BatchFileError(EnricherError):
     """A file of a batch cannot be written or read for now. It is a copy, and what it holds is not lost."""
 
     about: ClassVar = "batches"
+    reason: ClassVar = "disk"
+    """In a word, for the log."""
 
 
 NOT_THE_API: Final = "not_the_api"
@@ -93,6 +95,8 @@ class ProviderError(EnricherError):
     """The batch provider answered with an error."""
 
     about: ClassVar = "provider"
+    reason: ClassVar = "permanent"
+    """In a word, for the log."""
 
     def __init__(
         self, message: str = "", *, hint: str = "", code: str = "", retry_after_seconds: float | None = None
@@ -105,9 +109,13 @@ class ProviderError(EnricherError):
 class TransientProviderError(ProviderError):
     """The batch provider could not answer now; the same request may succeed later."""
 
+    reason: ClassVar = "transient"
+
 
 class UnclearProviderError(ProviderError):
     """The batch provider gave no clear answer: the request may have been carried out."""
+
+    reason: ClassVar = "unclear"
 
 
 class PermanentProviderError(ProviderError):
@@ -117,9 +125,13 @@ class PermanentProviderError(ProviderError):
 class NotFoundProviderError(ProviderError):
     """The batch provider does not know the thing asked for."""
 
+    reason: ClassVar = "transient"
+
 
 class AuthProviderError(ProviderError):
     """The batch provider refused the key, or has no money left for it."""
+
+    reason: ClassVar = "auth"
 
 
 class SinkError(EnricherError):

@@ -26,7 +26,6 @@ from enricher.errors import (
     PermanentProviderError,
     ProviderError,
     TransientProviderError,
-    UnclearProviderError,
 )
 
 if TYPE_CHECKING:
@@ -305,8 +304,9 @@ class Submit:
         if isinstance(error, AuthProviderError | PermanentProviderError) and not has_no_list:
             self.blocked = error
         await self._store.save_batch(job.held_back(current, str(error), hint=error.hint, now=now, wait=wait))
-        reason = _REASONS.get(type(error), "permanent")
-        self._telemetry.batch_waited(batch=current, reason=reason, seconds=wait, error=str(error), hint=error.hint)
+        self._telemetry.batch_waited(
+            batch=current, reason=error.reason, seconds=wait, error=str(error), hint=error.hint
+        )
 
     async def _hold_for_disk(self, batch: LedgerBatch, error: BatchFileError) -> None:
         """Its file could not be written or read: what the ledger says of the batch stays true."""
@@ -315,7 +315,9 @@ class Submit:
         self.blocked = error
         now = self._clock.now()
         await self._store.save_batch(job.held_back(current, str(error), hint=error.hint, now=now, wait=wait))
-        self._telemetry.batch_waited(batch=current, reason="disk", seconds=wait, error=str(error), hint=error.hint)
+        self._telemetry.batch_waited(
+            batch=current, reason=error.reason, seconds=wait, error=str(error), hint=error.hint
+        )
 
     async def _learn_limit(self, batch: LedgerBatch, error: ProviderError) -> bool:
         """Remember the queue's limit; whether that was the end of a batch that is larger, and is cut anew."""
@@ -355,14 +357,6 @@ class Submit:
             "windows": str(batch.windows),
             "job": batch.job,
         }
-
-
-_REASONS = {
-    TransientProviderError: "transient",
-    UnclearProviderError: "unclear",
-    AuthProviderError: "auth",
-    NotFoundProviderError: "transient",
-}
 
 
 _LOOKS = (Step.FIND_UPLOAD, Step.FIND_BATCH)

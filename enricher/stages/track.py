@@ -248,9 +248,7 @@ class Track:
 
     async def _hold(self, batch: LedgerBatch, error: ProviderError | BatchFileError, *, collecting: bool) -> None:
         """Look at the batch again later; `collecting`: it has ended, and its files could not be fetched."""
-        refused = isinstance(error, AuthProviderError | PermanentProviderError)
-        disk = isinstance(error, BatchFileError)
-        if refused or disk:
+        if isinstance(error, AuthProviderError | PermanentProviderError | BatchFileError):
             self._held[batch.id] = error
         most = job.MAX_BACKOFF_SECONDS
         if collecting and isinstance(error, PermanentProviderError):
@@ -260,8 +258,7 @@ class Track:
         wait = asked or job.backoff_seconds(batch.failures, first=first, jitter=self._jitter(), most=most)
         now = self._clock.now()
         await self._store.save_batch(job.held_back(batch, str(error), hint=error.hint, now=now, wait=wait))
-        reason = "disk" if disk else "auth" if refused else "transient"
-        self._telemetry.batch_waited(batch=batch, reason=reason, seconds=wait, error=str(error), hint=error.hint)
+        self._telemetry.batch_waited(batch=batch, reason=error.reason, seconds=wait, error=str(error), hint=error.hint)
 
     async def _clean_up(self, batch: LedgerBatch, seen: ProviderBatch, names: Sequence[str]) -> None:
         """Files are copies by now. One that cannot be deleted expires at the provider; the call is counted."""

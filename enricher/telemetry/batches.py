@@ -103,10 +103,10 @@ class BatchesTold(MoneyTold):
         self._log.warning("batch_surplus", name=batch.name, batch_id=batch.batch_id)
 
     def batch_waited(self, *, batch: LedgerBatch, reason: str, seconds: float, error: str = "", hint: str = "") -> None:
-        """The batch must wait: budget, token_limit, transient, auth, unclear, cancelling, disk."""
+        """It must wait: budget, token_limit, transient, unclear, file; for an operator: auth, permanent, disk."""
         if reason == "budget":
             self._over_budget.inc()
-        note = self._log.error if reason in {"auth", "disk"} else self._log.warning
+        note = self._log.error if reason in {"auth", "permanent", "disk"} else self._log.warning
         note("batch_waited", name=batch.name, reason=reason, seconds=round(seconds, 1), error=error, hint=hint)
 
     def batch_ended(self, *, batch: LedgerBatch, outcomes: Mapping[str, int], mended: int) -> None:
