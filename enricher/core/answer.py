@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from enricher.core.prompt import question_key, request_body, single_text
 from enricher.core.pseudonym import without_pseudonyms
@@ -32,6 +32,7 @@ from enricher.core.verdict import (
 
 __all__ = [
     "MENDS",
+    "MOST_TOKENS",
     "Answer",
     "Asked",
     "Question",
@@ -46,6 +47,10 @@ __all__ = [
     "read_usage",
     "request_body",
 ]
+
+
+MOST_TOKENS: Final = 10_000_000
+"""Of one request: no model has a larger context. A count without sense uses up no month's budget with one answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,5 +246,4 @@ def read_usage(body: object) -> Usage:
 
 def _count(raw: object, key: str) -> int:
     value = raw.get(key) if isinstance(raw, Mapping) else None
-    # Nothing real is above a billion; a hostile count must not overflow the ledger's columns.
-    return min(value, 10**9) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return min(value, MOST_TOKENS) if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -328,6 +328,13 @@ def test_a_chat_completion_is_read_in_its_own_form(body, status):
     assert [status] == statuses(reading)
 
 
+@pytest.mark.parametrize("count", [10**18, 10**400])
+def test_a_count_of_tokens_that_no_model_can_have_seen_is_none_of_billions(count):
+    usage = {"prompt_tokens": count, "completion_tokens": count}
+    counted = read(chat_body("x") | {"usage": usage}, endpoint=CHAT).usage
+    assert Usage(input_tokens=10_000_000, output_tokens=10_000_000) == counted
+
+
 def test_the_usage_of_a_chat_completion_is_read():
     assert Usage(input_tokens=90, cached_tokens=64, output_tokens=30) == read(chat_body("x"), endpoint=CHAT).usage
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from enricher.core.answer import Answer, Asked, Question, parse_json, read_response
+from enricher.core.answer import MOST_TOKENS, Answer, Asked, Question, parse_json, read_response
 from enricher.core.batch import OutputLine, custom_id, line, pack, read_lines, reconcile
 from enricher.core.redact import clean
 from enricher.core.task import CHAT, RESPONSES, Task, parse_task
@@ -37,7 +37,6 @@ REQUESTS = {
     for endpoint in ENDPOINTS
 }
 IDS = {key: [custom_id(request.id, 1) for request in requests] for key, requests in REQUESTS.items()}
-MOST_TOKENS = 10**9
 
 
 def check(data: bytes) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from enricher.core.answer import Usage, read_text, read_usage
+from enricher.core.answer import MOST_TOKENS, Usage, read_text, read_usage
 from enricher.core.batch import NO_BODY, Failure, failure_of, output_line, split_lines
 from enricher.core.task import RESPONSES
 
@@ -173,7 +173,7 @@ class ResultReader:
         details = usage.prompt_tokens_details
         if details is not None and (details.cached_tokens or details.cache_write_tokens):
             return None
-        if not (0 <= usage.prompt_tokens < 10**9 and 0 <= usage.completion_tokens < 10**9):
+        if not (0 <= usage.prompt_tokens < MOST_TOKENS and 0 <= usage.completion_tokens < MOST_TOKENS):
             return None
         return Said(
             custom_id=line.custom_id,
@@ -203,7 +203,7 @@ class ResultReader:
         details = usage.input_tokens_details
         if details is not None and (details.cached_tokens or details.cache_write_tokens):
             return None
-        if not (0 <= usage.input_tokens < 10**9 and 0 <= usage.output_tokens < 10**9):
+        if not (0 <= usage.input_tokens < MOST_TOKENS and 0 <= usage.output_tokens < MOST_TOKENS):
             return None
         return Said(
             custom_id=line.custom_id,
