@@ -143,10 +143,14 @@ def _is_ahead(until: float, now: float) -> bool:
 
 
 def looked_in_vain(batch: LedgerBatch, now: float, *, until: float) -> LedgerBatch:
-    """The batch after the provider's list did not have it. A look before its time does not count: see `next_step`."""
-    if _is_ahead(batch.next_at, now):
-        return batch
-    return replace(batch, looks=batch.looks + 1, next_at=until)
+    """The batch after the provider's list did not have it, which is looked at again `until` then at the latest.
+
+    A look before its time does not count: see `next_step`. But who answers is there again, so that what was waited for
+    longer, for want of an answer, is not.
+    """
+    is_early = _is_ahead(batch.next_at, now)
+    looks, due = (batch.looks, min(batch.next_at, until)) if is_early else (batch.looks + 1, until)
+    return replace(batch, looks=looks, next_at=due, failures=0, failing_since=None, error=None, hint="")
 
 
 def is_due_again(request: LedgerRequest, now: float) -> bool:

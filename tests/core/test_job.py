@@ -82,6 +82,14 @@ def test_a_look_before_its_time_does_not_count():
     assert (1, NOW + 60) == (looked.looks, looked.next_at)
 
 
+def test_a_provider_that_lists_again_ends_the_long_wait_for_one_that_did_not():
+    since = {"failures": 34, "failing_since": NOW - 3600, "error": "no connection", "hint": "is it there?"}
+    batch = a_batch(state=BatchState.CREATING, intent_at=NOW - 4000, next_at=NOW + 600, **since)
+    looked = job.looked_in_vain(batch, NOW, until=NOW + 30)
+    assert (0, NOW + 30) == (looked.looks, looked.next_at)
+    assert (0, None, None, "") == (looked.failures, looked.failing_since, looked.error, looked.hint)
+
+
 @pytest.mark.parametrize(
     ("since", "failures", "expected"), [(3599, 30, False), (3600, 8, False), (3600, 9, True), (99_999, 0, False)]
 )
