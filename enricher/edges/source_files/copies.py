@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _COMPARED_BYTES: Final = 1024 * 1024
 _END_BYTES: Final = 4096
 _MAX_ENDS: Final = 256
+"""Of so many files the last bytes are kept, a megabyte in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,11 @@ class Copies:
             if is_there or original.row.codec != PLAIN or not is_rotation_of(stranger.path, original.path):
                 continue
             if (held := _held_to(stranger, original)) is not None:
-                return over(stranger, original, held, now)
+                return _over(stranger, original, held, now)
             if stranger.codec != PLAIN or stranger.stat.st_size >= original.read_end:
                 continue
             if (copy is not None and copy.is_all_of(original, stranger)) or self._ends_in(stranger, original):
-                return over(stranger, original, stranger.stat.st_size, now)
+                return _over(stranger, original, stranger.stat.st_size, now)
         return None
 
     def was_read(self, file: Tracked, state: FileState, chunk: Chunk, tail: bytes) -> None:
@@ -148,7 +149,7 @@ class Copies:
                 return False
             if is_whole and original.is_read_to(shared.length):
                 self.forget(stranger.stat)
-                return over(stranger, original, shared.length, now)
+                return _over(stranger, original, shared.length, now)
             goal = shared.length
         key = (stranger.stat.st_dev, stranger.stat.st_ino)
         self._waiting[key] = _Waiting(original, original.row.inode, stranger.stat.st_size, stranger.stat.st_mtime, goal)
@@ -222,7 +223,7 @@ def _held_to(stranger: Stranger, original: Tracked) -> int | None:
     return row.position + len(rest) if len(rest) < len(row.partial) and row.partial.startswith(rest) else None
 
 
-def over(stranger: Stranger, original: Tracked, length: int, now: float) -> Tracked:
+def _over(stranger: Stranger, original: Tracked, length: int, now: float) -> Tracked:
     """A copy of what was read: it is followed from its end on, should it grow."""
     row = replace(
         original.row,
